@@ -1,0 +1,39 @@
+import type { Secret } from "#lib/secret.ts";
+
+/** Where a cluster's Prometheus is. */
+export interface PrometheusTarget {
+  namespace: string;
+  service: string;
+  /** The Service's port (not the Pod's). */
+  port: number;
+  scheme: "http" | "https";
+  /** Begins with "/" and does not end with one, or empty. */
+  pathPrefix: string;
+  /** PEM of the CA that an https Prometheus is verified with, instead of the system's. */
+  ca?: string;
+}
+
+/** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */
+export type ClusterCredentials =
+  | { kind: "inline"; kubeconfig: Secret; context?: string }
+  | { kind: "trusted-file"; path: string; context?: string }
+  | { kind: "trusted-inline"; kubeconfig: Secret; context?: string };
+
+/** A managed cluster as the registry knows it. */
+export interface Cluster {
+  /** `[A-Za-z0-9._-]{1,64}`; part of every sample's identity. */
+  id: string;
+  name: string;
+  /** Free text for `cluster_platform`, for example "eks". */
+  platform: string;
+  enabled: boolean;
+  credentials: ClusterCredentials;
+  prometheus: PrometheusTarget;
+  /** Verify the API server's certificate. */
+  validateCerts: boolean;
+}
+
+/** The clusters to collect from, as of now. */
+export interface ClusterRegistry {
+  list(): Promise<Cluster[]>;
+}

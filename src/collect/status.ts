@@ -1,0 +1,103 @@
+import type { ErrorBody } from "#errors.ts";
+
+/** How one cluster fared in one round. partial: some queries' windows were committed, others not (or points were refused). */
+export type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";
+
+export interface ClusterResult {
+  cluster_id: string;
+  cluster_name: string;
+  outcome: ClusterOutcome;
+  /** Samples acknowledged by the Collector in this round. */
+  points: number;
+  /** Series read in this round. */
+  series: number;
+  /** Bytes of the OTLP requests that were acknowledged, as sent (compressed). */
+  bytes: number;
+  duration_seconds: number;
+  error: ErrorBody | null;
+}
+
+export type RoundTrigger = "request" | "ticker";
+
+export interface RoundResult {
+  id: string;
+  trigger: RoundTrigger;
+  /** RFC 3339, UTC. */
+  started_at: string;
+  /** null while the round runs. */
+  finished_at: string | null;
+  duration_seconds: number | null;
+  total: number;
+  successful: number;
+  partial: number;
+  failed: number;
+  skipped: number;
+  points: number;
+  bytes: number;
+  /** Those that are finished so far. */
+  clusters: ClusterResult[];
+}
+
+/** pending: never collected yet; disabled: `enabled: false`; stale: the watermark is older than three intervals. */
+export type ClusterCondition = "healthy" | "partial" | "failing" | "stale" | "pending" | "disabled";
+
+/** A stretch of time of one query that is not stored: open will be read again, lost can't be, refused was refused by the Collector. */
+export interface GapReport {
+  query: string;
+  from: string;
+  to: string;
+  state: "open" | "lost" | "refused";
+  reason: string;
+  /** Only for refused: how many points. */
+  points?: number;
+}
+
+export interface ClusterStatus {
+  cluster_id: string;
+  cluster_name: string;
+  platform: string;
+  state: ClusterCondition;
+  collecting: boolean;
+  /** Everything at or before this time is stored or named in `gaps`; null when nothing was ever committed. */
+  watermark: string | null;
+  lag_seconds: number | null;
+  last_success: string | null;
+  last_error: (ErrorBody & { at: string }) | null;
+  /** Of the last finished collection. */
+  points: number;
+  series: number;
+  /** Per group of the catalogue: did the last collection find samples of it? */
+  groups: Record<string, "present" | "absent" | "unknown">;
+  gaps: GapReport[];
+  /** The Prometheus Pod that windows are read from. */
+  prometheus_pod: string | null;
+  /** Prometheus' clock minus the bridge's. */
+  clock_skew_seconds: number | null;
+  warnings: string[];
+}
+
+export interface CollectionStatus {
+  enabled: boolean;
+  scheduler: "dapr" | "internal";
+  interval_seconds: number;
+  current_round: RoundResult | null;
+  last_round: RoundResult | null;
+  clusters: ClusterStatus[];
+  warnings: string[];
+}
+
+/** What a call that starts a round is told. */
+export interface RoundStart {
+  round: RoundResult;
+  /** Ids of enabled clusters that are still busy from an earlier round and were therefore left out. */
+  busy: string[];
+  /** Settles with the result when every cluster of the round is finished; never rejects. */
+  done: Promise<RoundResult>;
+}
+
+/** What the HTTP routes and the ticker need of the collection. */
+export interface Collection {
+  /** Starts a round now. Throws BridgeError `collection_disabled` or `shutting_down`. */
+  start(trigger: RoundTrigger): Promise<RoundStart>;
+  status(): Promise<CollectionStatus>;
+}

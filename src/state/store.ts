@@ -1,0 +1,21 @@
+/** A stored JSON value with the ETag that the next write of the same key must name. */
+export interface StateRecord<T> {
+  value: T;
+  etag: string;
+}
+
+/**
+ * Key-value store of the state records (docs: "State records"). Values are JSON. Writes are first-write: a `put` with an ETag that is no
+ * longer the stored one, or without an ETag for a key that exists, throws BridgeError `state_conflict` and changes nothing.
+ * Every failure of the store itself is BridgeError `state_unavailable`.
+ */
+export interface StateStore {
+  get<T>(key: string): Promise<StateRecord<T> | undefined>;
+  /** Returns the new ETag. `etag` undefined: the key must not exist yet. */
+  put<T>(key: string, value: T, etag: string | undefined): Promise<string>;
+  /** Deleting what is not there is a success. */
+  delete(key: string): Promise<void>;
+  /** Keys that begin with `prefix`, sorted. */
+  keys(prefix: string): Promise<string[]>;
+  close(): Promise<void>;
+}
