@@ -1,4 +1,4 @@
-import { defineConfig } from "oxlint";
+import { defineConfig, type OxlintConfig } from "oxlint";
 
 /**
  * Who may import whom among the folders of src (docs/architecture: "Layout").
@@ -34,7 +34,7 @@ const vendors: Record<string, string[]> = {
 
 const folders = Object.keys(mayImport);
 
-const overrides = folders.map((folder) => {
+const overrides: NonNullable<OxlintConfig["overrides"]> = folders.map((folder) => {
   const allowed = new Set([folder, "lib", ...(mayImport[folder] ?? [])]);
   const refusedFolders = folders.filter((other) => !allowed.has(other)).map((other) => `#${other}/**`);
   const refusedVendors = Object.entries(vendors)
@@ -82,10 +82,10 @@ export default defineConfig({
     "import/no-cycle": "error",
     "oxc/no-barrel-file": "error",
     "eslint/no-console": "error",
-    "eslint/no-process-exit": "off",
     "eslint/no-shadow": "off",
     "eslint/no-await-in-loop": "off",
     "eslint/no-underscore-dangle": "off",
+    "eslint/no-unmodified-loop-condition": "off",
     "unicorn/no-array-sort": "off",
     "unicorn/no-array-reverse": "off",
     "unicorn/consistent-function-scoping": "off",

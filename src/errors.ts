@@ -141,6 +141,11 @@ export const ERRORS = {
     httpStatus: 504,
     hint: "Prometheus did not answer in METRICS_COLLECTION_TIMEOUT; it may be overloaded. Raise the value or cut the catalogue with QUERIES_FILE.",
   },
+  prometheus_tls_untrusted: {
+    retryable: false,
+    httpStatus: 502,
+    hint: "Put the CA of Prometheus' certificate into this cluster's prometheus.ca; the certificate must be for <service>.<namespace>.svc. VALIDATE_CERTS does not apply here.",
+  },
   prometheus_not_ready: {
     retryable: true,
     httpStatus: 502,
@@ -252,6 +257,11 @@ export const ERRORS = {
     httpStatus: 500,
     hint: "ClickHouse refused the statement; its own words are in the log.",
   },
+  engine_unavailable: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "ROLE=all-in-one needs the optional package chdb (Linux with glibc, or macOS; x64 or arm64): run `npm ci` without --omit=optional, or use the roles bridge and query with a ClickHouse server.",
+  },
   migration_failed: {
     retryable: false,
     httpStatus: 500,
@@ -280,6 +290,31 @@ export const ERRORS = {
     hint: "The token lacks the scope that this route needs; see `scopes` in API_TOKENS_FILE.",
   },
   not_found: { retryable: false, httpStatus: 404, hint: "See /docs for the paths." },
+  method_not_allowed: {
+    retryable: false,
+    httpStatus: 405,
+    hint: "The Allow header names the methods of this path; see /docs.",
+  },
+  host_refused: {
+    retryable: false,
+    httpStatus: 421,
+    hint: "Without API_TOKENS_FILE only requests to localhost, 127.0.0.1 or [::1] are answered; use one of these names, or configure tokens.",
+  },
+  cross_origin_refused: {
+    retryable: false,
+    httpStatus: 403,
+    hint: "Without API_TOKENS_FILE no web page of another origin may change anything here; call from a program, or configure tokens.",
+  },
+  request_timeout: {
+    retryable: true,
+    httpStatus: 408,
+    hint: "Send the whole request without long pauses.",
+  },
+  headers_too_large: {
+    retryable: false,
+    httpStatus: 431,
+    hint: "Send fewer or shorter headers.",
+  },
   cluster_not_found: {
     retryable: false,
     httpStatus: 404,

@@ -1,42 +1,21 @@
-/** A part of the program with a beginning and an end. */
-export interface Part {
-  name: string;
-  start?(): Promise<void> | void;
-  stop?(): Promise<void> | void;
-}
-
+/** Remembers how each started part ends, so that a start that fails half-way and a stop take the same way back. */
 export interface Lifecycle {
-  /** Starts the parts in order; when one fails, stops those already started and throws its error. */
-  start(): Promise<void>;
-  /** Stops the started parts in reverse order, each exactly once; errors are given to `onError` and do not stop the rest. */
+  /** Registers the end of a part that is started. */
+  onStop(name: string, stop: () => Promise<void> | void): void;
+  /** Ends the parts in reverse order, each once; a part that fails is reported and does not keep the others. */
   stop(): Promise<void>;
 }
 
-export function createLifecycle(
-  parts: readonly Part[],
-  onError: (part: string, error: unknown) => void,
-): Lifecycle {
-  const started: Part[] = [];
-  const stop = async (): Promise<void> => {
-    for (let part = started.pop(); part; part = started.pop()) {
-      try {
-        await part.stop?.();
-      } catch (error) {
-        onError(part.name, error);
-      }
-    }
-  };
+export function createLifecycle(onError: (part: string, error: unknown) => void): Lifecycle {
+  const parts: { name: string; stop: () => Promise<void> | void }[] = [];
   return {
-    stop,
-    start: async () => {
-      for (const part of parts) {
-        started.push(part);
+    onStop: (name, stop) => void parts.push({ name, stop }),
+    stop: async () => {
+      for (let part = parts.pop(); part; part = parts.pop()) {
         try {
-          await part.start?.();
+          await part.stop();
         } catch (error) {
-          started.pop();
-          await stop();
-          throw error;
+          onError(part.name, error);
         }
       }
     },

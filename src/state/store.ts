@@ -12,7 +12,7 @@ export interface StateRecord<T> {
 export interface StateStore {
   get<T>(key: string): Promise<StateRecord<T> | undefined>;
   /** Returns the new ETag. `etag` undefined: the key must not exist yet. */
-  put<T>(key: string, value: T, etag: string | undefined): Promise<string>;
+  put(key: string, value: unknown, etag: string | undefined): Promise<string>;
   /** Deleting what is not there is a success. */
   delete(key: string): Promise<void>;
   /** Keys that begin with `prefix`, sorted. */

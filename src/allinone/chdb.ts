@@ -1,0 +1,231 @@
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BridgeError } from "#errors.ts";
+import { abortable } from "#lib/clock.ts";
+import type { Database, QueryParameters } from "#storage/database.ts";
+import { toClickHouseError } from "#storage/storage-error.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { createPool } from "./pool.ts";
+
+/** The embedded engine: a Database that also takes rows in ClickHouse's own binary form. */
+export interface EmbeddedDatabase extends Database {
+  /**
+   * Inserts RowBinary rows; `columns` are name and type of each column in the order in which the rows have them. When it resolves the rows
+   * are on the disk (fsync). After an error, or an abort, none or all of the rows of a partition may be there: send them again.
+   */
+  insertRowBinary(
+    table: string,
+    columns: readonly (readonly [name: string, type: string])[],
+    rows: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<void>;
+}
+
+export interface ChdbSettings {
+  /** A folder of its own, made when it is missing. A process can open one only, and only one process a folder. */
+  path: string;
+  logger: Logger;
+  /** The engine fails a statement rather than use more. */
+  memoryBytesMax: number;
+  /** For one statement; the engine can't be interrupted otherwise. Default 60 s. */
+  statementTimeoutMs?: number;
+  /** How the package is loaded. */
+  load?: () => Promise<ChdbModule>;
+}
+
+/** What is used of the package chdb. */
+interface ChdbModule {
+  Session: new (path: string, options: { connectionArgs: readonly string[] }) => ChdbSession;
+  drainPending(): Promise<void>;
+}
+
+interface ChdbSession {
+  query(sql: string): string;
+  queryAsync(sql: string, options: { format: string }): Promise<{ text(): string }>;
+  queryBindAsync(sql: string, parameters: object, options: { format: string }): Promise<{ text(): string }>;
+  close(): void;
+}
+
+// Each busy connection holds a thread of libuv's pool, which has 4: one must be left for files and name look-ups.
+const CONNECTIONS = 3;
+const WAITING_MAX = 256;
+const MARK_CACHE_SHARE = 16;
+
+/**
+ * Opens ClickHouse's engine inside this process (package chdb, loaded here and nowhere else).
+ *
+ * Throws BridgeError `engine_unavailable` when the package is missing or does not fit the machine, `storage_unavailable` when the folder can't
+ * be opened, above all because another process holds it. Its statements fail as a Database's do; with more than 256 of them waiting also
+ * `storage_unavailable`.
+ */
+export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase> {
+  const { path, logger } = settings;
+  const chdb = await loadChdb(settings.load ?? (() => import("chdb")));
+  const inbox = join(path, "inbox");
+  const configFile = join(path, "engine.xml");
+  await prepare(path, inbox, configFile, settings.memoryBytesMax);
+  const sessions = openSessions(chdb, join(path, "data"), configFile, settings.statementTimeoutMs ?? 60_000);
+  // Only now is it certain that no other process works here. What a killed one left behind was never acknowledged.
+  await emptyFolder(inbox, logger);
+  const pool = createPool(sessions, WAITING_MAX);
+  let insertCount = 0;
+
+  const run = async (
+    sql: string,
+    parameters: QueryParameters,
+    signal: AbortSignal | undefined,
+  ): Promise<string> => {
+    const work = pool.use(async (session) => {
+      const bound = Object.keys(parameters).length > 0;
+      const format = { format: "JSONEachRow" };
+      const result = bound
+        ? session.queryBindAsync(sql, parameters, format)
+        : session.queryAsync(sql, format);
+      try {
+        return (await result).text();
+      } catch (error) {
+        const failure = toEngineError(error);
+        logger.debug({ err: error, code: failure.code }, "a statement failed");
+        throw failure;
+      }
+    }, signal);
+    return signal ? await abortable(work, signal) : await work;
+  };
+
+  return {
+    command: async (sql, parameters = {}, signal) => {
+      await run(sql, parameters, signal);
+    },
+    query: async <Row>(sql: string, parameters: QueryParameters = {}, signal?: AbortSignal) => {
+      const text = await run(sql, parameters, signal);
+      const lines = text.split("\n").filter((line) => line !== "");
+      return lines.map((line) => JSON.parse(line) as Row);
+    },
+    insertRowBinary: async (table, columns, rows, signal) => {
+      const file = join(inbox, `${++insertCount}.bin`);
+      const insert = async (): Promise<void> => {
+        try {
+          await writeRows(file, rows);
+          await run(toInsert(table, columns, file), {}, undefined);
+        } finally {
+          await removeFile(file, logger);
+        }
+      };
+      // An abort ends the waiting but not the engine, which still reads the file.
+      await (signal ? abortable(insert(), signal) : insert());
+    },
+    close: async () => {
+      await pool.close();
+      for (const session of sessions) session.close();
+      await chdb.drainPending();
+    },
+  };
+}
+
+async function loadChdb(load: () => Promise<ChdbModule>): Promise<ChdbModule> {
+  try {
+    return await load();
+  } catch (error) {
+    throw new BridgeError(
+      "engine_unavailable",
+      "the embedded ClickHouse engine (package chdb) can't be loaded",
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function prepare(
+  path: string,
+  inbox: string,
+  configFile: string,
+  memoryBytesMax: number,
+): Promise<void> {
+  // Caps are the server's configuration, not settings of a query; fsync because the bridge takes an answered insert for stored.
+  const config = `<clickhouse>
+  <max_server_memory_usage>${memoryBytesMax}</max_server_memory_usage>
+  <mark_cache_size>${Math.floor(memoryBytesMax / MARK_CACHE_SHARE)}</mark_cache_size>
+  <background_pool_size>2</background_pool_size>
+  <merge_tree>
+    <fsync_after_insert>1</fsync_after_insert>
+    <fsync_part_directory>1</fsync_part_directory>
+  </merge_tree>
+</clickhouse>
+`;
+  try {
+    await mkdir(inbox, { recursive: true, mode: 0o700 });
+    await writeFile(configFile, config, { mode: 0o600 });
+  } catch (error) {
+    throw new BridgeError("storage_unavailable", `the folder ${path} can't be written`, {
+      cause: error,
+      hint: "Check that DATA_DIR is writable and not full.",
+    });
+  }
+}
+
+function openSessions(
+  chdb: ChdbModule,
+  dataPath: string,
+  configFile: string,
+  timeoutMs: number,
+): ChdbSession[] {
+  const sessions: ChdbSession[] = [];
+  try {
+    for (let index = 0; index < CONNECTIONS; index++) {
+      const session = new chdb.Session(dataPath, { connectionArgs: [`--config-file=${configFile}`] });
+      sessions.push(session);
+      session.query(
+        `SET max_execution_time = ${Math.ceil(timeoutMs / 1000)}, async_insert = 0,
+         output_format_json_quote_64bit_integers = 1, output_format_json_quote_denormals = 1`,
+      );
+    }
+    return sessions;
+  } catch (error) {
+    for (const session of sessions) session.close();
+    throw new BridgeError("storage_unavailable", `the embedded ClickHouse engine can't open ${dataPath}`, {
+      cause: error,
+      hint: "Most likely another process holds DATA_DIR: stop it or give this one its own. Else check the folder's rights and the free space.",
+    });
+  }
+}
+
+function toInsert(table: string, columns: readonly (readonly [string, string])[], file: string): string {
+  const names = columns.map(([name]) => `\`${name}\``).join(", ");
+  const structure = columns.map(([name, type]) => `\`${name}\` ${type}`).join(", ");
+  return `INSERT INTO ${table} (${names}) SELECT ${names} FROM file(${quote(file)}, 'RowBinary', ${quote(structure)})`;
+}
+
+async function writeRows(file: string, rows: Uint8Array): Promise<void> {
+  try {
+    await writeFile(file, rows, { mode: 0o600 });
+  } catch (error) {
+    throw new BridgeError("storage_unavailable", "the rows can't be written to DATA_DIR", { cause: error });
+  }
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+}
+
+async function emptyFolder(folder: string, logger: Logger): Promise<void> {
+  for (const name of await readdir(folder)) await removeFile(join(folder, name), logger);
+}
+
+async function removeFile(file: string, logger: Logger): Promise<void> {
+  try {
+    await rm(file, { force: true });
+  } catch (error) {
+    logger.warn({ err: error }, "a temporary file could not be removed; the next start removes it");
+  }
+}
+
+function toEngineError(error: unknown): BridgeError {
+  const cause = error instanceof Error ? error : new Error(String(error));
+  const code = /Code: (\d+)\./.exec(cause.message)?.[1];
+  if (code === undefined) {
+    return new BridgeError("storage_unavailable", "the embedded ClickHouse engine failed", { cause });
+  }
+  const name = /\(([A-Z][A-Z0-9_]{3,})\)[^()]*$/.exec(cause.message)?.[1] ?? "";
+  return toClickHouseError(Number(code), name, cause);
+}

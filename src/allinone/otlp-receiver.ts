@@ -1,0 +1,254 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { EmbeddedDatabase } from "./chdb.ts";
+import { createOtlpCodec, type OtlpCodec } from "./otlp-proto.ts";
+import { countPoints, toRows } from "./otlp-rows.ts";
+import { COLUMNS } from "./otlp-tables.ts";
+import { createPool } from "./pool.ts";
+
+export interface OtlpReceiverDeps {
+  database: Pick<EmbeddedDatabase, "insertRowBinary">;
+  /** Where the tables of storage/migrations are. */
+  databaseName: string;
+  clock: Clock;
+  logger: Logger;
+}
+
+export interface OtlpReceiverLimits {
+  /** Of a body as sent. Default 20 MiB, as the Collector's. */
+  compressedBytesMax: number;
+  /** Of a body after decompression. Default 64 MiB. */
+  bytesMax: number;
+  /** Of one request. Default 200,000. */
+  pointsMax: number;
+  /** Of one table's rows made of one request. Default 512 MiB. */
+  rowsBytesMax: number;
+}
+
+export interface OtlpReceiver {
+  /** Listens; port 0 takes any free one. `url` has no path. Throws BridgeError `config_invalid` when the address can't be listened on. */
+  start(host: string, port: number): Promise<{ url: string }>;
+  /** Takes no more requests, lets those under way finish for 5 s and then cuts them. */
+  stop(): Promise<void>;
+}
+
+const LIMITS: OtlpReceiverLimits = {
+  compressedBytesMax: 20 * 1024 * 1024,
+  bytesMax: 64 * 1024 * 1024,
+  pointsMax: 200_000,
+  rowsBytesMax: 512 * 1024 * 1024,
+};
+/** Requests worked on at once; the engine has one more connection, left to queries. */
+const SLOTS = ["first", "second"];
+const WAITING_MAX = 64;
+const CONNECTIONS_MAX = 256;
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const STOP_MS = 5_000;
+const PROTOBUF = "application/x-protobuf";
+
+const unzip = promisify(gunzip);
+
+interface Answer {
+  status: number;
+  body: Uint8Array;
+  headers?: Record<string, string>;
+}
+
+/**
+ * A server for OTLP/HTTP metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): POST /v1/metrics in protobuf, plain or gzip. Answers 200 only
+ * after the rows are stored, with a partial success when points can't be; 400, 413 and 415 for what will never be accepted; 503 with
+ * Retry-After when the engine is busy or fails, whatever the reason, since the points are not to blame. It knows no authentication: listen on
+ * a loopback address.
+ */
+export function createOtlpReceiver(
+  deps: OtlpReceiverDeps,
+  limits: Partial<OtlpReceiverLimits> = {},
+): OtlpReceiver {
+  const { clock, logger } = deps;
+  const codec = createOtlpCodec();
+  const slots = createPool(SLOTS, WAITING_MAX);
+  const stopping = new AbortController();
+  const store = createStore(deps, codec, { ...LIMITS, ...limits });
+
+  const handle = async (request: IncomingMessage): Promise<Answer> => {
+    try {
+      const encoding = checkHead(request, limits.compressedBytesMax ?? LIMITS.compressedBytesMax);
+      return await slots.use(() => store(request, encoding, stopping.signal), stopping.signal);
+    } catch (error) {
+      const failure = toBridgeError(stopping.signal.aborted ? stopping.signal.reason : error);
+      const level = failure.httpStatus < 500 ? "debug" : "warn";
+      logger[level]({ err: failure, code: failure.code }, "an OTLP request failed");
+      return toFailure(failure, codec);
+    }
+  };
+
+  const server = createServer({
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+  });
+  server.maxConnections = CONNECTIONS_MAX;
+  server.on("request", (request, response) => {
+    // Sockets may break at any time; who reads or writes hears of it by its own way.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    void handle(request).then((answer) => {
+      send(response, answer);
+      // The rest of a refused body is read and dropped: a socket closed on it would take the answer with it.
+      request.resume();
+    });
+  });
+
+  return {
+    start: async (host, port) => {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", (cause) => {
+          reject(
+            new BridgeError("config_invalid", `the OTLP receiver can't listen on ${host}:${port}`, { cause }),
+          );
+        });
+        server.listen(port, host, resolve);
+      });
+      server.removeAllListeners("error");
+      server.on("error", (error) => logger.error({ err: error }, "the OTLP receiver's server failed"));
+      const address = server.address() as AddressInfo;
+      const name = address.family === "IPv6" ? `[${address.address}]` : address.address;
+      return { url: `http://${name}:${address.port}` };
+    },
+    stop: async () => {
+      if (!server.listening) return;
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      server.closeIdleConnections();
+      const cancel = clock.after(STOP_MS, () => {
+        stopping.abort(new BridgeError("shutting_down", "the OTLP receiver is stopping"));
+        server.closeAllConnections();
+      });
+      await closed;
+      cancel();
+    },
+  };
+}
+
+type Encoding = "identity" | "gzip";
+
+/** Refuses by the head alone what needs no reading. */
+function checkHead(request: IncomingMessage, compressedBytesMax: number): Encoding {
+  const path = request.url?.split("?", 1)[0];
+  if (path !== "/v1/metrics") throw new BridgeError("not_found", "only /v1/metrics is here");
+  if (request.method !== "POST") throw new BridgeError("method_not_allowed", "only POST is possible here");
+  const type = request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase();
+  if (type !== PROTOBUF) throw new BridgeError("unsupported_media_type", `content-type must be ${PROTOBUF}`);
+  const encoding = request.headers["content-encoding"]?.trim().toLowerCase() ?? "identity";
+  if (encoding !== "identity" && encoding !== "gzip") {
+    throw new BridgeError("unsupported_media_type", "content-encoding must be gzip or identity");
+  }
+  if (Number(request.headers["content-length"] ?? 0) > compressedBytesMax) throw tooLarge(compressedBytesMax);
+  return encoding;
+}
+
+function createStore(deps: OtlpReceiverDeps, codec: OtlpCodec, limits: OtlpReceiverLimits) {
+  return async (request: IncomingMessage, encoding: Encoding, signal: AbortSignal): Promise<Answer> => {
+    const body = await readBody(request, limits.compressedBytesMax);
+    const bytes = encoding === "gzip" ? await decompress(body, limits.bytesMax) : body;
+    const message = decode(codec, bytes);
+    const points = countPoints(message);
+    if (points > limits.pointsMax) {
+      throw new BridgeError(
+        "body_too_large",
+        `${points} points in one request; ${limits.pointsMax} are allowed`,
+      );
+    }
+    const { tables, rejected } = toRows(message, limits.rowsBytesMax);
+    for (const { kind, bytes: rows } of tables) {
+      const table = `${deps.databaseName}.otel_metrics_${kind}`;
+      await deps.database.insertRowBinary(table, COLUMNS[kind], rows, signal);
+    }
+    const reasons = [...rejected].map(([reason, count]) => `${count} ${reason}`);
+    const count = [...rejected.values()].reduce((sum, each) => sum + each, 0);
+    deps.logger.debug({ points, rejected: count }, "stored an OTLP request");
+    return { status: 200, body: codec.encodeResponse(count, reasons.join(", ")) };
+  };
+}
+
+async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    // Leaving the loop must not end the connection: the answer still has to go out.
+    const chunksOfBody: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
+    for await (const chunk of chunksOfBody) {
+      length += chunk.length;
+      if (length > bytesMax) throw tooLarge(bytesMax);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof BridgeError) throw error;
+    throw new BridgeError("request_invalid", "the body ended before it was whole", { cause: error });
+  }
+  return Buffer.concat(chunks, length);
+}
+
+async function decompress(body: Buffer, bytesMax: number): Promise<Buffer> {
+  try {
+    return await unzip(body, { maxOutputLength: bytesMax });
+  } catch (error) {
+    if (error instanceof RangeError) throw tooLarge(bytesMax);
+    throw new BridgeError("request_invalid", "the body is not gzip", { cause: error });
+  }
+}
+
+function decode(codec: OtlpCodec, bytes: Uint8Array): ReturnType<OtlpCodec["decodeRequest"]> {
+  try {
+    return codec.decodeRequest(bytes);
+  } catch (error) {
+    throw new BridgeError("request_invalid", "the body is not an ExportMetricsServiceRequest", {
+      cause: error,
+    });
+  }
+}
+
+function tooLarge(bytesMax: number): BridgeError {
+  return new BridgeError("body_too_large", `the body is larger than ${bytesMax} bytes`);
+}
+
+// google.rpc.Code
+const INVALID_ARGUMENT = 3;
+const INTERNAL = 13;
+const UNAVAILABLE = 14;
+
+const STATUS_CODES: Partial<
+  Record<ErrorCode, { grpc: number; status: number; headers?: Record<string, string> }>
+> = {
+  method_not_allowed: { grpc: INVALID_ARGUMENT, status: 405, headers: { allow: "POST" } },
+  storage_unavailable: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
+  // A refused statement (a missing table, say) needs somebody's hand, so ask less often.
+  storage_failed: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "5" } },
+  shutting_down: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
+  internal: { grpc: INTERNAL, status: 500 },
+};
+
+function toFailure(failure: BridgeError, codec: OtlpCodec): Answer {
+  const known = STATUS_CODES[failure.code] ?? { grpc: INVALID_ARGUMENT, status: failure.httpStatus };
+  return {
+    status: known.status,
+    body: codec.encodeStatus(known.grpc, failure.message),
+    ...(known.headers ? { headers: known.headers } : {}),
+  };
+}
+
+function send(response: ServerResponse, answer: Answer): void {
+  const length = answer.body.length;
+  response.writeHead(answer.status, {
+    "content-type": PROTOBUF,
+    "content-length": length,
+    ...answer.headers,
+  });
+  response.end(answer.body);
+}

@@ -1,0 +1,160 @@
+import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { KubeConfig } from "@kubernetes/client-node";
+import { BridgeError } from "#errors.ts";
+import type { ClusterCredentials } from "./cluster.ts";
+import { parseKubeconfig } from "./kubeconfig.ts";
+
+const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
+ * Credentials as client-node's KubeConfig, which then authenticates requests. Make a new one for every round: client-node
+ * caches connections' settings by name inside of it, so changed credentials would go unnoticed.
+ *
+ * `inline` credentials go through the allow-list parser and only what it let through gets here. Trusted ones are read as
+ * kubectl does: files are read, and exec plugins run when a request is authenticated. Relative paths are relative to the
+ * file, in a trusted text to the working directory.
+ *
+ * `validateCerts` alone decides whether the API server's certificate is verified. Throws BridgeError `kubeconfig_refused` or
+ * `kubeconfig_invalid`, without any text of the file in it.
+ */
+export async function toKubeConfig(
+  credentials: ClusterCredentials,
+  validateCerts: boolean,
+): Promise<KubeConfig> {
+  if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
+  const kubeConfig = await loadTrusted(credentials);
+  selectContext(kubeConfig, credentials.context);
+  checkCluster(kubeConfig, validateCerts);
+  return kubeConfig;
+}
+
+type InlineCredentials = Extract<ClusterCredentials, { kind: "inline" }>;
+type TrustedCredentials = Exclude<ClusterCredentials, InlineCredentials>;
+
+function fromParsed(credentials: InlineCredentials, validateCerts: boolean): KubeConfig {
+  const parsed = parseKubeconfig(credentials.kubeconfig.expose(), {
+    validateCerts,
+    ...(credentials.context === undefined ? {} : { context: credentials.context }),
+  });
+  const base64 = (text: string): string => Buffer.from(text, "latin1").toString("base64");
+  const { caPem, tlsServerName, token, clientCertificate } = parsed;
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromClusterAndUser(
+    {
+      name: "cluster",
+      server: parsed.server,
+      skipTLSVerify: !validateCerts,
+      ...(caPem === undefined ? {} : { caData: base64(caPem) }),
+      ...(tlsServerName === undefined ? {} : { tlsServerName }),
+    },
+    {
+      name: "user",
+      ...(token === undefined ? {} : { token }),
+      ...(clientCertificate
+        ? { certData: base64(clientCertificate.certPem), keyData: base64(clientCertificate.keyPem) }
+        : {}),
+    },
+  );
+  return kubeConfig;
+}
+
+async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig> {
+  const text =
+    credentials.kind === "trusted-file"
+      ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
+      : credentials.kubeconfig.expose();
+  const kubeConfig = new KubeConfig();
+  try {
+    kubeConfig.loadFromString(text);
+    if (credentials.kind === "trusted-file") kubeConfig.makePathsAbsolute(dirname(credentials.path));
+  } catch (error) {
+    // The loader's own messages quote the file, secrets and all.
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
+  }
+  return kubeConfig;
+}
+
+/** The text of a kubeconfig file. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */
+export async function readKubeconfigFile(path: string, bytesMax: number): Promise<string> {
+  let content: Buffer;
+  try {
+    content = await readFile(path);
+  } catch (error) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig file ${path} can't be read${place(error)}`);
+  }
+  if (content.length > bytesMax) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      `the kubeconfig file ${path} is larger than ${bytesMax} bytes`,
+    );
+  }
+  return content.toString("utf8");
+}
+
+/** Where a loader failed: a system error's code or a YAML error's line, which are all that is safe to tell. */
+function place(error: unknown): string {
+  if (typeof error !== "object" || error === null) return "";
+  if ("code" in error && typeof error.code === "string" && /^[A-Z_]+$/.test(error.code)) {
+    return ` (${error.code})`;
+  }
+  const mark = "mark" in error ? error.mark : undefined;
+  const line = typeof mark === "object" && mark !== null && "line" in mark ? mark.line : undefined;
+  return typeof line === "number" ? ` (line ${line + 1})` : "";
+}
+
+function selectContext(kubeConfig: KubeConfig, wanted: string | undefined): void {
+  const names = kubeConfig.contexts.map((context) => context.name);
+  const name = wanted ?? kubeConfig.currentContext ?? (names.length === 1 ? names[0] : undefined);
+  const context = kubeConfig.contexts.find((each) => each.name === name);
+  if (!name || !context) {
+    const what = name ? `no context ${JSON.stringify(name)}` : "no current-context";
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig has ${what}`, {
+      hint: `Name one of its contexts: ${names.slice(0, 20).join(", ") || "it has none"}.`,
+    });
+  }
+  kubeConfig.setCurrentContext(name);
+  if (context.user && !kubeConfig.getCurrentUser()) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      "the kubeconfig's context names a user that it does not have",
+    );
+  }
+  if (!context.user) {
+    // Without a user client-node ignores the cluster's CA and TLS settings.
+    kubeConfig.addUser({ name: ANONYMOUS });
+    kubeConfig.contexts = kubeConfig.contexts.map((each) =>
+      each === context ? { ...each, user: ANONYMOUS } : each,
+    );
+  }
+}
+
+const ANONYMOUS = "budcluster-anonymous";
+
+function checkCluster(kubeConfig: KubeConfig, validateCerts: boolean): void {
+  const cluster = kubeConfig.getCurrentCluster();
+  if (!cluster) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      "the kubeconfig's context names a cluster that it does not have",
+    );
+  }
+  if (URL.parse(cluster.server)?.protocol !== "https:") {
+    throw new BridgeError(
+      "kubeconfig_refused",
+      "the kubeconfig's server is not allowed: only https servers are",
+      {
+        details: { field: "server" },
+      },
+    );
+  }
+  if (cluster.skipTLSVerify && validateCerts) {
+    throw new BridgeError("kubeconfig_refused", "the kubeconfig asks for insecure-skip-tls-verify", {
+      hint: "Remove the field and name the cluster's CA, or set validate_certs: false for this cluster (or VALIDATE_CERTS=false).",
+      details: { field: "insecure-skip-tls-verify" },
+    });
+  }
+  kubeConfig.clusters = kubeConfig.clusters.map((each) =>
+    each === cluster ? { ...each, skipTLSVerify: !validateCerts } : each,
+  );
+}

@@ -1,0 +1,111 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { BufferPool } from "#otlp/buffer-pool.ts";
+import type { Exporter } from "#otlp/exporter.ts";
+import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import { missingIn } from "./intervals.ts";
+import { settledIntervals, watermarkOf, type ClusterProgress } from "./progress.ts";
+import { CLUSTER_METRICS, toSeries, type OwnSample } from "./report.ts";
+
+/** Sends the `budcluster_*` metrics of one collection of one cluster. */
+export interface ClusterReport {
+  /** The resource of every point of the cluster. */
+  readonly resource: Readonly<Record<string, string>>;
+  /** True once `sendUp` succeeded. */
+  readonly upSent: boolean;
+  /** `budcluster_cluster_up` 1. Throws the Collector's BridgeError when it is not accepted. */
+  sendUp(signal: AbortSignal): Promise<void>;
+  /** `budcluster_cluster_up` 0, as well as it can: never throws. */
+  sendDown(signal: AbortSignal): Promise<void>;
+  /** Does the Collector accept what it accepted before? One request. */
+  probe(signal: AbortSignal): Promise<boolean>;
+  /** Watermark, samples and gaps of each query. Throws the Collector's BridgeError. */
+  sendQueries(progress: ClusterProgress, endMs: number, signal: AbortSignal): Promise<void>;
+}
+
+export function createClusterReport(
+  deps: { exporter: Exporter; clock: Clock; pool: BufferPool },
+  settings: { queries: readonly Query[]; batchPointsMax: number; batchBytesMax: number; version: string },
+  cluster: Cluster,
+): ClusterReport {
+  const resource = {
+    "service.name": "budcluster",
+    cluster_id: cluster.id,
+    cluster_name: cluster.name,
+    cluster_platform: cluster.platform,
+    "k8s.cluster.name": cluster.name,
+  };
+  let upSent = false;
+  let upAtMs = 0;
+
+  const encode = (samples: readonly OwnSample[]): Batch<undefined>[] => {
+    const batches: Batch<undefined>[] = [];
+    const writer = createOtlpWriter<undefined>({
+      resource,
+      scope: { name: "budcluster", version: settings.version },
+      pointsMax: settings.batchPointsMax,
+      bytesMax: settings.batchBytesMax,
+      pool: deps.pool,
+      onBatch: (batch) => batches.push(batch),
+    });
+    for (const sample of samples) writer.series(toSeries(sample), sample.metric, undefined);
+    writer.flush();
+    return batches;
+  };
+
+  const send = async (samples: readonly OwnSample[], signal: AbortSignal): Promise<void> => {
+    for (const batch of encode(samples)) {
+      const outcome = await deps.exporter.send(batch, () => Promise.resolve(false), signal);
+      if (outcome.stop) throw outcome.stop;
+    }
+  };
+
+  const up = (value: 0 | 1, timestampMs: number): OwnSample => ({
+    metric: CLUSTER_METRICS.up,
+    labels: {},
+    timestampMs,
+    value,
+  });
+
+  return {
+    resource,
+    get upSent() {
+      return upSent;
+    },
+    sendUp: async (signal) => {
+      upAtMs = deps.clock.now();
+      await send([up(1, upAtMs)], signal);
+      upSent = true;
+    },
+    sendDown: async (signal) => {
+      await send([up(0, deps.clock.now())], signal).catch(() => {});
+    },
+    probe: async (signal) => {
+      // The same point again is the same row, so a probe leaves no trace.
+      const [batch] = encode([up(1, upAtMs)]);
+      return await deps.exporter.isAccepted(batch!, signal);
+    },
+    sendQueries: async (progress, endMs, signal) => {
+      const timestampMs = deps.clock.now();
+      const samples = settings.queries.flatMap((query): OwnSample[] => {
+        const state = progress.queries[query.name]!;
+        const labels = { query: query.name, group: query.group };
+        const openGaps = missingIn([state.from, endMs], settledIntervals(state)).length;
+        const lostGaps = state.gaps.filter((gap) => gap.state === "lost").length;
+        const at = { labels, timestampMs };
+        return [
+          { ...at, metric: CLUSTER_METRICS.watermark, value: watermarkOf(state) / 1000 },
+          { ...at, metric: CLUSTER_METRICS.read, value: state.samples_read },
+          { ...at, metric: CLUSTER_METRICS.sent, value: state.samples_sent },
+          { ...at, metric: CLUSTER_METRICS.openGaps, value: openGaps },
+          { ...at, metric: CLUSTER_METRICS.lostGaps, value: lostGaps },
+        ];
+      });
+      const byMetric = samples.toSorted((a, b) =>
+        a.metric.name < b.metric.name ? -1 : a.metric.name > b.metric.name ? 1 : 0,
+      );
+      await send(byMetric, signal);
+    },
+  };
+}

@@ -1,0 +1,89 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import { missingIn } from "./intervals.ts";
+import { settledIntervals, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
+import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
+
+const GAPS_REPORTED_MAX = 100;
+/** A watermark this many intervals behind what it could be is stale. */
+const STALE_INTERVALS = 3;
+
+/** What is known of a cluster, from its progress record: pure, so that it is the same after a restart. */
+export function toClusterStatus(
+  cluster: Cluster,
+  progress: ClusterProgress,
+  facts: {
+    nowMs: number;
+    collecting: boolean;
+    intervalMs: number;
+    lagMs: number;
+    queries: readonly string[];
+  },
+): ClusterStatus {
+  const states = facts.queries.flatMap((name): [string, QueryProgress][] => {
+    const state = progress.queries[name];
+    return state ? [[name, state]] : [];
+  });
+  const hasCommitted = states.some(([, state]) => state.committed.length > 0);
+  const watermarkMs = hasCommitted ? Math.min(...states.map(([, state]) => watermarkOf(state))) : null;
+  const { last } = progress;
+  const lagMs = watermarkMs === null ? null : facts.nowMs - watermarkMs;
+  const lastFailed = last?.error != null && Date.parse(last.error.at) >= last.at;
+  return {
+    cluster_id: cluster.id,
+    cluster_name: cluster.name,
+    platform: cluster.platform,
+    state: conditionOf(cluster, last !== null, lastFailed, lagMs, facts),
+    collecting: facts.collecting,
+    watermark: isoOf(watermarkMs),
+    lag_seconds: lagMs === null ? null : lagMs / 1000,
+    last_success: isoOf(last?.success_at ?? null),
+    last_error: last?.error ?? null,
+    points: last?.points ?? 0,
+    series: last?.series ?? 0,
+    groups: last?.groups ?? {},
+    gaps: states.flatMap(([name, state]) => gapsOf(name, state)).slice(0, GAPS_REPORTED_MAX),
+    prometheus_pod: progress.pod?.name ?? null,
+    clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
+    warnings: [...(cluster.validateCerts ? [] : [uncheckedWarning]), ...(last?.warnings ?? [])],
+  };
+}
+
+export const uncheckedWarning =
+  "the API server's certificate is not verified (VALIDATE_CERTS=false or validate_certs: false): anybody on the way can read its credentials";
+
+function conditionOf(
+  cluster: Cluster,
+  wasCollected: boolean,
+  lastFailed: boolean,
+  lagMs: number | null,
+  facts: { intervalMs: number; lagMs: number },
+): ClusterCondition {
+  if (!cluster.enabled) return "disabled";
+  if (!wasCollected) return "pending";
+  const isLate = lagMs !== null && lagMs > facts.lagMs + STALE_INTERVALS * facts.intervalMs;
+  if (lagMs === null) return lastFailed ? "failing" : "pending";
+  if (isLate) return lastFailed ? "failing" : "stale";
+  return lastFailed ? "partial" : "healthy";
+}
+
+/** Kept gaps, and as open what is missing before the newest time that was tried. */
+function gapsOf(name: string, state: QueryProgress): GapReport[] {
+  const kept = state.gaps.map(({ from, to, state: kind, reason, points }): GapReport => {
+    const gap = { query: name, from: isoOf(from)!, to: isoOf(to)!, state: kind, reason };
+    return kind === "refused" ? { ...gap, points } : gap;
+  });
+  const open = missingIn([state.from, state.attempted], settledIntervals(state)).map(
+    ([from, to]): GapReport => ({
+      query: name,
+      from: isoOf(from)!,
+      to: isoOf(to)!,
+      state: "open",
+      reason: "not stored yet; the next round reads it",
+    }),
+  );
+  return [...kept, ...open];
+}
+
+function isoOf(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,351 @@
+import { type BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
+import type { Cluster } from "#clusters/cluster.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { BufferPool } from "#otlp/buffer-pool.ts";
+import { createDelivery } from "#otlp/delivery.ts";
+import type { Exporter } from "#otlp/exporter.ts";
+import { createOtlpWriter } from "#otlp/writer.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { Metadata } from "#prometheus/metadata.ts";
+import type { StateStore } from "#state/store.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
+import { recordLast } from "./last-collection.ts";
+import { createMetricKinds } from "./metric-kinds.ts";
+import { addGap, commit, type ClusterProgress } from "./progress.ts";
+import { openProgress, type ProgressFile } from "./progress-store.ts";
+import { earliestWatermark, planWindows, preparePlan, type PlanSettings, type ReadTask } from "./plan.ts";
+import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
+import type { ClusterResult } from "./status.ts";
+import { createWindowReads, type ReadTotals, type WindowRead } from "./window-reads.ts";
+
+export interface CollectClusterDeps {
+  openPrometheus: OpenPrometheus;
+  exporter: Exporter;
+  store: StateStore;
+  clock: Clock;
+  logger: Logger;
+  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "errorOccurred">;
+  pool: BufferPool;
+}
+
+export interface CollectClusterSettings extends PlanSettings {
+  queries: readonly Query[];
+  /** Windows end this long before Prometheus' now. */
+  lagMs: number;
+  /** Queries read at once from one cluster. */
+  lanes: number;
+  batchPointsMax: number;
+  batchBytesMax: number;
+  /** Batches of one cluster on their way at once. */
+  batchesInFlightMax: number;
+  version: string;
+}
+
+export interface CollectSignals {
+  /** Aborts at once: the cluster's deadline, or the end of the process' patience. */
+  signal: AbortSignal;
+  /** Asks to end soon: what is being read is finished, nothing new is begun. */
+  isStopping: () => boolean;
+}
+
+/** Collects one cluster once. Never throws: what went wrong is in the result and in the cluster's progress record. */
+export type CollectCluster = (cluster: Cluster, signals: CollectSignals) => Promise<ClusterResult>;
+
+/** More than this between Prometheus' clock and ours is worth a warning. */
+const SKEW_WARNING_MS = 30_000;
+const QUERIES_LOGGED_MAX = 20;
+
+export function createCollectCluster(
+  deps: CollectClusterDeps,
+  settings: CollectClusterSettings,
+): CollectCluster {
+  return async (cluster, signals) => {
+    const startedAt = deps.clock.monotonic();
+    const logger = deps.logger.child({ cluster_id: cluster.id });
+    const result = (
+      outcome: ClusterResult["outcome"],
+      totals?: ReadTotals,
+      error?: BridgeError,
+    ): ClusterResult => ({
+      cluster_id: cluster.id,
+      cluster_name: cluster.name,
+      outcome,
+      points: totals?.points ?? 0,
+      series: totals?.series ?? 0,
+      bytes: totals?.bytes ?? 0,
+      duration_seconds: (deps.clock.monotonic() - startedAt) / 1000,
+      error: error ? toErrorBody(error) : null,
+    });
+
+    let file: ProgressFile;
+    try {
+      file = await openProgress(deps.store, cluster.id);
+    } catch (error) {
+      return result("failed", undefined, toBridgeError(error, "state_unavailable"));
+    }
+    const report = createClusterReport(deps, settings, cluster);
+    let totals: ReadTotals | undefined;
+    let skewMs: number | undefined;
+    let error: BridgeError | undefined;
+    try {
+      ({ totals, skewMs } = await collect(cluster, file, report, signals, logger));
+      error = totals.failures[0]?.error;
+      logFailures(totals, logger);
+    } catch (thrown) {
+      error = toBridgeError(thrown);
+      if (!report.upSent && !error.code.startsWith("collector_")) await report.sendDown(signals.signal);
+    }
+    const outcome = outcomeOf(totals, error);
+    const summary = result(outcome, totals, error);
+    const { queries } = settings;
+    recordLast(file.progress, summary, { totals, skewMs, queries, nowMs: deps.clock.now() });
+    try {
+      await file.save();
+    } catch (thrown) {
+      return result("failed", totals, toBridgeError(thrown, "state_unavailable"));
+    }
+    return summary;
+  };
+
+  async function collect(
+    cluster: Cluster,
+    file: ProgressFile,
+    report: ClusterReport,
+    { signal, isStopping }: CollectSignals,
+    logger: Logger,
+  ): Promise<{ totals: ReadTotals; skewMs: number }> {
+    const { progress } = file;
+    const connection = await deps.openPrometheus(cluster, progress.pod?.uid, signal);
+    try {
+      const nowMs = await connection.client.now(signal);
+      const skewMs = nowMs - deps.clock.now();
+      const endMs = Math.floor((nowMs - settings.lagMs) / 1000) * 1000;
+      const warnings = [...connection.warnings, ...skewWarnings(skewMs)];
+      const [metadata] = await Promise.all([
+        readMetadata(connection, signal, warnings),
+        // Known good data first: it shows that the Collector takes data before Prometheus is asked for any.
+        report.sendUp(signal),
+      ]);
+      const tasks = await plan(progress, connection, { nowMs, endMs }, signal);
+      rememberPod(progress, connection, endMs, logger);
+      for (const query of settings.queries)
+        progress.queries[query.name]!.attempted = Math.max(endMs, progress.queries[query.name]!.attempted);
+      await file.save();
+
+      const totals = await readAll(connection, metadata, file, report, tasks, { signal, isStopping }, logger);
+      for (const warning of warnings) totals.warnings.add(warning);
+      if (totals.histogramSamples > 0) {
+        totals.warnings.add(
+          `${totals.histogramSamples} native histogram samples were left out: they are not converted yet`,
+        );
+      }
+      await sendQueries(report, progress, endMs, totals, signal);
+      return { totals, skewMs };
+    } finally {
+      await connection.close();
+    }
+  }
+
+  async function plan(
+    progress: ClusterProgress,
+    connection: PrometheusConnection,
+    { nowMs, endMs }: { nowMs: number; endMs: number },
+    signal: AbortSignal,
+  ): Promise<ReadTask[]> {
+    const { queries } = settings;
+    const begun = preparePlan(progress, queries, endMs, settings);
+    const earliest = earliestWatermark(progress, queries, begun);
+    let oldestMs: number | undefined;
+    if (
+      earliest !== undefined &&
+      earliest < endMs &&
+      !(await connection.client.hasSamplesAt(earliest, signal))
+    ) {
+      // Up to now, not to endMs: a Prometheus that lost its data a minute ago has its oldest sample after endMs.
+      oldestMs = await connection.client.oldestSample(
+        { fromMs: endMs - settings.maxBackfillMs, toMs: nowMs },
+        signal,
+      );
+    }
+    return planWindows(progress, queries, endMs, oldestMs, settings, begun);
+  }
+
+  async function readAll(
+    connection: PrometheusConnection,
+    metadata: Metadata,
+    file: ProgressFile,
+    report: ClusterReport,
+    tasks: readonly ReadTask[],
+    signals: CollectSignals,
+    logger: Logger,
+  ): Promise<ReadTotals> {
+    const { progress } = file;
+    const saves = new Set<Promise<void>>();
+    let saveError: BridgeError | undefined;
+    const saveSoon = (): void => {
+      const save = file
+        .save()
+        .catch((thrown: unknown) => void (saveError ??= toBridgeError(thrown, "state_unavailable")))
+        .finally(() => saves.delete(save));
+      saves.add(save);
+    };
+    const kinds = createMetricKinds(progress, metadata, () => file.save());
+    const exporter: Exporter = {
+      ...deps.exporter,
+      send: async (batch, probe, signal) => {
+        await kinds.saved();
+        return await deps.exporter.send(batch, probe, signal);
+      },
+    };
+    const reads = createWindowReads({
+      client: connection.client,
+      signal: signals.signal,
+      isStopping: signals.isStopping,
+      describe: kinds.describe,
+      onSettled: (read) => {
+        settleWindow(progress, read, logger);
+        saveSoon();
+      },
+      get writer() {
+        return writer;
+      },
+      get delivery() {
+        return delivery;
+      },
+    });
+    const delivery = createDelivery<WindowRead>(
+      {
+        exporter,
+        probe: () => report.probe(signals.signal),
+        onOutcome: (parts, bytes) => {
+          deps.metrics.batchFinished();
+          reads.settle(parts, bytes);
+        },
+        toError: (error) => toBridgeError(error),
+        signal: signals.signal,
+      },
+      { inFlightMax: settings.batchesInFlightMax },
+    );
+    const writer = createOtlpWriter<WindowRead>({
+      resource: report.resource,
+      scope: { name: "budcluster", version: settings.version },
+      pointsMax: settings.batchPointsMax,
+      bytesMax: settings.batchBytesMax,
+      pool: deps.pool,
+      nodeNameOf: (instance) => connection.nodeNames.get(hostOf(instance)),
+      onBatch: (batch) => {
+        deps.metrics.batchStarted();
+        delivery.submit(batch);
+      },
+    });
+    await reads.run(tasks, settings.lanes);
+    const ended = signals.signal.aborted ? toBridgeError(signals.signal.reason) : delivery.stopped();
+    if (ended) {
+      // What is still buffered belongs to windows that were read to the end, of which nothing else would tell that they failed.
+      writer.discard();
+      reads.totals.failures.push({ query: "*", error: ended });
+    } else writer.flush();
+    await delivery.drained();
+    while (saves.size > 0) await Promise.all(saves);
+    if (saveError) throw saveError;
+    return reads.totals;
+  }
+}
+
+/** One line for each kind of failure, with the queries that had it. */
+function logFailures({ failures }: ReadTotals, logger: Logger): void {
+  for (const [code, same] of Map.groupBy(failures, ({ error }) => error.code)) {
+    const queries = [...new Set(same.map(({ query }) => query))].slice(0, QUERIES_LOGGED_MAX);
+    logger.warn({ code, queries, windows: same.length }, `not collected: ${same[0]!.error.message}`);
+  }
+}
+
+async function sendQueries(
+  report: ClusterReport,
+  progress: ClusterProgress,
+  endMs: number,
+  totals: ReadTotals,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted || totals.failures.some(({ error }) => error.code.startsWith("collector_"))) return;
+  try {
+    await report.sendQueries(progress, endMs, signal);
+  } catch (thrown) {
+    totals.failures.push({ query: "budcluster_query_*", error: toBridgeError(thrown) });
+  }
+}
+
+function outcomeOf(totals: ReadTotals | undefined, error: BridgeError | undefined): ClusterResult["outcome"] {
+  if (error) return totals && totals.windows > 0 ? "partial" : "failed";
+  return totals && totals.refusedPoints > 0 ? "partial" : "successful";
+}
+
+async function readMetadata(
+  connection: PrometheusConnection,
+  signal: AbortSignal,
+  warnings: string[],
+): Promise<Metadata> {
+  try {
+    return await connection.client.metadata(signal);
+  } catch (thrown) {
+    const error = toBridgeError(thrown);
+    if (signal.aborted || /^(cluster|tunnel)_/.test(error.code)) throw error;
+    warnings.push(`metric types are known by their names only: /api/v1/metadata failed (${error.message})`);
+    return new Map();
+  }
+}
+
+function skewWarnings(skewMs: number): string[] {
+  if (Math.abs(skewMs) < SKEW_WARNING_MS) return [];
+  const seconds = Math.round(Math.abs(skewMs) / 1000);
+  return [
+    `Prometheus' clock is ${seconds} s ${skewMs > 0 ? "ahead of" : "behind"} this one; windows follow Prometheus' clock`,
+  ];
+}
+
+function rememberPod(
+  progress: ClusterProgress,
+  connection: PrometheusConnection,
+  endMs: number,
+  logger: Logger,
+): void {
+  const { pod } = connection;
+  if (progress.pod?.uid === pod.uid) return;
+  if (progress.pod)
+    logger.info(
+      { from: progress.pod.name, to: pod.name },
+      "windows are read from another Prometheus Pod from here on",
+    );
+  progress.pod = { ...pod, since: endMs };
+}
+
+function settleWindow(progress: ClusterProgress, read: WindowRead, logger: Logger): void {
+  const { query, window } = read.task;
+  const state = progress.queries[query.name]!;
+  commit(state, [window.fromMs, window.toMs], { read: read.read, sent: read.acknowledged });
+  for (const { reason, points } of read.refused) {
+    addGap(state, { from: window.fromMs, to: window.toMs, state: "refused", reason, points });
+  }
+  if (read.refusedPoints > 0) {
+    logger.error(
+      {
+        code: "collector_refused",
+        query: query.name,
+        points: read.refusedPoints,
+        from: window.fromMs,
+        to: window.toMs,
+      },
+      `the Collector refused ${read.refusedPoints} points for good: ${read.refused[0]!.reason}`,
+    );
+  }
+}
+
+/** The host of an `instance` label: "10.0.0.1:9100", "node-1", "[::1]:9100". */
+function hostOf(instance: string): string {
+  const bracketed = /^\[([^\]]+)\]/.exec(instance);
+  if (bracketed) return bracketed[1]!;
+  const colon = instance.lastIndexOf(":");
+  return colon < 0 || instance.indexOf(":") !== colon ? instance : instance.slice(0, colon);
+}

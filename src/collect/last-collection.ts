@@ -1,0 +1,58 @@
+import type { Query } from "#prometheus/catalogue.ts";
+import type { ClusterProgress, LastCollection } from "./progress.ts";
+import type { ClusterResult } from "./status.ts";
+import type { ReadTotals } from "./window-reads.ts";
+
+const WARNINGS_MAX = 20;
+
+const NONE: LastCollection = {
+  at: 0,
+  success_at: null,
+  error: null,
+  points: 0,
+  series: 0,
+  groups: {},
+  clock_skew_ms: null,
+  warnings: [],
+};
+
+/** Notes in the progress how a collection went. `totals` and `skewMs` are undefined when it did not get that far. */
+export function recordLast(
+  progress: ClusterProgress,
+  result: ClusterResult,
+  facts: {
+    totals: ReadTotals | undefined;
+    skewMs: number | undefined;
+    queries: readonly Query[];
+    nowMs: number;
+  },
+): void {
+  const before = progress.last ?? NONE;
+  const { totals, nowMs } = facts;
+  progress.last = {
+    at: nowMs,
+    success_at: result.outcome === "successful" ? nowMs : before.success_at,
+    error: result.error ? { ...result.error, at: new Date(nowMs).toISOString() } : before.error,
+    points: result.points,
+    series: result.series,
+    groups: totals ? groupsOf(totals, facts.queries, before.groups) : before.groups,
+    clock_skew_ms: facts.skewMs ?? before.clock_skew_ms,
+    warnings: [...(totals?.warnings ?? before.warnings)].slice(0, WARNINGS_MAX),
+  };
+}
+
+/** Of a group that nothing was read of, the last word stays. */
+function groupsOf(
+  totals: ReadTotals,
+  queries: readonly Query[],
+  before: LastCollection["groups"],
+): LastCollection["groups"] {
+  const failed = new Set(totals.failures.map((failure) => failure.query));
+  const groups: LastCollection["groups"] = {};
+  for (const { group, name } of queries) {
+    if (totals.groupsSeen.has(group)) groups[group] = "present";
+    else if (failed.has(name)) groups[group] = "unknown";
+    else groups[group] ??= totals.groupsRead.has(group) ? "absent" : (before[group] ?? "unknown");
+  }
+  return groups;
+}

@@ -1,0 +1,19 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import type { PrometheusClient } from "#prometheus/client.ts";
+
+/** A way to one Pod of a cluster's Prometheus, for one collection. */
+export interface PrometheusConnection {
+  client: PrometheusClient;
+  pod: { uid: string; name: string };
+  /** Node address -> node name. */
+  nodeNames: ReadonlyMap<string, string>;
+  warnings: string[];
+  close(): Promise<void>;
+}
+
+/** Opens the way to a cluster's Prometheus, to the pinned Pod while it is ready. Throws BridgeError. */
+export type OpenPrometheus = (
+  cluster: Cluster,
+  pinnedPodUid: string | undefined,
+  signal: AbortSignal,
+) => Promise<PrometheusConnection>;

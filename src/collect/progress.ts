@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import type { ErrorBody } from "#errors.ts";
+import type { MetricType } from "#prometheus/metadata.ts";
+import { addInterval, coveredUntil, dropBefore, type Interval } from "./intervals.ts";
+
+/** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector (other points of it are stored). */
+export interface Gap {
+  from: number;
+  to: number;
+  state: "lost" | "refused";
+  reason: string;
+  points: number;
+}
+
+/** The kind that a metric's points are sent as, for windows that end after `since`. */
+export interface TypeSince {
+  kind: MetricType["kind"];
+  since: number;
+}
+
+/** What is known of one query of one cluster. Times in ms since the epoch, by Prometheus' clock. */
+export interface QueryProgress {
+  /** Hash of the PromQL that the rest is about. */
+  promql_hash: string;
+  /** Collecting began here: nothing before it was ever promised. */
+  from: number;
+  /** Windows whose every point is acknowledged or in `gaps`; sorted, disjoint. */
+  committed: Interval[];
+  gaps: Gap[];
+  /** End of the latest window of which anything may have been sent. */
+  attempted: number;
+  types: Record<string, TypeSince[]>;
+  /** Samples in committed windows: as read, and as acknowledged. */
+  samples_read: number;
+  samples_sent: number;
+}
+
+/** How the last collection of a cluster went, kept for the status. */
+export interface LastCollection {
+  at: number;
+  success_at: number | null;
+  error: (ErrorBody & { at: string }) | null;
+  points: number;
+  series: number;
+  groups: Record<string, "present" | "absent" | "unknown">;
+  clock_skew_ms: number | null;
+  warnings: string[];
+}
+
+/** The state record `progress:<cluster id>`. */
+export interface ClusterProgress {
+  version: 1;
+  /** The Prometheus Pod that windows are read from, and since when. */
+  pod: { uid: string; name: string; since: number } | null;
+  queries: Record<string, QueryProgress>;
+  last: LastCollection | null;
+}
+
+const GAPS_MAX = 50;
+const GAPS_KEPT_MS = 7 * 86_400_000;
+/** Changes of a metric's kind that are remembered; beyond them the kind stays until the oldest is out of reach. */
+const KINDS_MAX = 4;
+
+export function emptyProgress(): ClusterProgress {
+  return { version: 1, pod: null, queries: {}, last: null };
+}
+
+export function hashPromql(promql: string): string {
+  return createHash("sha256").update(promql).digest("hex").slice(0, 16);
+}
+
+/** A query that is collected from `from` on. */
+export function newQueryProgress(promql: string, from: number): QueryProgress {
+  return {
+    promql_hash: hashPromql(promql),
+    from,
+    committed: [],
+    gaps: [],
+    attempted: from,
+    types: {},
+    samples_read: 0,
+    samples_sent: 0,
+  };
+}
+
+/** Everything that needs no reading any more: committed windows and lost stretches. */
+export function settledIntervals(query: QueryProgress): Interval[] {
+  return query.gaps
+    .filter((gap) => gap.state === "lost")
+    .reduce((intervals, gap) => addInterval(intervals, [gap.from, gap.to]), query.committed);
+}
+
+/** Everything at or before this time is stored or named in `gaps`. */
+export function watermarkOf(query: QueryProgress): number {
+  return coveredUntil(query.from, settledIntervals(query));
+}
+
+/** Marks a window committed. */
+export function commit(query: QueryProgress, window: Interval, counts: { read: number; sent: number }): void {
+  query.committed = addInterval(query.committed, window);
+  query.samples_read += counts.read;
+  query.samples_sent += counts.sent;
+}
+
+/** Adds a gap, as one with its neighbour of the same state and reason. The oldest are dropped beyond 50. */
+export function addGap(query: QueryProgress, gap: Gap): void {
+  const same = query.gaps.find(
+    (known) =>
+      known.state === gap.state &&
+      known.reason === gap.reason &&
+      known.from <= gap.to &&
+      gap.from <= known.to,
+  );
+  if (same) {
+    same.from = Math.min(same.from, gap.from);
+    same.to = Math.max(same.to, gap.to);
+    same.points += gap.points;
+  } else {
+    query.gaps.push(gap);
+    query.gaps.sort((a, b) => a.from - b.from);
+  }
+  while (query.gaps.length > GAPS_MAX) forgetGap(query, query.gaps.shift()!);
+}
+
+/** Forgets which windows before `ms` were committed, and gaps a week before it: the record must not grow for ever. */
+export function forgetBefore(query: QueryProgress, ms: number): void {
+  if (watermarkOf(query) < ms || query.from >= ms) return;
+  query.committed = dropBefore(ms, query.committed);
+  query.gaps = query.gaps.filter((gap) => gap.to > ms - GAPS_KEPT_MS);
+  for (const types of Object.values(query.types)) {
+    while (types.length > 1 && types[1]!.since <= ms) types.shift();
+  }
+  query.from = ms;
+}
+
+/** A lost stretch whose gap is no longer kept must not be read again. */
+function forgetGap(query: QueryProgress, gap: Gap): void {
+  if (gap.state === "lost") query.committed = addInterval(query.committed, [gap.from, gap.to]);
+}
+
+/**
+ * The kind of a metric in a window that ends at `toMs`. The first answer is kept; when the source says another kind later, that counts only
+ * for windows beyond everything that may have been sent, so that no sample is stored in two tables.
+ */
+export function fixedKind(
+  query: QueryProgress,
+  metric: string,
+  kind: MetricType["kind"],
+  toMs: number,
+): MetricType["kind"] {
+  // A label text of the cluster is the key: `constructor` must not find what every object has.
+  const known = Object.hasOwn(query.types, metric)
+    ? query.types[metric]!
+    : (query.types[metric] = [{ kind, since: query.from }]);
+  const latest = known.at(-1)!;
+  if (latest.kind !== kind && query.attempted > latest.since && known.length < KINDS_MAX) {
+    known.push({ kind, since: query.attempted });
+  }
+  return (known.findLast((type) => type.since < toMs) ?? known[0]!).kind;
+}

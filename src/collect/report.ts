@@ -1,0 +1,67 @@
+import type { ScannedSeries } from "#prometheus/series-sink.ts";
+import type { MetricDescription } from "#otlp/writer.ts";
+
+/** A sample that the bridge itself makes, about a cluster. */
+export interface OwnSample {
+  metric: MetricDescription;
+  labels: Readonly<Record<string, string>>;
+  timestampMs: number;
+  value: number;
+}
+
+const gauge = (name: string, unit: string, description: string): MetricDescription => ({
+  name,
+  kind: "gauge",
+  unit,
+  description,
+});
+const counter = (name: string, description: string): MetricDescription => ({
+  name,
+  kind: "counter",
+  unit: "{sample}",
+  description,
+});
+
+/**
+ * What the query role knows of a collection comes from these rows alone. Labels of the budcluster_query_* metrics: query, group.
+ */
+export const CLUSTER_METRICS = {
+  up: gauge("budcluster_cluster_up", "1", "1 when the cluster's Prometheus could be reached, else 0"),
+  watermark: gauge(
+    "budcluster_query_watermark_seconds",
+    "s",
+    "Unix time up to which every sample of the query is stored or named as a gap",
+  ),
+  read: counter(
+    "budcluster_query_samples_read_total",
+    "Samples that Prometheus had in the windows that are settled",
+  ),
+  sent: counter("budcluster_query_samples_sent_total", "Of these, samples that the Collector acknowledged"),
+  openGaps: gauge("budcluster_query_open_gaps", "{gap}", "Stretches of time that are still to be read"),
+  lostGaps: gauge("budcluster_query_lost_gaps", "{gap}", "Stretches of time that can't be read any more"),
+} as const;
+
+/** The sample in the form that the writer takes. */
+export function toSeries(sample: OwnSample): ScannedSeries {
+  const texts = Object.entries(sample.labels).flatMap(([name, value]) => [
+    Buffer.from(name),
+    Buffer.from(value),
+  ]);
+  const labels = new Int32Array(texts.length * 2);
+  let length = 0;
+  texts.forEach((text, i) => {
+    labels[i * 2] = length;
+    length += text.length;
+    labels[i * 2 + 1] = length;
+  });
+  return {
+    bytes: Buffer.concat(texts, length),
+    nameStart: 0,
+    nameEnd: 0,
+    labelCount: texts.length / 2,
+    labels,
+    sampleCount: 1,
+    timestamps: Float64Array.of(sample.timestampMs),
+    values: Float64Array.of(sample.value),
+  };
+}

@@ -1,0 +1,226 @@
+import { randomUUID } from "node:crypto";
+import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
+import { BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
+import { deadline, type Clock } from "#lib/clock.ts";
+import { createLimiter } from "#lib/limit.ts";
+import type { StateStore } from "#state/store.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { toClusterStatus, uncheckedWarning } from "./cluster-state.ts";
+import type { CollectCluster } from "./collect-cluster.ts";
+import { readProgress } from "./progress-store.ts";
+import type {
+  ClusterResult,
+  Collection,
+  CollectionStatus,
+  RoundResult,
+  RoundStart,
+  RoundTrigger,
+} from "./status.ts";
+
+export interface RoundDeps {
+  registry: ClusterRegistry;
+  collectCluster: CollectCluster;
+  store: StateStore;
+  clock: Clock;
+  logger: Logger;
+  metrics: Pick<OwnMetrics, "roundFinished" | "collectionFinished" | "errorOccurred" | "clusterLag">;
+}
+
+export interface RoundSettings {
+  enabled: boolean;
+  scheduler: "dapr" | "internal";
+  intervalMs: number;
+  lagMs: number;
+  clustersMax: number;
+  clusterDeadlineMs: number;
+  queryNames: readonly string[];
+  /** Warnings about the configuration, for the status. */
+  warnings: readonly string[];
+}
+
+export interface Rounds extends Collection {
+  /** Begins no new work, lets what is under way end for `graceMs`, then aborts it; resolves when nothing runs any more. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Rounds over all clusters: bounded, each cluster at most once at a time, one cluster's failure never another's. */
+export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
+  const { clock, logger, metrics } = deps;
+  const limit = createLimiter(settings.clustersMax);
+  const busy = new Map<string, Promise<void>>();
+  const ending = new AbortController();
+  let stopping = false;
+  const current = new Set<RoundResult>();
+  let last: RoundResult | null = null;
+
+  const collectOne = async (cluster: Cluster): Promise<ClusterResult> => {
+    const late = (): BridgeError =>
+      new BridgeError(
+        "cluster_deadline_exceeded",
+        `the cluster did not finish in ${Math.round(settings.clusterDeadlineMs / 1000)} s`,
+      );
+    const limited = deadline(clock, settings.clusterDeadlineMs, late, ending.signal);
+    try {
+      return await deps.collectCluster(cluster, { signal: limited.signal, isStopping: () => stopping });
+    } catch (thrown) {
+      const error = toBridgeError(thrown);
+      logger.error({ err: thrown, cluster_id: cluster.id }, "collecting a cluster ended with a defect");
+      return emptyResult(cluster, "failed", error);
+    } finally {
+      limited.dispose();
+    }
+  };
+
+  const finish = async (round: RoundResult, cluster: Cluster, result: ClusterResult): Promise<void> => {
+    round.clusters.push(result);
+    round[result.outcome]++;
+    round.points += result.points;
+    round.bytes += result.bytes;
+    const { error, ...facts } = result;
+    metrics.collectionFinished({
+      outcome: result.outcome,
+      durationSeconds: result.duration_seconds,
+      points: result.points,
+      series: result.series,
+      ...(error ? { error: error.code } : {}),
+    });
+    if (error) {
+      metrics.errorOccurred(error.code);
+      logger.warn(
+        { ...facts, round: round.id, code: error.code, hint: error.hint },
+        `cluster ${result.outcome}: ${error.message}`,
+      );
+    } else logger.info({ ...facts, round: round.id }, `cluster ${result.outcome}`);
+    try {
+      const status = await statusOf(cluster);
+      metrics.clusterLag(cluster.id, status.lag_seconds);
+    } catch (thrown) {
+      logger.warn({ err: thrown, cluster_id: cluster.id }, "the cluster's lag is not known");
+    }
+  };
+
+  const runCluster = async (round: RoundResult, cluster: Cluster): Promise<void> => {
+    const result = await limit(async () =>
+      stopping
+        ? emptyResult(cluster, "failed", new BridgeError("shutting_down", "the process is ending"))
+        : await collectOne(cluster),
+    );
+    await finish(round, cluster, result);
+  };
+
+  const run = async (round: RoundResult, clusters: readonly Cluster[]): Promise<RoundResult> => {
+    const startedAt = clock.monotonic();
+    await Promise.all(
+      clusters.map(async (cluster) => {
+        const work = runCluster(round, cluster).finally(() => busy.delete(cluster.id));
+        busy.set(cluster.id, work);
+        await work;
+      }),
+    );
+    const seconds = (clock.monotonic() - startedAt) / 1000;
+    round.duration_seconds = seconds;
+    round.finished_at = new Date(clock.now()).toISOString();
+    current.delete(round);
+    last = round;
+    const outcome =
+      round.failed === 0 && round.partial === 0
+        ? "successful"
+        : round.successful + round.partial > 0
+          ? "partial"
+          : "failed";
+    metrics.roundFinished({ outcome, durationSeconds: seconds });
+    const { clusters: _results, ...summary } = round;
+    logger.info(summary, `round ${outcome}`);
+    return round;
+  };
+
+  const statusOf = async (cluster: Cluster) =>
+    toClusterStatus(cluster, await readProgress(deps.store, cluster.id), {
+      nowMs: clock.now(),
+      collecting: busy.has(cluster.id),
+      intervalMs: settings.intervalMs,
+      lagMs: settings.lagMs,
+      queries: settings.queryNames,
+    });
+
+  const start = async (trigger: RoundTrigger): Promise<RoundStart> => {
+    if (!settings.enabled) throw new BridgeError("collection_disabled", "collecting is switched off");
+    if (stopping) throw new BridgeError("shutting_down", "the process is ending");
+    const clusters = (await deps.registry.list()).filter((cluster) => cluster.enabled);
+    const held = clusters.filter((cluster) => busy.has(cluster.id));
+    const round: RoundResult = {
+      id: randomUUID(),
+      trigger,
+      started_at: new Date(clock.now()).toISOString(),
+      finished_at: null,
+      duration_seconds: null,
+      total: clusters.length,
+      successful: 0,
+      partial: 0,
+      failed: 0,
+      skipped: held.length,
+      points: 0,
+      bytes: 0,
+      clusters: held.map((cluster) =>
+        emptyResult(
+          cluster,
+          "skipped",
+          new BridgeError("cluster_busy", "an earlier round still works on this cluster"),
+        ),
+      ),
+    };
+    current.add(round);
+    const done = run(
+      round,
+      clusters.filter((cluster) => !held.includes(cluster)),
+    );
+    return { round, busy: held.map((cluster) => cluster.id), done };
+  };
+
+  const status = async (): Promise<CollectionStatus> => {
+    const clusters = await deps.registry.list();
+    const unchecked = clusters.filter((cluster) => !cluster.validateCerts).map((cluster) => cluster.id);
+    return {
+      enabled: settings.enabled,
+      scheduler: settings.scheduler,
+      interval_seconds: settings.intervalMs / 1000,
+      current_round: [...current].at(-1) ?? null,
+      last_round: last,
+      clusters: await Promise.all(clusters.map(statusOf)),
+      warnings: [
+        ...settings.warnings,
+        ...(unchecked.length > 0 ? [`${unchecked.slice(0, 10).join(", ")}: ${uncheckedWarning}`] : []),
+      ],
+    };
+  };
+
+  return {
+    start,
+    status,
+    stop: async (graceMs) => {
+      stopping = true;
+      const idle = (async () => {
+        while (busy.size > 0) await Promise.allSettled(busy.values());
+      })();
+      const cancel = clock.after(graceMs, () =>
+        ending.abort(new BridgeError("shutting_down", "the process is ending; the window was abandoned")),
+      );
+      await idle;
+      cancel();
+    },
+  };
+}
+
+function emptyResult(cluster: Cluster, outcome: ClusterResult["outcome"], error: BridgeError): ClusterResult {
+  return {
+    cluster_id: cluster.id,
+    cluster_name: cluster.name,
+    outcome,
+    points: 0,
+    series: 0,
+    bytes: 0,
+    duration_seconds: 0,
+    error: toErrorBody(error),
+  };
+}

@@ -1,0 +1,232 @@
+import { isIP } from "node:net";
+import { resolve } from "node:path";
+import { z } from "zod";
+import { nearMiss } from "#clusters/near-miss.ts";
+import { BridgeError } from "#errors.ts";
+import { createSecret, type Secret } from "#lib/secret.ts";
+
+const DURATION_UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Seconds ("30", "1.5") or a number with a unit ("250ms", "15m", "24h"); as ms. */
+const duration = (minMs: number, maxMs: number) =>
+  z.string().transform((text, context) => {
+    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text.trim());
+    const ms = match ? Number(match[1]) * (DURATION_UNITS[match[2] ?? "s"] ?? 1000) : Number.NaN;
+    if (!(ms >= minMs && ms <= maxMs)) {
+      context.addIssue({
+        code: "custom",
+        message: `must be seconds or a duration like 90s, 15m, 24h, from ${minMs / 1000} s to ${maxMs / 1000} s`,
+      });
+      return z.NEVER;
+    }
+    return ms;
+  });
+
+const integer = (min: number, max: number) =>
+  z.string().transform((text, context) => {
+    const value = /^\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) {
+      context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
+      return z.NEVER;
+    }
+    return value;
+  });
+
+const boolean = z.string().transform((text, context) => {
+  if (text === "true") return true;
+  if (text === "false") return false;
+  context.addIssue({ code: "custom", message: "must be true or false" });
+  return z.NEVER;
+});
+
+const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
+  z.enum(values, { error: () => `must be one of ${values.join(", ")}` });
+
+const httpUrl = z.string().transform((text, context) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
+    context.addIssue({ code: "custom", message: "must be an http:// or https:// URL without user info" });
+    return z.NEVER;
+  }
+  return url;
+});
+
+const text = (pattern: RegExp, allowed: string) =>
+  z.string().regex(pattern, { error: () => `must be ${allowed}` });
+const dnsLabel = text(
+  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+  "a Kubernetes name (lower case letters, digits, -)",
+);
+const path = z
+  .string()
+  .min(1, "must be a path")
+  .transform((value) => resolve(value));
+const secret = z
+  .string()
+  .min(1, "must not be empty")
+  .transform((value) => createSecret(value));
+
+/** `a=b,c=d` as in OTEL_EXPORTER_OTLP_HEADERS: values may be percent-encoded. */
+const headers = z.string().transform((value, context) => {
+  const result: Record<string, Secret> = {};
+  for (const pair of value.split(",").filter((part) => part.trim() !== "")) {
+    const [, name, encoded] = /^\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? [];
+    const decoded = decodeHeader(encoded);
+    if (name === undefined || decoded === undefined) {
+      context.addIssue({ code: "custom", message: "must be name=value pairs separated by commas" });
+      return z.NEVER;
+    }
+    result[name.toLowerCase()] = createSecret(decoded);
+  }
+  return result;
+});
+
+function decodeHeader(encoded: string | undefined): string | undefined {
+  try {
+    const value = decodeURIComponent(encoded ?? "");
+    return /^[\t\x20-\x7e]+$/.test(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names this short (PORT, HOST) are too near to what other programs use. */
+const SHORT_NAME = 5;
+const SECONDS = 1000;
+const HOURS = 3_600_000;
+const DAYS = 24 * HOURS;
+
+/**
+ * Every environment variable of the program. The first block's names and defaults are fixed by its users. A variable that is set but
+ * empty counts as not set.
+ */
+const schema = z.object({
+  METRICS_COLLECTION_ENABLED: boolean.default(true),
+  OTEL_COLLECTOR_ENDPOINT: httpUrl.default(new URL("http://bud-otel-collector:4318")),
+  PROMETHEUS_SERVICE_NAME: dnsLabel.default("bud-metrics-kube-prometheu-prometheus"),
+  PROMETHEUS_NAMESPACE: dnsLabel.default("bud-system"),
+  PROMETHEUS_PORT: integer(1, 65535).default(9090),
+  METRICS_COLLECTION_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
+  METRICS_BATCH_SIZE: integer(1, 1_000_000).default(20_000),
+  VALIDATE_CERTS: boolean.default(true),
+
+  ROLE: oneOf("all-in-one", "bridge", "migrate").default("all-in-one"),
+  HOST: text(/^[0-9a-zA-Z.:-]+$/, "an address or host name").default("127.0.0.1"),
+  PORT: integer(0, 65535).default(9081),
+  LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal").default("info"),
+  DATA_DIR: path.default(resolve("data")),
+  CLUSTERS_FILE: path.optional(),
+  QUERIES_FILE: path.optional(),
+  API_TOKENS_FILE: path.optional(),
+  APP_API_TOKEN: secret.optional(),
+  SCHEDULER: oneOf("dapr", "internal").optional(),
+
+  COLLECTION_INTERVAL: duration(SECONDS, DAYS).default(300 * SECONDS),
+  COLLECTION_LAG: duration(0, HOURS).default(90 * SECONDS),
+  INITIAL_LOOKBACK: duration(SECONDS, 7 * DAYS).default(15 * 60 * SECONDS),
+  MAX_BACKFILL: duration(60 * SECONDS, 30 * DAYS).default(24 * HOURS),
+  MAX_CONCURRENT_CLUSTERS: integer(1, 500).default(10),
+  QUERY_CONCURRENCY: integer(1, 16).default(2),
+  CLUSTER_DEADLINE: duration(SECONDS, DAYS).default(240 * SECONDS),
+  MAX_QUERY_WINDOW: duration(10 * SECONDS, DAYS).default(HOURS),
+
+  OTLP_HEADERS: headers.default({}),
+  OTLP_COMPRESSION: oneOf("gzip", "zstd", "none").default("gzip"),
+  METRICS_BATCH_BYTES: integer(128 << 10, 16 << 20).default(8 << 20),
+  EXPORT_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
+  EXPORT_RETRY_MAX_ELAPSED: duration(0, HOURS).default(60 * SECONDS),
+  OWN_METRICS_INTERVAL: duration(0, HOURS).default(60 * SECONDS),
+
+  CLICKHOUSE_URL: httpUrl.default(new URL("http://localhost:8123")),
+  CLICKHOUSE_USER: z.string().max(200).default("default"),
+  CLICKHOUSE_PASSWORD: z
+    .string()
+    .transform((value) => createSecret(value))
+    .default(createSecret("")),
+  CLICKHOUSE_DATABASE: text(
+    /^[A-Za-z_][A-Za-z0-9_]{0,63}$/,
+    "a database name ([A-Za-z_][A-Za-z0-9_]*)",
+  ).default("metrics"),
+  CLICKHOUSE_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
+  CLICKHOUSE_RETENTION: duration(DAYS, 3650 * DAYS).default(90 * DAYS),
+  EMBEDDED_MEMORY_MAX: integer(256 << 20, 1 << 40).default(1 << 30),
+});
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The configuration, checked. Durations are ms; names are the variables' own. */
+export type Config = Omit<z.infer<typeof schema>, "SCHEDULER" | "OTEL_COLLECTOR_ENDPOINT"> & {
+  SCHEDULER: "dapr" | "internal";
+  /** The Collector's OTLP/HTTP metrics URL, with its path. */
+  OTEL_COLLECTOR_ENDPOINT: URL;
+};
+
+export const VARIABLES = Object.keys(schema.shape);
+
+const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_PASSWORD"]);
+
+/**
+ * Reads the configuration from the environment. Throws BridgeError `config_invalid` whose `details.problems` name every wrong variable with its value
+ * and what is allowed, and every unknown variable that looks like one of ours.
+ */
+export function loadConfig(environment: Environment): Config {
+  const given = Object.fromEntries(
+    VARIABLES.map((name) => [name, environment[name]]).filter(
+      ([, value]) => value !== undefined && value !== "",
+    ),
+  ) as Record<string, string>;
+  const parsed = schema.safeParse(given);
+  const problems = nearMisses(environment);
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      const name = String(issue.path[0]);
+      const shown = SECRET_VARIABLES.has(name) ? "(hidden)" : JSON.stringify(given[name]?.slice(0, 80));
+      problems.push(`${name}=${shown}: ${issue.message}`);
+    }
+  } else problems.push(...contradictions(parsed.data));
+  if (!parsed.success || problems.length > 0) throw invalid(problems);
+  const { data } = parsed;
+  return {
+    ...data,
+    SCHEDULER: data.SCHEDULER ?? (data.ROLE === "bridge" ? "dapr" : "internal"),
+    OTEL_COLLECTOR_ENDPOINT: withMetricsPath(data.OTEL_COLLECTOR_ENDPOINT),
+  };
+}
+
+/** A BridgeError `config_invalid` about these variables. */
+export function invalid(problems: string[]): BridgeError {
+  return new BridgeError("config_invalid", `configuration: ${problems.join("; ")}`, {
+    details: { problems },
+  });
+}
+
+/** Can only processes of this machine reach a server on this host? */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+/** `/v1/metrics` is appended unless the endpoint has a path (OTLP exporter specification). */
+function withMetricsPath(endpoint: URL): URL {
+  return endpoint.pathname === "/" ? new URL("/v1/metrics", endpoint) : endpoint;
+}
+
+function contradictions(config: z.infer<typeof schema>): string[] {
+  const problems: string[] = [];
+  if (config.INITIAL_LOOKBACK > config.MAX_BACKFILL) {
+    problems.push("INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL");
+  }
+  if (config.ROLE === "bridge" && config.CLUSTERS_FILE === undefined) {
+    problems.push("CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise");
+  }
+  return problems;
+}
+
+/** Unknown variables that are probably a misspelling of ours: METRICS_BATCHSIZE, PROMETHEUS_NAMESPCE. */
+function nearMisses(environment: Environment): string[] {
+  const candidates = VARIABLES.filter((name) => name.length > SHORT_NAME);
+  return Object.keys(environment).flatMap((name) => {
+    if (VARIABLES.includes(name) || name.length <= SHORT_NAME) return [];
+    const meant = nearMiss(name, candidates);
+    return meant === undefined ? [] : [`${name}: unknown; is ${meant} meant?`];
+  });
+}

@@ -1,0 +1,134 @@
+import { STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
+import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { scrubText, scrubValue } from "#telemetry/scrub.ts";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** The code of the error that was answered, for the access log. */
+    errorCode: ErrorCode | null;
+  }
+}
+
+/** Every error answer of the API. */
+export interface ErrorAnswer {
+  error: ErrorBody;
+}
+
+const FIELDS_MAX = 10;
+
+/** The words for what Fastify itself refuses. Its own messages repeat the input. */
+const FRAMEWORK_ERRORS: Record<string, { code: ErrorCode; message: string }> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: { code: "body_too_large", message: "the body is larger than this route takes" },
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: {
+    code: "unsupported_media_type",
+    message: "this route does not take the body's content type",
+  },
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: {
+    code: "request_invalid",
+    message: "the body is not as long as Content-Length says",
+  },
+  FST_ERR_CTP_INVALID_JSON_BODY: { code: "request_invalid", message: "the body is not JSON" },
+  FST_ERR_BAD_URL: { code: "request_invalid", message: "the path is not a well-formed URL path" },
+  FST_ERR_MAX_PARAM_LENGTH: { code: "request_invalid", message: "a part of the path is too long" },
+};
+
+/** Any thrown value as the error that is answered. What is not known to be the caller's fault becomes `internal`. */
+function toHttpError(error: unknown): BridgeError {
+  if (error instanceof BridgeError) return error;
+  if (hasZodFastifySchemaValidationErrors(error)) return toValidationError(error);
+  const { code, statusCode } = (error ?? {}) as Partial<FastifyError>;
+  const known = code === undefined ? undefined : FRAMEWORK_ERRORS[code];
+  if (known) return new BridgeError(known.code, known.message, { cause: error });
+  const framework = code?.startsWith("FST_ERR_") === true && statusCode !== undefined;
+  if (framework && statusCode >= 400 && statusCode < 500) {
+    return new BridgeError("request_invalid", "the request can't be understood", { cause: error });
+  }
+  return toBridgeError(error);
+}
+
+const PARTS: Record<string, string> = {
+  querystring: "query",
+  params: "path",
+  body: "body",
+  headers: "header",
+};
+
+interface Validation {
+  validation: readonly { instancePath: string; message?: string | undefined }[];
+  validationContext?: string | undefined;
+}
+
+function toValidationError(error: Validation): BridgeError {
+  const part = PARTS[error.validationContext ?? ""] ?? "request";
+  const fields = error.validation.slice(0, FIELDS_MAX).map(({ instancePath, message }) => ({
+    in: part,
+    field: instancePath.replace(/^\//, "").replaceAll("/", "."),
+    problem: message ?? "is not allowed",
+  }));
+  const words = fields.map(
+    ({ field, problem }) => `${part}${field === "" ? "" : ` field "${field}"`}: ${problem}`,
+  );
+  return new BridgeError("request_invalid", words.join("; "), { details: { fields } });
+}
+
+/** The body for an error, with nothing secret in it; `internal` names the request id by which the log has the rest. */
+function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswer {
+  const body = toErrorBody(error);
+  const details = error.code === "internal" ? { request_id: requestId } : body.details;
+  return {
+    error: {
+      code: body.code,
+      message: error.code === "internal" ? "an unexpected error happened" : scrubText(body.message),
+      hint: body.hint,
+      ...(details ? { details: scrubValue(details) as Record<string, unknown> } : {}),
+    },
+  };
+}
+
+/** Answers any error in the one form and logs what the caller can't be told: `internal` with everything, other 5xx with their causes. */
+export function createErrorHandler(logger: Logger) {
+  return async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    const error = toHttpError(thrown);
+    request.errorCode = error.code;
+    const fields = { request_id: request.id, method: request.method, err: error };
+    // What was stopped because nobody waits for it any more is no failure.
+    if (reply.raw.destroyed) logger.debug(fields, "a request ended after its client went away");
+    else if (error.code === "internal") logger.error(fields, "a request failed unexpectedly");
+    else if (error.httpStatus >= 500 && error.code !== "shutting_down")
+      logger.warn(fields, "a request failed");
+    if (error.code === "unauthenticated") reply.header("www-authenticate", 'Bearer realm="budcluster"');
+    await reply
+      .code(error.httpStatus)
+      .type("application/json; charset=utf-8")
+      .send(toErrorAnswer(error, request.id));
+  };
+}
+
+/** Answers what never became a request (bad HTTP, endless headers, a client too slow) on the bare socket, and closes it. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const refusal = toClientError(error.code);
+  const body = JSON.stringify(toErrorAnswer(refusal, ""));
+  socket.end(
+    `HTTP/1.1 ${refusal.httpStatus} ${STATUS_CODES[refusal.httpStatus]}\r\n` +
+      `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `connection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
+
+function toClientError(code: string | undefined): BridgeError {
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    return new BridgeError("request_timeout", "the request did not arrive in time");
+  }
+  if (code === "HPE_HEADER_OVERFLOW")
+    return new BridgeError("headers_too_large", "the headers are too large");
+  return new BridgeError("request_invalid", "this is not well-formed HTTP/1.1");
+}

@@ -1,0 +1,125 @@
+import { z } from "zod";
+import { BridgeError } from "#errors.ts";
+import type { Collection, RoundStart } from "#collect/status.ts";
+import { type App, requestSignal, type RouteModule } from "#http/app-types.ts";
+import { ACCESS_ERRORS, errors, fields, json, OPEN_ERRORS } from "#http/schemas.ts";
+import { collectAnswer, collectionStatus } from "#http/status-schemas.ts";
+import { abortable } from "#lib/clock.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+
+const COLLECT_URL = "/metrics/collect-all";
+
+/** GET /metrics: the program's own metrics as Prometheus text. */
+export function ownMetricsRoutes(metrics: Pick<OwnMetrics, "prometheusText">): RouteModule {
+  return (app) => {
+    app.route({
+      method: "GET",
+      url: "/metrics",
+      config: { scope: "read", quiet: true },
+      schema: {
+        tags: ["metrics"],
+        summary: "The bridge's own metrics, for a Prometheus to scrape",
+        response: {
+          200: {
+            description: "Prometheus text format 0.0.4",
+            content: {
+              "text/plain": { schema: z.string().meta({ examples: ["budcluster_tunnel_active 3\n"] }) },
+            },
+          },
+          ...errors(...ACCESS_ERRORS),
+        },
+      },
+      handler: async (_request, reply) =>
+        reply.type("text/plain; version=0.0.4; charset=utf-8").send(await metrics.prometheusText()),
+    });
+  };
+}
+
+/**
+ * POST /metrics/collect-all and GET /metrics/status. The POST is also what Dapr's cron binding calls: it probes with OPTIONS, sends an
+ * empty body as application/json and takes anything but 200 as a failure. Whatever body comes is read up to the limit and ignored.
+ */
+export function collectionRoutes(collection: Collection, stopping: AbortSignal): RouteModule {
+  return (app) => {
+    app.register(async (scoped: App) => {
+      scoped.removeAllContentTypeParsers();
+      scoped.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, ignore) => ignore(null));
+      addCollectRoute(scoped, collection, stopping);
+      scoped.route({
+        method: "OPTIONS",
+        url: COLLECT_URL,
+        config: { scope: "open", quiet: true },
+        schema: {
+          tags: ["metrics"],
+          summary: "Dapr's probe for the cron binding",
+          response: {
+            200: z.undefined().meta({ description: "Subscribed; no body" }),
+            ...errors(...OPEN_ERRORS),
+          },
+        },
+        handler: (_request, reply) => reply.header("allow", "OPTIONS, POST").code(200).send(),
+      });
+    });
+    app.route({
+      method: "GET",
+      url: "/metrics/status",
+      config: { scope: "read" },
+      schema: {
+        tags: ["metrics"],
+        summary: "How the collection is doing, in total and for each cluster",
+        response: { 200: json("The status", collectionStatus), ...errors(...ACCESS_ERRORS) },
+      },
+      handler: () => collection.status(),
+    });
+  };
+}
+
+function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal): void {
+  app.route({
+    method: "POST",
+    url: COLLECT_URL,
+    config: { scope: "collect" },
+    schema: {
+      tags: ["metrics"],
+      summary: "Starts a round over all clusters that are not busy",
+      description:
+        "Answers at once with the round as it starts, or with `wait=true` when it is finished. A client that goes away does not stop the round. No body is needed; any body is ignored.",
+      querystring: fields({
+        wait: z
+          .enum(["true", "false"], 'must be "true" or "false"')
+          .default("false")
+          .meta({ description: "Answer when the round is finished" }),
+      }),
+      response: {
+        200: json("The round, or `disabled` when METRICS_COLLECTION_ENABLED=false", collectAnswer),
+        ...errors("request_invalid", "body_too_large", "state_unavailable", ...ACCESS_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      const start = await startRound(collection);
+      if (start instanceof BridgeError) {
+        return { status: "disabled" as const, message: start.message, hint: start.hint };
+      }
+      const { round, busy, done } = start;
+      if (request.query.wait === "false") return { status: "started" as const, round, busy };
+      const signal = requestSignal(reply, stopping);
+      try {
+        return { status: "finished" as const, round: await abortable(done, signal), busy };
+      } catch (error) {
+        if (stopping.aborted) throw error;
+        // The client is gone, nobody reads the answer; the round goes on.
+        return { status: "started" as const, round, busy };
+      }
+    },
+  });
+}
+
+/** The round, or the error collection_disabled, which is no failure here. */
+async function startRound(collection: Collection): Promise<RoundStart | BridgeError> {
+  try {
+    return await collection.start("request");
+  } catch (error) {
+    if (error instanceof BridgeError && error.code === "collection_disabled") return error;
+    throw error;
+  }
+}

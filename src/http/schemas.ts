@@ -1,0 +1,81 @@
+import { z } from "zod";
+import { ERRORS, type ErrorCode } from "#errors.ts";
+import type { ErrorAnswer } from "./errors.ts";
+
+const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
+
+/** Times are RFC 3339 in UTC. */
+export const timestamp = z.string().meta({ format: "date-time", examples: ["2025-06-01T12:00:00.000Z"] });
+
+export const clusterId = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+  .meta({ description: "The cluster's id, as in CLUSTERS_FILE", examples: ["edge-1"] });
+
+export const errorBody = z
+  .object({
+    code: z.enum(codes).meta({ description: "Never renamed: safe to depend on" }),
+    message: z.string().meta({ description: "What happened" }),
+    hint: z.string().meta({ description: "What to do about it" }),
+    details: z.record(z.string(), z.unknown()).exactOptional(),
+  })
+  .meta({ id: "Error" });
+
+const errorAnswer = z.object({ error: errorBody }).meta({
+  id: "ErrorAnswer",
+  examples: [
+    {
+      error: {
+        code: "cluster_not_found",
+        message: 'no cluster has the id "edge-9"',
+        hint: ERRORS.cluster_not_found.hint,
+      },
+    },
+  ],
+}) satisfies z.ZodType<ErrorAnswer>;
+
+/** A JSON answer with its description. */
+export function json<T extends z.ZodType>(description: string, schema: T) {
+  return { description, content: { "application/json": { schema } } };
+}
+
+type ErrorAnswers = Record<number, ReturnType<typeof json<typeof errorAnswer>>>;
+
+/** The error answers of a route, by status; every description names the codes. */
+export function errors(...possible: ErrorCode[]): ErrorAnswers {
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of possible) {
+    const { httpStatus } = ERRORS[code];
+    byStatus.set(httpStatus, [...(byStatus.get(httpStatus) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, names]) => [
+      status,
+      json(names.map((name) => `\`${name}\``).join(", "), errorAnswer),
+    ]),
+  );
+}
+
+/** What any route with a scope may answer. */
+export const ACCESS_ERRORS = [
+  "unauthenticated",
+  "forbidden",
+  "cross_origin_refused",
+  "host_refused",
+  "shutting_down",
+  "internal",
+] as const satisfies ErrorCode[];
+
+/** What any open route may answer. */
+export const OPEN_ERRORS = ["host_refused", "internal"] as const satisfies ErrorCode[];
+
+/** A query string or path of exactly these fields; an unknown one is refused with the list of the known. */
+export function fields<T extends z.ZodRawShape>(shape: T) {
+  const allowed = Object.keys(shape).join(", ");
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys"
+        ? `unknown ${issue.keys.map((key) => JSON.stringify(key.slice(0, 64))).join(", ")}; allowed: ${allowed || "none"}`
+        : undefined,
+  });
+}

@@ -1,0 +1,249 @@
+import { randomUUID } from "node:crypto";
+import { isIPv6 } from "node:net";
+import { fastify, type HTTPMethods } from "fastify";
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
+import type { ClusterRegistry } from "#clusters/cluster.ts";
+import type { Collection } from "#collect/status.ts";
+import { BridgeError } from "#errors.ts";
+import { type Clock, deadline } from "#lib/clock.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import type { App, RouteModule } from "./app-types.ts";
+import { type Access, type AccessSettings, createAccess } from "./auth.ts";
+import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
+import { answerClientError, createErrorHandler } from "./errors.ts";
+import { refuseOpenBind } from "./loopback.ts";
+import { registerDocs, registerOpenApi } from "./openapi.ts";
+import { clusterRoutes } from "./routes/clusters.ts";
+import { latestRoutes, type LatestSamples } from "./routes/cluster-metrics.ts";
+import { healthRoutes, type Readiness } from "./routes/health.ts";
+import { indexRoute } from "./routes/index-page.ts";
+import { collectionRoutes, ownMetricsRoutes } from "./routes/metrics.ts";
+
+export interface HttpServerDeps {
+  logger: Logger;
+  clock: Clock;
+  ownMetrics: Pick<OwnMetrics, "prometheusText" | "requestAnswered">;
+  readiness: Readiness;
+  /** Of the bridge role; its routes exist only when it is given, as with the next two. */
+  collection?: Collection;
+  clusters?: ClusterRegistry;
+  latest?: LatestSamples;
+  /** Routes of other roles. */
+  routes?: readonly RouteModule[];
+}
+
+export interface HttpServerSettings {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  service: { name: string; version: string };
+  access: AccessSettings;
+  limits?: Partial<HttpLimits>;
+}
+
+export interface HttpLimits {
+  bodyBytesMax: number;
+  /** All headers of a request together. */
+  headerBytesMax: number;
+  /** From the connection (or the end of the request before) to the end of the headers. */
+  headersTimeoutMs: number;
+  /** From there to the end of the body. How long an answer takes is not limited: `wait=true` may wait for a whole round. */
+  requestTimeoutMs: number;
+  keepAliveTimeoutMs: number;
+  connectionsMax: number;
+  /** What requests get when the server stops, before their connections are cut. */
+  stopGraceMs: number;
+}
+
+export const HTTP_LIMITS: HttpLimits = {
+  bodyBytesMax: 1024 * 1024,
+  headerBytesMax: 16 * 1024,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 72_000,
+  connectionsMax: 1000,
+  stopGraceMs: 5000,
+};
+
+const PARAM_CHARS_MAX = 256;
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+const METHODS: readonly HTTPMethods[] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+export interface HttpServer {
+  /** Listens. Throws config_invalid: HOST and PORT can't be bound, or would be open to the network without a token. */
+  start(): Promise<{ url: string }>;
+  /** Takes no more requests, answers waiting ones with shutting_down, and cuts what is left after the grace. Never throws. */
+  stop(): Promise<void>;
+  /** A request without a socket, for tests. */
+  inject: App["inject"];
+}
+
+/** The HTTP API: routes of what is given in `deps`, access control, error answers, access log, OpenAPI. */
+export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSettings): HttpServer {
+  const limits = { ...HTTP_LIMITS, ...settings.limits };
+  const access = createAccess(settings.access);
+  const stopping = new AbortController();
+  const begin = createBeginRequest(deps);
+  const app = createApp(deps.logger, begin, limits);
+  addRequestHooks(app, begin, access, stopping.signal);
+  registerOpenApi(app, settings.service);
+  registerDocs(app);
+  registerRoutes(app, [indexRoute(settings.service), ...routesOf(deps, stopping.signal)]);
+  return {
+    inject: app.inject.bind(app),
+    start: async () => {
+      refuseOpenBind(settings.host, !access.open);
+      // A resolver may give "localhost" any address.
+      const host = settings.host === "localhost" ? "127.0.0.1" : settings.host;
+      await app.ready();
+      app.server.maxConnections = limits.connectionsMax;
+      await listen(app, host, settings.port);
+      return { url: toUrl(app, host) };
+    },
+    stop: async () => {
+      if (!stopping.signal.aborted) {
+        stopping.abort(new BridgeError("shutting_down", "the server is ending"));
+      }
+      const grace = deadline(deps.clock, limits.stopGraceMs, () => new Error("grace is over"));
+      grace.signal.addEventListener("abort", () => app.server.closeAllConnections(), { once: true });
+      await app.close().then(
+        () => undefined,
+        (error: unknown) => deps.logger.warn({ err: error }, "the HTTP server did not close cleanly"),
+      );
+      grace.dispose();
+    },
+  };
+}
+
+function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
+  return [
+    healthRoutes(deps.readiness, stopping),
+    ownMetricsRoutes(deps.ownMetrics),
+    ...(deps.collection ? [collectionRoutes(deps.collection, stopping)] : []),
+    ...(deps.clusters ? [clusterRoutes(deps.clusters)] : []),
+    ...(deps.latest ? [latestRoutes(deps.latest, stopping)] : []),
+    ...(deps.routes ?? []),
+  ];
+}
+
+function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App {
+  const onError = createErrorHandler(logger);
+  const app: App = fastify({
+    http: {
+      maxHeaderSize: limits.headerBytesMax,
+      headersTimeout: limits.headersTimeoutMs,
+      connectionsCheckingInterval: Math.max(10, Math.min(5000, limits.headersTimeoutMs / 2)),
+    },
+    bodyLimit: limits.bodyBytesMax,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    // The access log below replaces Fastify's, which logs headers and raw errors.
+    logger: false,
+    // Its answer has another form than ours; the onRequest hook refuses instead.
+    return503OnClosing: false,
+    genReqId: (request) => {
+      const given = request.headers["x-request-id"];
+      return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
+    },
+    routerOptions: { maxParamLength: PARAM_CHARS_MAX },
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, request, reply) => {
+      begin(request, reply);
+      void onError(error, request, reply);
+    },
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.decorateRequest("errorCode", null);
+  app.decorateRequest("caller", null);
+  app.setErrorHandler(onError);
+  app.setNotFoundHandler((request) => {
+    throw new BridgeError("not_found", `there is no ${request.method} ${pathOf(request)}`);
+  });
+  acceptEmptyJson(app);
+  return app;
+}
+
+/** Dapr sends `content-type: application/json` with an empty body, which Fastify's own parser answers with 400. */
+function acceptEmptyJson(app: App): void {
+  const parse = app.getDefaultJsonParser("error", "error");
+  app.removeContentTypeParser(["application/json", "text/plain"]);
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body.length === 0) done(null);
+    else void parse(request, body.toString(), done);
+  });
+}
+
+function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping: AbortSignal): void {
+  app.addHook("onRequest", async (request, reply) => {
+    begin(request, reply);
+    const { scope, quiet } = request.routeOptions.config;
+    request.caller = access.check({
+      method: request.method,
+      headers: request.headers,
+      // Fails closed; registration refuses a route without a scope anyway.
+      scope: request.is404 ? "open" : (scope ?? "admin"),
+    });
+    if (stopping.aborted && !quiet) throw stopping.reason;
+  });
+}
+
+function registerRoutes(app: App, modules: readonly RouteModule[]): void {
+  // async: a synchronous plugin that throws ends the process instead of failing `ready`.
+  app.register(async (api: App) => {
+    const methodsOf = new Map<string, Set<string>>();
+    api.addHook("onRoute", (route) => {
+      const methods = Array.isArray(route.method) ? route.method : [route.method];
+      if (!route.config?.scope) {
+        throw new Error(`the route ${methods.join(",")} ${route.url} declares no scope`);
+      }
+      const known = methodsOf.get(route.url) ?? new Set();
+      for (const method of methods) known.add(method);
+      methodsOf.set(route.url, known);
+    });
+    for (const register of modules) register(api);
+    api.after(() => refuseOtherMethods(app, methodsOf));
+  });
+}
+
+/** A known path with another method is 405 with Allow, not 404. */
+function refuseOtherMethods(app: App, methodsOf: ReadonlyMap<string, ReadonlySet<string>>): void {
+  for (const [url, known] of methodsOf) {
+    app.route({
+      method: METHODS.filter((method) => !known.has(method)),
+      url,
+      config: { scope: "open" },
+      schema: { hide: true },
+      // Before the body is read: its type and size do not matter any more.
+      onRequest: async (request, reply) => {
+        reply.header("allow", [...known].sort().join(", "));
+        throw new BridgeError("method_not_allowed", `${pathOf(request)} does not take ${request.method}`);
+      },
+      handler: () => undefined,
+    });
+  }
+}
+
+async function listen(app: App, host: string, port: number): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new BridgeError(
+      "config_invalid",
+      `can't listen on HOST=${host} PORT=${port}: ${code ?? "unknown reason"}`,
+      {
+        hint: "Set PORT to a free port and HOST to an address of this machine.",
+        cause: error,
+      },
+    );
+  }
+}
+
+function toUrl(app: App, host: string): string {
+  const address = app.server.address();
+  const port = typeof address === "object" && address ? address.port : 0;
+  const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `http://${isIPv6(name) ? `[${name}]` : name}:${port}`;
+}

@@ -1,0 +1,163 @@
+import { z } from "zod";
+import type {
+  ClusterResult,
+  ClusterStatus,
+  CollectionStatus,
+  GapReport,
+  RoundResult,
+} from "#collect/status.ts";
+import { errorBody, timestamp } from "./schemas.ts";
+
+const count = z.int().nonnegative();
+const seconds = z.number();
+
+const clusterResult = z
+  .object({
+    cluster_id: z.string(),
+    cluster_name: z.string(),
+    outcome: z.enum(["successful", "partial", "failed", "skipped"]),
+    points: count.meta({ description: "Samples acknowledged by the Collector in this round" }),
+    series: count.meta({ description: "Series read in this round" }),
+    bytes: count.meta({ description: "Bytes of the acknowledged OTLP requests, as sent" }),
+    duration_seconds: seconds,
+    error: errorBody.nullable(),
+  })
+  .meta({ id: "ClusterResult" }) satisfies z.ZodType<ClusterResult>;
+
+const roundExample = {
+  id: "2f0c6d1e",
+  trigger: "request",
+  started_at: "2025-06-01T12:00:00.000Z",
+  finished_at: null,
+  duration_seconds: null,
+  total: 3,
+  successful: 1,
+  partial: 0,
+  failed: 0,
+  skipped: 0,
+  points: 18250,
+  bytes: 96412,
+  clusters: [
+    {
+      cluster_id: "edge-1",
+      cluster_name: "Edge 1",
+      outcome: "successful",
+      points: 18250,
+      series: 1825,
+      bytes: 96412,
+      duration_seconds: 1.8,
+      error: null,
+    },
+  ],
+};
+
+const roundResult = z
+  .object({
+    id: z.string(),
+    trigger: z.enum(["request", "ticker"]),
+    started_at: timestamp,
+    finished_at: timestamp.nullable().meta({ description: "null while the round runs" }),
+    duration_seconds: seconds.nullable(),
+    total: count,
+    successful: count,
+    partial: count,
+    failed: count,
+    skipped: count,
+    points: count,
+    bytes: count,
+    clusters: z.array(clusterResult).meta({ description: "Those that are finished so far" }),
+  })
+  .meta({ id: "RoundResult", examples: [roundExample] }) satisfies z.ZodType<RoundResult>;
+
+const gapReport = z
+  .object({
+    query: z.string(),
+    from: timestamp,
+    to: timestamp,
+    state: z.enum(["open", "lost", "refused"]).meta({
+      description: "open: will be read again; lost: Prometheus has it no more; refused: by the Collector",
+    }),
+    reason: z.string(),
+    points: count.exactOptional().meta({ description: "Only for refused: how many points" }),
+  })
+  .meta({ id: "Gap" }) satisfies z.ZodType<GapReport>;
+
+const clusterStatus = z
+  .object({
+    cluster_id: z.string(),
+    cluster_name: z.string(),
+    platform: z.string(),
+    state: z.enum(["healthy", "partial", "failing", "stale", "pending", "disabled"]),
+    collecting: z.boolean(),
+    watermark: timestamp.nullable().meta({
+      description:
+        "Everything at or before this time is stored or named in gaps; null before the first commit",
+    }),
+    lag_seconds: seconds.nullable(),
+    last_success: timestamp.nullable(),
+    last_error: errorBody.extend({ at: timestamp }).nullable(),
+    points: count,
+    series: count,
+    groups: z.record(z.string(), z.enum(["present", "absent", "unknown"])),
+    gaps: z.array(gapReport),
+    prometheus_pod: z.string().nullable(),
+    clock_skew_seconds: seconds.nullable().meta({ description: "Prometheus' clock minus the bridge's" }),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: "ClusterStatus" }) satisfies z.ZodType<ClusterStatus>;
+
+const statusExample = {
+  enabled: true,
+  scheduler: "dapr",
+  interval_seconds: 300,
+  current_round: null,
+  last_round: { ...roundExample, finished_at: "2025-06-01T12:00:02.000Z", duration_seconds: 2, total: 1 },
+  clusters: [
+    {
+      cluster_id: "edge-1",
+      cluster_name: "Edge 1",
+      platform: "eks",
+      state: "healthy",
+      collecting: false,
+      watermark: "2025-06-01T11:58:30.000Z",
+      lag_seconds: 92,
+      last_success: "2025-06-01T12:00:02.000Z",
+      last_error: null,
+      points: 18250,
+      series: 1825,
+      groups: { node: "present", pod: "present", gpu: "absent" },
+      gaps: [],
+      prometheus_pod: "prometheus-0",
+      clock_skew_seconds: 0.1,
+      warnings: [],
+    },
+  ],
+  warnings: [],
+};
+
+export const collectionStatus = z
+  .object({
+    enabled: z.boolean().meta({ description: "METRICS_COLLECTION_ENABLED" }),
+    scheduler: z.enum(["dapr", "internal"]),
+    interval_seconds: seconds,
+    current_round: roundResult.nullable(),
+    last_round: roundResult.nullable(),
+    clusters: z.array(clusterStatus),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: "CollectionStatus", examples: [statusExample] }) satisfies z.ZodType<CollectionStatus>;
+
+const busy = z
+  .array(z.string())
+  .meta({ description: "Ids of clusters still busy from an earlier round, left out of this one" });
+
+const startExample = { status: "started", round: roundExample, busy: ["edge-3"] };
+
+/** What POST /metrics/collect-all answers. */
+export const collectAnswer = z
+  .discriminatedUnion("status", [
+    z.object({ status: z.literal("started"), round: roundResult, busy }),
+    z.object({ status: z.literal("finished"), round: roundResult, busy }),
+    z.object({ status: z.literal("disabled"), message: z.string(), hint: z.string() }),
+  ])
+  .meta({ id: "CollectAnswer", examples: [startExample] });

@@ -1,0 +1,108 @@
+import { readFile, stat } from "node:fs/promises";
+import { parse } from "yaml";
+import { z } from "zod";
+import { BridgeError } from "#errors.ts";
+
+/**
+ * What a route asks for. open: nothing; read: look at status, clusters, metrics; collect: start a round; admin: change things.
+ * `admin` includes read and collect; `collect` does not include read.
+ */
+export type Scope = "open" | "read" | "collect" | "admin";
+export type GrantedScope = Exclude<Scope, "open">;
+
+/** An entry of API_TOKENS_FILE. The token itself is nowhere in the program: only its hash. */
+export interface ApiToken {
+  /** Shown in the access log. */
+  name: string;
+  /** SHA-256 of the token, 64 lower-case hex characters. */
+  sha256: string;
+  scopes: readonly GrantedScope[];
+}
+
+const FILE_BYTES_MAX = 1024 * 1024;
+const TOKENS_MAX = 1000;
+const PROBLEMS_MAX = 20;
+
+const tokenEntry = z.strictObject({
+  name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+  sha256: z
+    .string()
+    .regex(
+      /^[0-9a-fA-F]{64}$/,
+      "must be the 64 hex characters that `printf %s TOKEN | sha256sum` prints, not the token itself",
+    )
+    .transform((hex) => hex.toLowerCase()),
+  scopes: z
+    .array(z.enum(["read", "collect", "admin"]))
+    .min(1, "must name at least one of read, collect, admin"),
+});
+
+const tokensFile = z
+  .array(tokenEntry)
+  .min(1, "must hold at least one token; unset API_TOKENS_FILE to run without tokens on loopback")
+  .max(TOKENS_MAX);
+
+/**
+ * Reads API_TOKENS_FILE: a YAML or JSON list of {name, sha256, scopes}, at most 1 MiB and 1000 entries.
+ * Throws tokens_file_invalid, which names every wrong entry and field and never repeats a value.
+ */
+export async function loadTokensFile(path: string): Promise<ApiToken[]> {
+  const result = tokensFile.safeParse(parseText(await readText(path)));
+  if (!result.success) throw invalid(result.error.issues.slice(0, PROBLEMS_MAX).map(toProblem));
+  const problems = ["name", "sha256"].flatMap((field) => repeated(result.data, field as "name" | "sha256"));
+  if (problems.length > 0) throw invalid(problems);
+  return result.data;
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size > FILE_BYTES_MAX) throw invalid([`is larger than ${FILE_BYTES_MAX} bytes`]);
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof BridgeError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new BridgeError(
+      "tokens_file_invalid",
+      `API_TOKENS_FILE can't be read: ${code ?? "unknown reason"}`,
+      {
+        hint: "Check that the path is right and that this process may read the file.",
+        cause: error,
+      },
+    );
+  }
+}
+
+function parseText(text: string): unknown {
+  try {
+    return parse(text, { maxAliasCount: 0, logLevel: "error" });
+  } catch (error) {
+    // The parser's message quotes the line, which may hold a token written there by mistake.
+    const at = (error as { linePos?: { line: number; col: number }[] }).linePos?.[0];
+    throw invalid([`is neither YAML nor JSON${at ? ` (line ${at.line}, column ${at.col})` : ""}`]);
+  }
+}
+
+function toProblem(issue: z.core.$ZodIssue): string {
+  const [entry, ...field] = issue.path;
+  const place = entry === undefined ? "the file" : `entry ${Number(entry) + 1}`;
+  const name = field.length === 0 ? "" : ` ${field.join(".")}`;
+  return `${place}${name}: ${issue.message}`;
+}
+
+function repeated(tokens: readonly ApiToken[], field: "name" | "sha256"): string[] {
+  const seen = new Map<string, number>();
+  return tokens.flatMap((token, index) => {
+    const first = seen.get(token[field]);
+    if (first === undefined) seen.set(token[field], index);
+    return first === undefined
+      ? []
+      : [`entry ${index + 1} ${field}: is the same as that of entry ${first + 1}`];
+  });
+}
+
+function invalid(problems: string[]): BridgeError {
+  return new BridgeError("tokens_file_invalid", `API_TOKENS_FILE: ${problems.join("; ")}`, {
+    hint: 'Write a list of {name: ci, sha256: "<64 hex>", scopes: [read, collect]}; a hash is made by `printf %s TOKEN | sha256sum`.',
+  });
+}

@@ -1,0 +1,87 @@
+import type { BridgeError } from "#errors.ts";
+import type { Exporter, ExportOutcome, PartOutcome } from "./exporter.ts";
+import type { Batch } from "./writer.ts";
+
+/** The batches of one cluster on their way to the Collector. */
+export interface Delivery<Owner> {
+  /** Starts to send, or fails the batch unsent once `stopped`; never throws, never waits. */
+  submit(batch: Batch<Owner>): void;
+  /** Undefined while another batch may be submitted, else a promise of it: readers wait for it between chunks. */
+  room(): Promise<void> | undefined;
+  /** Resolves when nothing is on its way. */
+  drained(): Promise<void>;
+  /** Why nothing more should be read or sent, once that is so. */
+  stopped(): BridgeError | undefined;
+}
+
+export interface DeliveryDeps<Owner> {
+  exporter: Exporter;
+  probe: () => Promise<boolean>;
+  /** Called for each batch as it is settled. `bytes` is 0 for one that was not accepted. */
+  onOutcome: (parts: PartOutcome<Owner>[], bytes: number) => void;
+  /** A thrown signal reason or defect as the error that the points of the batch failed with. */
+  toError: (error: unknown) => BridgeError;
+  signal: AbortSignal;
+}
+
+export function createDelivery<Owner>(
+  deps: DeliveryDeps<Owner>,
+  settings: { inFlightMax: number },
+): Delivery<Owner> {
+  let inFlight = 0;
+  let stop: BridgeError | undefined;
+  let waiters: (() => void)[] = [];
+
+  const wait = (): Promise<void> => new Promise((resolve) => waiters.push(resolve));
+
+  const failed = (batch: Batch<Owner>, error: BridgeError): ExportOutcome<Owner> => ({
+    parts: batch.parts.map(({ owner, points }) => ({ owner, points, fate: { state: "failed", error } })),
+    bytes: 0,
+    stop: error,
+  });
+
+  const send = async (batch: Batch<Owner>): Promise<ExportOutcome<Owner>> => {
+    if (stop) {
+      batch.release();
+      return failed(batch, stop);
+    }
+    try {
+      return await deps.exporter.send(batch, deps.probe, deps.signal);
+    } catch (thrown) {
+      return failed(batch, deps.toError(thrown));
+    }
+  };
+
+  const run = async (batch: Batch<Owner>): Promise<void> => {
+    try {
+      const outcome = await send(batch);
+      stop ??= outcome.stop;
+      deps.onOutcome(outcome.parts, outcome.bytes);
+    } catch (thrown) {
+      // What the account does not take is not reported twice: its windows stay open and are read again.
+      stop ??= deps.toError(thrown);
+    } finally {
+      inFlight--;
+      const woken = waiters;
+      waiters = [];
+      for (const wake of woken) wake();
+    }
+  };
+
+  return {
+    stopped: () => stop,
+    submit: (batch) => {
+      inFlight++;
+      void run(batch);
+    },
+    room: () =>
+      inFlight < settings.inFlightMax
+        ? undefined
+        : (async () => {
+            while (inFlight >= settings.inFlightMax) await wait();
+          })(),
+    drained: async () => {
+      while (inFlight > 0) await wait();
+    },
+  };
+}

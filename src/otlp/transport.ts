@@ -1,0 +1,240 @@
+import { promisify } from "node:util";
+import * as zlib from "node:zlib";
+import { request, type Dispatcher } from "undici";
+import { BridgeError } from "#errors.ts";
+import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import type { Secret } from "#lib/secret.ts";
+import { LENGTH_DELIMITED, readFields, VARINT } from "./wire.ts";
+
+const gzip = promisify(zlib.gzip);
+const gunzip = promisify(zlib.gunzip);
+const zstd = promisify(zlib.zstdCompress);
+const unzstd = promisify(zlib.zstdDecompress);
+
+export type Compression = "gzip" | "zstd" | "none";
+
+/** What one POST to the Collector came to. accepted: every point is stored (the Collector's queue waits for the insert). */
+export type ExportResult =
+  | { kind: "accepted"; message: string }
+  /** The Collector took the request but refused some of its points; the OTLP specification forbids to send it again. */
+  | { kind: "partial"; rejectedPoints: number; message: string }
+  /** May pass later: 429, 502, 503, 504, no connection, no answer in time. */
+  | { kind: "retryable"; error: BridgeError; retryAfterMs?: number; status?: number }
+  /** Sending the same again is pointless. `divisible`: a part of it may pass. */
+  | { kind: "rejected"; error: BridgeError; status: number; divisible: boolean };
+
+/** A compressed request body, made once and sent as often as needed. */
+export interface Payload {
+  body: Buffer;
+  encoding: Compression;
+}
+
+export interface Transport {
+  /** Compresses; the input may be used again afterwards. */
+  encode(body: Buffer): Promise<Payload>;
+  decode(payload: Payload): Promise<Buffer>;
+  /** One POST. Never throws but for the signal's own reason. */
+  send(payload: Payload, signal: AbortSignal): Promise<ExportResult>;
+}
+
+export interface TransportSettings {
+  /** Full URL, with path. */
+  url: string;
+  headers: Readonly<Record<string, Secret>>;
+  compression: Compression;
+  /** Time for one POST, from connecting to the last byte of the answer. */
+  timeoutMs: number;
+}
+
+/** The OTLP specification's list of statuses to try again (OTLP/HTTP response, "Retryable response codes"). */
+const RETRYABLE_STATUS = new Set([429, 502, 503, 504]);
+/** The request reached something that is no OTLP receiver for us: no part of it would pass. */
+const MISCONFIGURED_STATUS = new Set([301, 302, 303, 307, 308, 401, 403, 404, 405, 415]);
+const ANSWER_BYTES_MAX = 64 << 10;
+const MESSAGE_MAX = 500;
+const RETRY_AFTER_MAX_MS = 3_600_000;
+
+/** One POST of an ExportMetricsServiceRequest to an OTLP/HTTP receiver (OTLP 1.x, binary protobuf). */
+export function createTransport(
+  deps: { clock: Clock; dispatcher: Dispatcher },
+  settings: TransportSettings,
+): Transport {
+  const { clock } = deps;
+
+  const post = async (payload: Payload, signal: AbortSignal): Promise<ExportResult> => {
+    const headers: Record<string, string> = {
+      "content-type": "application/x-protobuf",
+      "user-agent": "budcluster",
+    };
+    if (payload.encoding !== "none") headers["content-encoding"] = payload.encoding;
+    for (const [name, value] of Object.entries(settings.headers)) headers[name] = value.expose();
+    const answer = await request(settings.url, {
+      method: "POST",
+      headers,
+      body: payload.body,
+      signal,
+      dispatcher: deps.dispatcher,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+    const body = await readLimited(answer.body);
+    const type = String(answer.headers["content-type"] ?? "");
+    return toExportResult(
+      answer.statusCode,
+      type,
+      body,
+      retryAfterMs(answer.headers["retry-after"], clock.now()),
+    );
+  };
+
+  return {
+    encode: async (body) => ({
+      body: await compress(settings.compression, body),
+      encoding: settings.compression,
+    }),
+    decode: (payload) => decompress(payload),
+    send: async (payload, signal) => {
+      const late = new BridgeError(
+        "collector_timeout",
+        `the Collector did not answer in ${Math.round(settings.timeoutMs / 1000)} s`,
+      );
+      const limit = deadline(clock, settings.timeoutMs, () => late, signal);
+      try {
+        // A request that waits for a free connection does not hear its signal.
+        return await abortable(post(payload, limit.signal), limit.signal);
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (limit.signal.aborted) return { kind: "retryable", error: late };
+        return { kind: "retryable", error: toConnectionError(error) };
+      } finally {
+        limit.dispose();
+      }
+    },
+  };
+}
+
+async function compress(compression: Compression, body: Buffer): Promise<Buffer> {
+  if (compression === "gzip") return await gzip(body, { level: 1 });
+  if (compression === "zstd")
+    return await zstd(body, { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } });
+  return Buffer.from(body);
+}
+
+async function decompress(payload: Payload): Promise<Buffer> {
+  if (payload.encoding === "gzip") return await gunzip(payload.body);
+  return payload.encoding === "zstd" ? await unzstd(payload.body) : payload.body;
+}
+
+async function readLimited(body: AsyncIterable<Buffer>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of body) {
+    if (length < ANSWER_BYTES_MAX) parts.push(part);
+    length += part.length;
+  }
+  return Buffer.concat(parts);
+}
+
+function toConnectionError(error: unknown): BridgeError {
+  const code = (error as { code?: unknown }).code;
+  const what = typeof code === "string" ? code : error instanceof Error ? error.name : "unknown failure";
+  return new BridgeError("collector_unreachable", `no connection to the Collector: ${what}`, {
+    cause: error,
+  });
+}
+
+function toExportResult(
+  status: number,
+  type: string,
+  body: Buffer,
+  retryAfter: number | undefined,
+): ExportResult {
+  if (status === 200 || status === 202) {
+    const partial = readPartialSuccess(type, body);
+    if (!partial) return misconfigured(status, "answers with a page instead of an OTLP response");
+    return partial.rejectedPoints > 0
+      ? { kind: "partial", ...partial }
+      : { kind: "accepted", message: partial.message };
+  }
+  const text = readStatusMessage(type, body);
+  if (RETRYABLE_STATUS.has(status)) {
+    const error = new BridgeError("collector_unavailable", `the Collector answered ${status}${text}`);
+    return {
+      kind: "retryable",
+      error,
+      status,
+      ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }),
+    };
+  }
+  if (MISCONFIGURED_STATUS.has(status) || status < 400)
+    return misconfigured(status, `answered ${status}${text}`);
+  const error = new BridgeError("collector_refused", `the Collector answered ${status}${text}`);
+  return { kind: "rejected", error, status, divisible: true };
+}
+
+function misconfigured(status: number, what: string): ExportResult {
+  const error = new BridgeError("collector_misconfigured", `OTEL_COLLECTOR_ENDPOINT ${what}`);
+  return { kind: "rejected", error, status, divisible: false };
+}
+
+/** Seconds or an HTTP date (RFC 9110, 10.2.3). */
+function retryAfterMs(header: string | string[] | undefined, now: number): number | undefined {
+  const text = Array.isArray(header) ? header[0] : header;
+  if (text === undefined) return undefined;
+  const ms = /^\d+$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+}
+
+/** ExportMetricsServiceResponse{1: partial_success{1: rejected_data_points, 2: error_message}}; undefined when it is none. */
+function readPartialSuccess(
+  type: string,
+  body: Buffer,
+): { rejectedPoints: number; message: string } | undefined {
+  if (body.length === 0) return { rejectedPoints: 0, message: "" };
+  if (type.includes("json")) {
+    try {
+      const { partialSuccess } = JSON.parse(body.toString("utf8")) as {
+        partialSuccess?: { rejectedDataPoints?: string | number; errorMessage?: string };
+      };
+      return {
+        rejectedPoints: Number(partialSuccess?.rejectedDataPoints ?? 0) || 0,
+        message: (partialSuccess?.errorMessage ?? "").slice(0, MESSAGE_MAX),
+      };
+    } catch {
+      return undefined;
+    }
+  }
+  if (!type.includes("protobuf")) return undefined;
+  const result = { rejectedPoints: 0, message: "" };
+  try {
+    for (const outer of readFields(body)) {
+      if (outer.number !== 1 || outer.type !== LENGTH_DELIMITED) continue;
+      for (const field of readFields(body, outer.start, outer.end)) {
+        if (field.number === 1 && field.type === VARINT) result.rejectedPoints = field.value;
+        if (field.number === 2)
+          result.message = body.toString("utf8", field.start, field.end).slice(0, MESSAGE_MAX);
+      }
+    }
+  } catch {
+    return undefined;
+  }
+  return result;
+}
+
+/** The message of a google.rpc.Status (protobuf or JSON), or the beginning of a text, after ": "; empty when there is none. */
+function readStatusMessage(type: string, body: Buffer): string {
+  let text = "";
+  try {
+    if (type.includes("json")) {
+      const { message } = JSON.parse(body.toString("utf8")) as { message?: unknown };
+      text = typeof message === "string" ? message : "";
+    } else if (type.includes("protobuf")) {
+      for (const field of readFields(body))
+        if (field.number === 2) text = body.toString("utf8", field.start, field.end);
+    } else if (type.startsWith("text/plain")) text = body.toString("utf8");
+  } catch {
+    text = "";
+  }
+  text = text.trim().slice(0, MESSAGE_MAX);
+  return text === "" ? "" : `: ${text}`;
+}

@@ -1,0 +1,96 @@
+import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
+
+const TEXT_MAX = 500;
+const ERROR_TYPE_MAX = 50;
+
+/** The error behind an answer of Prometheus whose status is not 200. Its own words are kept. */
+export function toAnswerError(status: number, headers: Record<string, unknown>, body: Buffer): BridgeError {
+  const text = body.toString("utf8");
+  const api = parseApiError(text);
+  if (api) {
+    const message = `Prometheus answered ${status} ${api.errorType}: ${api.error}`.slice(0, TEXT_MAX);
+    return new BridgeError(codeOfApiError(status, api), message, {
+      details: { status, error_type: api.errorType },
+    });
+  }
+  const type = headers["content-type"];
+  const isPage = (typeof type === "string" && /html/i.test(type)) || /^\s*<(!doctype|html)/i.test(text);
+  const words = isPage ? "an HTML page" : `"${text.trim().slice(0, 120)}"`;
+  return new BridgeError(codeOfStatus(status, isPage), `Prometheus answered ${status} with ${words}`, {
+    details: { status },
+  });
+}
+
+function parseApiError(text: string): { errorType: string; error: string } | undefined {
+  try {
+    const parsed = JSON.parse(text) as { status?: unknown; errorType?: unknown; error?: unknown };
+    if (parsed?.status !== "error") return undefined;
+    const { errorType, error } = parsed;
+    return {
+      errorType: typeof errorType === "string" ? errorType.slice(0, ERROR_TYPE_MAX) : "unknown",
+      error: typeof error === "string" ? error : "",
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function codeOfApiError(status: number, api: { errorType: string; error: string }): ErrorCode {
+  // The first is Prometheus' --query.max-samples, the second its 11,000 points a series of query_range.
+  if (/too many samples|exceeded maximum resolution/i.test(api.error)) return "prometheus_too_many_samples";
+  switch (api.errorType) {
+    case "timeout":
+    case "canceled":
+    case "too_many_requests":
+      return "prometheus_overloaded";
+    case "unavailable":
+      return "prometheus_not_ready";
+    case "unauthorized":
+    case "forbidden":
+      return "prometheus_unauthorized";
+    case "execution":
+      return /timed out|too many concurrent|queue/i.test(api.error)
+        ? "prometheus_overloaded"
+        : "prometheus_query_failed";
+    default:
+      return status === 429 || status === 503 ? "prometheus_overloaded" : "prometheus_query_failed";
+  }
+}
+
+function codeOfStatus(status: number, isPage: boolean): ErrorCode {
+  if (status === 401 || status === 403) return "prometheus_unauthorized";
+  if (status === 503 && !isPage) return "prometheus_not_ready";
+  if (status === 429 || status === 502 || status === 503 || status === 504) return "prometheus_overloaded";
+  return "prometheus_unexpected_answer";
+}
+
+/** Any failure of a request as a BridgeError; the tunnel's own pass as they are. What has no code is no network's failure but a defect. */
+export function toRequestError(error: unknown): BridgeError {
+  for (let at: unknown = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if (at instanceof BridgeError) return at;
+  }
+  const code = (error as { code?: unknown } | undefined)?.code;
+  const name = typeof code === "string" ? code : "";
+  if (name === "UND_ERR_HEADERS_TIMEOUT" || name === "UND_ERR_BODY_TIMEOUT") {
+    return new BridgeError("prometheus_timeout", "Prometheus stopped answering", { cause: error });
+  }
+  if (
+    name === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH" ||
+    (error instanceof Error && /aborted|terminated|other side closed/i.test(error.message))
+  ) {
+    return new BridgeError(
+      "prometheus_answer_truncated",
+      "the connection closed before the answer was whole",
+      { cause: error },
+    );
+  }
+  if (name.startsWith("HPE_")) {
+    return new BridgeError("prometheus_unexpected_answer", "what answers does not speak HTTP", {
+      cause: error,
+    });
+  }
+  if (name === "") return toBridgeError(error);
+  return new BridgeError("prometheus_unreachable", `the request to Prometheus failed (${name})`, {
+    cause: error,
+  });
+}

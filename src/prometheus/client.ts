@@ -1,0 +1,322 @@
+import { request, type Dispatcher } from "undici";
+import { BridgeError } from "#errors.ts";
+import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { toAnswerError, toRequestError } from "./answer-errors.ts";
+import type { Query } from "./catalogue.ts";
+import { createMatrixScanner, SCAN_LIMITS, type ScanLimits, type ScanResult } from "./matrix-scanner.ts";
+import type { FamilyMetadata, Metadata } from "./metadata.ts";
+import { parseSampleValue } from "./sample-value.ts";
+import type { SeriesSink } from "./series-sink.ts";
+
+/** Left-open, closed: (fromMs, toMs], ms since the epoch. */
+export interface Window {
+  fromMs: number;
+  toMs: number;
+}
+
+export interface PrometheusSettings {
+  /** For example "http://prometheus.invalid"; the dispatcher decides where it leads. */
+  origin: string;
+  /** Empty, or begins with "/" and does not end with one. */
+  pathPrefix: string;
+  /** Time that one request may keep us waiting, from sending it to the end of its answer; our own pauses do not count. */
+  timeoutMs: number;
+  limits?: ScanLimits;
+}
+
+export interface ReadHooks {
+  sink: SeriesSink;
+  /** Waited for between chunks: back-pressure. Throws to abandon the answer. */
+  pause(): Promise<void> | undefined;
+}
+
+/** Prometheus' HTTP API, as far as the collection needs it. Every failure is a BridgeError prometheus_* (or the tunnel's own). */
+export interface PrometheusClient {
+  /** Prometheus' own clock, ms. */
+  now(signal: AbortSignal): Promise<number>;
+  metadata(signal: AbortSignal): Promise<Metadata>;
+  /** Is there any sample of `up` in the five minutes up to `atMs`? */
+  hasSamplesAt(atMs: number, signal: AbortSignal): Promise<boolean>;
+  /** Time of the oldest sample of `up` in (fromMs, toMs], undefined when there is none. */
+  oldestSample(window: Window, signal: AbortSignal): Promise<number | undefined>;
+  /** Streams every sample of the query in the window to the sink. */
+  read(query: Query, window: Window, hooks: ReadHooks, signal: AbortSignal): Promise<ScanResult>;
+}
+
+const SMALL_ANSWER_BYTES_MAX = 1 << 20;
+const METADATA_BYTES_MAX = 64 << 20;
+const PROBE_STEPS = 250;
+const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
+const LOOKBACK_MS = 300_000;
+
+export function createPrometheusClient(
+  deps: { dispatcher: Dispatcher; clock: Clock },
+  settings: PrometheusSettings,
+): PrometheusClient {
+  const { clock, dispatcher } = deps;
+  const { timeoutMs } = settings;
+  const late = (): BridgeError =>
+    new BridgeError("prometheus_timeout", `Prometheus did not answer in ${Math.round(timeoutMs / 1000)} s`);
+
+  const send = async (
+    path: string,
+    form: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<Dispatcher.ResponseData> => {
+    const url = `${settings.origin}${settings.pathPrefix}${path}`;
+    const options = { dispatcher, signal, headersTimeout: 0, bodyTimeout: 0 };
+    const text = new URLSearchParams(form).toString();
+    // Queries by POST, as their length is not limited then; Prometheus serves metadata by GET alone.
+    const answer = path.startsWith("/api/v1/query")
+      ? await request(url, { ...options, method: "POST", headers: FORM_HEADERS, body: text })
+      : await request(`${url}?${text}`, {
+          ...options,
+          method: "GET",
+          headers: { accept: "application/json" },
+        });
+    if (answer.statusCode !== 200) {
+      throw toAnswerError(
+        answer.statusCode,
+        answer.headers,
+        await readAll(answer.body, SMALL_ANSWER_BYTES_MAX),
+      );
+    }
+    return answer;
+  };
+
+  /** A request whose answer is small enough to hold. */
+  const ask = async <T>(
+    path: string,
+    form: Record<string, string>,
+    bytesMax: number,
+    signal: AbortSignal,
+  ): Promise<T> => {
+    const limit = deadline(clock, timeoutMs, late, signal);
+    let text: string;
+    try {
+      text = await abortable(
+        (async () =>
+          (await readAll((await send(path, form, limit.signal)).body, bytesMax)).toString("utf8"))(),
+        limit.signal,
+      );
+    } catch (error) {
+      throw limit.signal.aborted ? limit.signal.reason : toRequestError(error);
+    } finally {
+      limit.dispose();
+    }
+    return parseData(text) as T;
+  };
+
+  const read = async (
+    query: Query,
+    window: Window,
+    hooks: ReadHooks,
+    signal: AbortSignal,
+  ): Promise<ScanResult> => {
+    const form =
+      query.kind === "selector"
+        ? rawForm(query.selector, window)
+        : gridForm(query.promql, query.stepMs, window);
+    if (!form) return { series: 0, samples: 0, histogramSamples: 0, warnings: [] };
+    const controller = new AbortController();
+    const abort = (): void => controller.abort(signal.reason);
+    if (signal.aborted) throw signal.reason;
+    signal.addEventListener("abort", abort, { once: true });
+    const budget = createWaitBudget(clock, timeoutMs, () => controller.abort(late()));
+    try {
+      const scanner = createMatrixScanner(hooks.sink, window, settings.limits ?? SCAN_LIMITS);
+      budget.resume();
+      const path = query.kind === "selector" ? "/api/v1/query" : "/api/v1/query_range";
+      const answer = await abortable(send(path, form, controller.signal), controller.signal);
+      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+        budget.suspend();
+        scanner.push(chunk);
+        const pause = hooks.pause();
+        if (pause) await abortable(pause, controller.signal);
+        budget.resume();
+      }
+      return scanner.end();
+    } catch (error) {
+      const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
+      controller.abort(cause);
+      throw toRequestError(cause);
+    } finally {
+      budget.suspend();
+      signal.removeEventListener("abort", abort);
+    }
+  };
+
+  /** The first of fromMs + step, fromMs + 2 steps, ... with a sample of `up` in the five minutes up to it. */
+  const firstStepWithSamples = async (
+    { fromMs, toMs }: Window,
+    stepMs: number,
+    signal: AbortSignal,
+  ): Promise<number | undefined> => {
+    // Not from fromMs itself: what is found there is older than the window.
+    const startMs = fromMs + stepMs;
+    if (startMs > toMs) return undefined;
+    const data = await ask<{ result?: unknown }>(
+      "/api/v1/query_range",
+      { query: "count(up)", start: seconds(startMs), end: seconds(toMs), step: seconds(stepMs) },
+      SMALL_ANSWER_BYTES_MAX,
+      signal,
+    );
+    const [series] = listOf(data.result) as ({ values?: unknown } | undefined)[];
+    const [sample] = listOf(series?.values);
+    const time = listOf(sample)[0];
+    return typeof time === "number" ? Math.round(time * 1000) : undefined;
+  };
+
+  return {
+    read,
+    now: async (signal) => {
+      const data = await ask<{ result?: unknown }>(
+        "/api/v1/query",
+        { query: "time()" },
+        SMALL_ANSWER_BYTES_MAX,
+        signal,
+      );
+      const value = listOf(data.result)[1];
+      const seconds = parseSampleValue(typeof value === "string" ? value : "");
+      if (!(seconds > 0)) throw new BridgeError("prometheus_answer_invalid", "time() is not a time");
+      return Math.round(seconds * 1000);
+    },
+    metadata: async (signal) => {
+      const data = await ask<Record<string, unknown>>(
+        "/api/v1/metadata",
+        { limit_per_metric: "1" },
+        METADATA_BYTES_MAX,
+        signal,
+      );
+      return toMetadata(data);
+    },
+    hasSamplesAt: async (atMs, signal) => {
+      const data = await ask<{ result?: unknown }>(
+        "/api/v1/query",
+        { query: "count(up)", time: seconds(atMs) },
+        SMALL_ANSWER_BYTES_MAX,
+        signal,
+      );
+      return listOf(data.result).length > 0;
+    },
+    oldestSample: async (window, signal) => {
+      const stepMs = Math.max(
+        LOOKBACK_MS,
+        Math.ceil((window.toMs - window.fromMs) / PROBE_STEPS / 1000) * 1000,
+      );
+      const toMs = (await firstStepWithSamples(window, stepMs, signal)) ?? window.toMs;
+      let oldest = Number.POSITIVE_INFINITY;
+      const up: Query = { name: "up", promql: "up", group: "", kind: "selector", selector: "up" };
+      const sink: SeriesSink = {
+        series: ({ timestamps }) => void (oldest = Math.min(oldest, timestamps[0]!)),
+      };
+      const fromMs = Math.max(window.fromMs, toMs - stepMs - LOOKBACK_MS);
+      await read(up, { fromMs, toMs }, { sink, pause: () => undefined }, signal);
+      return Number.isFinite(oldest) ? oldest : undefined;
+    },
+  };
+}
+
+/** `selector[window]` at the window's end: every raw sample with its own timestamp, in ms. */
+function rawForm(selector: string, { fromMs, toMs }: Window): Record<string, string> {
+  return { query: `${selector}[${toMs - fromMs}ms]`, time: seconds(toMs) };
+}
+
+/** query_range at the multiples of the step inside the window, so that a repeat gives the same timestamps; undefined when there is none. */
+function gridForm(
+  promql: string,
+  stepMs: number,
+  { fromMs, toMs }: Window,
+): Record<string, string> | undefined {
+  const start = (Math.floor(fromMs / stepMs) + 1) * stepMs;
+  const end = Math.floor(toMs / stepMs) * stepMs;
+  if (start > end) return undefined;
+  return { query: promql, start: seconds(start), end: seconds(end), step: seconds(stepMs) };
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(3);
+}
+
+/** Counts the time between `resume` and `suspend`; calls `onSpent` when the whole of it is spent. */
+function createWaitBudget(
+  clock: Clock,
+  budgetMs: number,
+  onSpent: () => void,
+): { resume(): void; suspend(): void } {
+  let left = budgetMs;
+  let since = 0;
+  let cancel: (() => void) | undefined;
+  return {
+    resume: () => {
+      since = clock.monotonic();
+      cancel = clock.after(left, onSpent);
+    },
+    suspend: () => {
+      if (!cancel) return;
+      cancel();
+      cancel = undefined;
+      left = Math.max(1, left - (clock.monotonic() - since));
+    },
+  };
+}
+
+async function readAll(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of body) {
+    length += part.length;
+    if (length > bytesMax) {
+      throw new BridgeError(
+        "prometheus_answer_too_large",
+        `an answer that should be small has more than ${bytesMax} bytes`,
+      );
+    }
+    parts.push(part);
+  }
+  return Buffer.concat(parts, length);
+}
+
+function parseData(text: string): object {
+  let answer: { status?: unknown; data?: unknown };
+  try {
+    answer = JSON.parse(text) as typeof answer;
+  } catch {
+    throw text.trimStart().startsWith("{") || text === ""
+      ? new BridgeError(
+          "prometheus_answer_truncated",
+          `the answer ended after ${text.length} characters, in the middle`,
+        )
+      : new BridgeError("prometheus_unexpected_answer", "the answer is not JSON");
+  }
+  if (answer?.status !== "success" || typeof answer.data !== "object" || answer.data === null) {
+    throw new BridgeError(
+      "prometheus_unexpected_answer",
+      "the answer is JSON, but not one of Prometheus' API",
+    );
+  }
+  return answer.data;
+}
+
+function toMetadata(data: Record<string, unknown>): Metadata {
+  const metadata = new Map<string, FamilyMetadata>();
+  for (const [family, entries] of Object.entries(data)) {
+    const entry = listOf(entries)[0] as { type?: unknown; help?: unknown; unit?: unknown } | null | undefined;
+    if (!entry) continue;
+    metadata.set(family, {
+      type: textOf(entry.type, "unknown"),
+      help: textOf(entry.help, ""),
+      unit: textOf(entry.unit, ""),
+    });
+  }
+  return metadata;
+}
+
+/** What stands between may answer with other types than Prometheus does: they count as absent. */
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function textOf(value: unknown, absent: string): string {
+  return typeof value === "string" ? value : absent;
+}

@@ -1,0 +1,70 @@
+/** What Prometheus says of a metric family (/api/v1/metadata). */
+export interface FamilyMetadata {
+  /** counter, gauge, histogram, gaugehistogram, summary, info, stateset, unknown. */
+  type: string;
+  help: string;
+  unit: string;
+}
+
+export type Metadata = ReadonlyMap<string, FamilyMetadata>;
+
+export interface MetricType {
+  kind: "counter" | "gauge";
+  unit: string;
+  description: string;
+}
+
+const DESCRIPTION_MAX = 300;
+const SUFFIXES = ["_total", "_bucket", "_sum", "_count"];
+const COUNTER_TYPES = new Set(["histogram", "summary"]);
+
+/**
+ * The OTLP kind of a metric by its name: the family's metadata first, the name's suffix where there is none. `_bucket`, `_sum` and `_count` of
+ * histograms and summaries are counters, a summary's quantiles gauges. Source: OpenTelemetry "Prometheus and OpenMetrics compatibility".
+ */
+export function metricTypeOf(name: string, metadata: Metadata): MetricType {
+  const exact = metadata.get(name);
+  if (exact) return { kind: exact.type === "counter" ? "counter" : "gauge", ...texts(exact, name) };
+  const suffix = SUFFIXES.find((ending) => name.endsWith(ending) && name.length > ending.length);
+  const family = suffix === undefined ? undefined : metadata.get(name.slice(0, -suffix.length));
+  if (suffix === "_total") return { kind: "counter", ...texts(family, name) };
+  if (family) {
+    const isCounter = COUNTER_TYPES.has(family.type);
+    const unit = suffix === "_sum" ? unitOf(family, name.slice(0, -"_sum".length)) : "";
+    return {
+      kind: isCounter ? "counter" : "gauge",
+      unit,
+      description: family.help.slice(0, DESCRIPTION_MAX),
+    };
+  }
+  return { kind: suffix === undefined ? "gauge" : "counter", ...texts(undefined, name) };
+}
+
+function texts(family: FamilyMetadata | undefined, name: string): { unit: string; description: string } {
+  return { unit: unitOf(family, name), description: (family?.help ?? "").slice(0, DESCRIPTION_MAX) };
+}
+
+/** Prometheus' base units as UCUM, by the metadata's unit or the name's ending. */
+const UCUM = new Map([
+  ["seconds", "s"],
+  ["bytes", "By"],
+  ["celsius", "Cel"],
+  ["ratio", "1"],
+  ["percent", "%"],
+  ["volts", "V"],
+  ["amperes", "A"],
+  ["joules", "J"],
+  ["watts", "W"],
+  ["meters", "m"],
+  ["grams", "g"],
+  ["hertz", "Hz"],
+]);
+
+function unitOf(family: FamilyMetadata | undefined, name: string): string {
+  const ending =
+    name
+      .replace(/_total$/, "")
+      .split("_")
+      .at(-1) ?? "";
+  return UCUM.get(family?.unit ?? "") ?? UCUM.get(ending) ?? "";
+}

@@ -1,0 +1,45 @@
+import { parser } from "@prometheus-io/lezer-promql";
+
+export type PromqlClass =
+  | { kind: "selector"; selector: string }
+  | { kind: "expression" }
+  | { kind: "invalid"; problem: string };
+
+/**
+ * Tells a plain vector selector, whose raw samples can be read as `selector[window]`, from any other PromQL, by Prometheus' own grammar.
+ * `offset` and `@` make an expression: they move the samples' times.
+ */
+export function classifyPromql(promql: string): PromqlClass {
+  const tree = parser.parse(promql);
+  let errorAt: number | undefined;
+  tree.iterate({
+    enter: (node) => {
+      if (node.type.isError) errorAt ??= node.from;
+    },
+  });
+  if (errorAt !== undefined) return { kind: "invalid", problem: syntaxProblem(promql, errorAt) };
+  const top = [];
+  for (let node = tree.topNode.firstChild; node; node = node.nextSibling) {
+    if (node.type.name !== "LineComment") top.push(node);
+  }
+  const [expression] = top;
+  if (!expression || top.length !== 1) return { kind: "invalid", problem: "it is empty" };
+  switch (expression.type.name) {
+    case "VectorSelector":
+      return { kind: "selector", selector: promql.slice(expression.from, expression.to) };
+    case "MatrixSelector":
+    case "SubqueryExpr":
+      return {
+        kind: "invalid",
+        problem: "a range can't be collected: give the selector without its [duration]",
+      };
+    case "StringLiteral":
+      return { kind: "invalid", problem: "a text is not a metric" };
+    default:
+      return { kind: "expression" };
+  }
+}
+
+function syntaxProblem(promql: string, at: number): string {
+  return `syntax error at character ${at + 1}${at < promql.length ? `: ${JSON.stringify(promql.slice(at, at + 20))}` : ""}`;
+}

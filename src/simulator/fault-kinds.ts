@@ -1,0 +1,73 @@
+/** Which of the matching requests a fault hits: the first `skip` pass, then `times` are hit (default: all). */
+interface Limits {
+  skip?: number;
+  times?: number;
+}
+
+/** The API server. `resource` limits a fault to one, for example "services", "endpointslices", "nodes", "pods/portforward". */
+export type ApiFault = Limits & { layer: "api"; resource?: string } & (
+    | { kind: "refuse" }
+    /** Takes connections and never says a word, not even in TLS. */
+    | { kind: "mute" }
+    | { kind: "tls"; problem: "untrusted" | "expired" | "wrong-name" }
+    /** Reads the request and never answers. */
+    | { kind: "hang" }
+    | { kind: "slow"; delayMs: number }
+    | { kind: "reset" }
+    | { kind: "status"; status: number; message?: string }
+    /** Answers something that is not Kubernetes'. */
+    | { kind: "answer"; status?: number; contentType?: string; body: string }
+  );
+
+/** The port-forward WebSocket. `afterBytes` counts data towards the client. */
+export type TunnelFault = Limits & { layer: "tunnel" } & (
+    | { kind: "refuse"; status: number; message?: string }
+    /** The upgrade request is never answered. */
+    | { kind: "hang-upgrade" }
+    /** The WebSocket opens and no port message ever comes. */
+    | { kind: "hang" }
+    /** Port messages come, then nothing, as when the Pod's process stands still. */
+    | { kind: "stall"; afterBytes: number }
+    /** A WebSocket close frame. */
+    | { kind: "close"; afterBytes: number; code?: number }
+    /** The TCP connection ends without a close frame. */
+    | { kind: "cut"; afterBytes: number }
+    | { kind: "reset"; afterBytes: number }
+    | { kind: "error-text"; text: string; afterBytes?: number }
+    /** Empty binary frames between the others: legal, must be ignored. */
+    | { kind: "empty-frames" }
+    /** Each port message in two frames: legal. */
+    | { kind: "split-port" }
+    | { kind: "text-frame" }
+    | { kind: "unknown-channel"; channel?: number }
+    | { kind: "wrong-port"; port?: number }
+  );
+
+/** Prometheus' HTTP API. `path` (exact) and `query` (a part of the PromQL) limit a fault to some requests. */
+export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; query?: string } & (
+    | { kind: "not-ready" }
+    | { kind: "html"; status?: number }
+    | { kind: "hang" }
+    | { kind: "slow"; delayMs: number }
+    /** The body comes in pieces of `bytes`, `delayMs` apart. */
+    | { kind: "drip"; bytes: number; delayMs: number }
+    /**
+     * The body ends after `atByte` bytes. chunked and length: the connection breaks, which HTTP notices; close: a body without a length that
+     * just ends; complete: well-formed HTTP around half an answer.
+     */
+    | { kind: "truncate"; atByte: number; how: "chunked" | "length" | "close" | "complete" }
+    | { kind: "status"; status: number; body?: string }
+    | { kind: "error"; status: number; errorType: string; message: string }
+    /** As --query.max-samples would: queries with more samples fail. */
+    | { kind: "max-samples"; samples: number }
+    /** A body that is JSON, but no answer of the API. */
+    | { kind: "wrong-shape"; body?: string }
+    /** The same content as another backend writes it: more members, another order, or white space. */
+    | { kind: "layout"; layout: "extra-members" | "reordered" | "spaced" }
+    /** The first series of each matrix also has native histogram samples. */
+    | { kind: "histograms" }
+    /** In the middle of the body the Pod is replaced: its connections break, its UID changes. */
+    | { kind: "pod-restart"; afterBytes: number }
+  );
+
+export type Fault = ApiFault | TunnelFault | PrometheusFault;

@@ -1,0 +1,57 @@
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
+import type { Clock } from "#lib/clock.ts";
+import type { PrometheusFault } from "./fault-kinds.ts";
+
+const HTML = `<!DOCTYPE html>
+<html><head><title>Sign in</title></head><body><h1>Sign in</h1><p>This is not Prometheus.</p></body></html>
+`;
+
+/** Gives the answer of a fault that replaces Prometheus' own. True when the request is dealt with. */
+export async function wholesaleAnswer(
+  fault: PrometheusFault | undefined,
+  response: ServerResponse,
+  clock: Clock,
+): Promise<boolean> {
+  switch (fault?.kind) {
+    case "hang":
+      if (!response.destroyed) await once(response, "close");
+      return true;
+    case "slow":
+      await clock.sleep(fault.delayMs);
+      return false;
+    case "not-ready":
+      return give(response, 503, "text/plain; charset=utf-8", "Service Unavailable");
+    case "html":
+      return give(response, fault.status ?? 200, "text/html; charset=utf-8", HTML);
+    case "status":
+      return give(
+        response,
+        fault.status,
+        "text/plain; charset=utf-8",
+        fault.body ?? `status ${fault.status}\n`,
+      );
+    case "error": {
+      const { errorType, message } = fault;
+      const body = JSON.stringify({ status: "error", errorType, error: message });
+      return give(response, fault.status, "application/json", body);
+    }
+    case "wrong-shape":
+      return give(response, 200, "application/json", fault.body ?? '{"message":"ok","result":[]}');
+    case undefined:
+    case "drip":
+    case "truncate":
+    case "max-samples":
+    case "layout":
+    case "histograms":
+    case "pod-restart":
+      break;
+  }
+  return false;
+}
+
+function give(response: ServerResponse, status: number, contentType: string, body: string): true {
+  response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(body) });
+  response.end(body);
+  return true;
+}

@@ -1,0 +1,154 @@
+import type { Clock } from "#lib/clock.ts";
+import { containerMetrics } from "./families-container.ts";
+import { gpuMetrics } from "./families-gpu.ts";
+import { kubeMetrics } from "./families-kube.ts";
+import { nodeMetrics } from "./families-node.ts";
+import { prometheusMetrics } from "./families-prometheus.ts";
+import { createLayout } from "./layout.ts";
+import type { ClusterLayout, ClusterShape } from "./layout.ts";
+import { createSampleBuffer, readSamples } from "./series.ts";
+import type { Horizon, Label, MetricFamily, SimulatedMetric } from "./series.ts";
+
+export interface WorldSettings {
+  /** The same seed gives the same series and samples, whenever the process started. */
+  seed?: string | number;
+  /** How many clusters, or the shape of each where it differs from `shape`. Default 1. */
+  clusters?: number | readonly Partial<ClusterShape>[];
+  /** What all clusters have in common where it differs from the defaults. */
+  shape?: Partial<ClusterShape>;
+}
+
+/** A series and its samples, as they must arrive at the other end. */
+export interface ExpectedSeries {
+  /** `__name__` among them, sorted by name. */
+  labels: readonly Label[];
+  /** ms since the epoch, ascending. */
+  timestamps: number[];
+  values: number[];
+}
+
+/** Left-open: samples with fromMs < timestamp <= toMs. */
+export interface ExpectedWindow {
+  fromMs: number;
+  toMs: number;
+  /** `__name__`; default: every metric. */
+  metric?: string;
+  /** Leaves out what was not scraped yet at this time. Default: everything that ever arrives. */
+  nowMs?: number;
+  /** Which replica of Prometheus scraped. Default 0. */
+  replica?: number;
+}
+
+export interface ClusterWorld {
+  shape: ClusterShape;
+  layout: ClusterLayout;
+  /** All metrics, sorted by name. */
+  metrics: readonly SimulatedMetric[];
+  /** One entry a family, sorted by name. */
+  families: readonly MetricFamily[];
+  /** Time in the cluster, ms: the simulator's clock and the cluster's skew. */
+  now(): number;
+  /** Time bounds of the samples that a Prometheus of the cluster has now. */
+  horizon(replica: number): Horizon;
+  /** The truth: every series that has a sample in the window. Series that churn make it grow with the window. */
+  expected(window: ExpectedWindow): ExpectedSeries[];
+}
+
+export interface World {
+  clusters: readonly ClusterWorld[];
+  /** Throws when there is no such cluster. */
+  cluster(id: string): ClusterWorld;
+}
+
+const PLACES = ["frankfurt", "oregon", "mumbai", "sydney", "montreal", "osaka", "dublin", "santiago"];
+const PLATFORMS = ["eks", "gke", "aks", "openshift", "kubeadm"];
+const HOUR_MS = 3_600_000;
+
+/** Clusters with their metrics, of which nothing is stored: each sample is a function of seed, series and time. */
+export function createWorld(deps: { clock: Clock }, settings: WorldSettings = {}): World {
+  const { clusters = 1, shape = {}, seed = 1 } = settings;
+  const shapes = typeof clusters === "number" ? Array.from({ length: clusters }, () => ({})) : clusters;
+  const startMs = deps.clock.now();
+  const worlds = shapes.map((own, index) =>
+    createClusterWorld(
+      deps.clock,
+      { ...defaultShape(index, startMs), ...shape, ...own },
+      String(seed),
+      index,
+    ),
+  );
+  return {
+    clusters: worlds,
+    cluster: (id) => {
+      const found = worlds.find((world) => world.shape.id === id);
+      if (!found) throw new Error(`the simulated world has no cluster ${JSON.stringify(id)}`);
+      return found;
+    },
+  };
+}
+
+function defaultShape(index: number, startMs: number): ClusterShape {
+  const round = index < PLACES.length ? "" : `-${Math.floor(index / PLACES.length) + 1}`;
+  return {
+    id: `sim-${index + 1}`,
+    name: `${PLACES[index % PLACES.length]}${round}`,
+    platform: PLATFORMS[index % PLATFORMS.length] ?? "kubeadm",
+    nodes: 3,
+    pods: 12,
+    gpus: index % 3 === 2 ? 0 : 4,
+    cpus: 4,
+    scrapeIntervalMs: 15_000,
+    jitterMs: 180,
+    lateMs: 45_000,
+    resetEveryMs: 10 * 60_000,
+    churnEveryMs: 15 * 60_000,
+    oldestMs: startMs - 6 * HOUR_MS,
+    skewMs: 0,
+    oddities: true,
+  };
+}
+
+function createClusterWorld(clock: Clock, shape: ClusterShape, seed: string, index: number): ClusterWorld {
+  const layout = createLayout(shape, seed, index);
+  const metrics = [
+    ...nodeMetrics(layout),
+    ...kubeMetrics(layout),
+    ...containerMetrics(layout),
+    ...gpuMetrics(layout),
+    ...prometheusMetrics(layout),
+  ].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const families = new Map<string, MetricFamily>();
+  for (const { family } of metrics) if (family) families.set(family.name, family);
+  const now = (): number => clock.now() + shape.skewMs;
+  return {
+    shape,
+    layout,
+    metrics,
+    families: [...families.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    now,
+    horizon: (replica) => ({ oldestMs: shape.oldestMs, nowMs: now(), replica }),
+    expected: ({ fromMs, toMs, metric, nowMs = Number.POSITIVE_INFINITY, replica = 0 }) => {
+      const horizon = { oldestMs: shape.oldestMs, nowMs, replica };
+      const out = createSampleBuffer();
+      const expected: ExpectedSeries[] = [];
+      for (const each of metrics) {
+        if (metric !== undefined && each.name !== metric) continue;
+        for (const series of each.series({ fromMs, toMs: scrapedBy(shape, toMs) })) {
+          readSamples(series, fromMs + 1, toMs, horizon, out);
+          if (out.count === 0) continue;
+          expected.push({
+            labels: series.labels,
+            timestamps: [...out.timestamps.subarray(0, out.count)],
+            values: [...out.values.subarray(0, out.count)],
+          });
+        }
+      }
+      return expected;
+    },
+  };
+}
+
+/** Latest scrape that can bring a sample with a timestamp up to `toMs`. */
+export function scrapedBy(shape: ClusterShape, toMs: number): number {
+  return toMs + shape.lateMs + 2 * shape.scrapeIntervalMs;
+}

@@ -1,0 +1,200 @@
+import type { Meter } from "@opentelemetry/api";
+import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-http";
+import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
+import { resourceFromAttributes } from "@opentelemetry/resources";
+import {
+  AggregationTemporality,
+  InstrumentType,
+  MeterProvider,
+  MetricReader,
+  type PushMetricExporter,
+  type ResourceMetrics,
+} from "@opentelemetry/sdk-metrics";
+import { deadline, abortable, type Clock } from "#lib/clock.ts";
+import { createRecorders, type Recorders } from "./instruments.ts";
+import { type Logger, toLogError } from "./logger.ts";
+import { observeProcess } from "./process-metrics.ts";
+
+/** The program's own metrics: recorded here, pushed as OTLP when a URL is given, read as Prometheus text at GET /metrics. */
+export interface OwnMetrics extends Recorders {
+  /** Seconds between now and the cluster's watermark; null forgets the cluster. */
+  clusterLag(clusterId: string, lagSeconds: number | null): void;
+  /** Prometheus text format 0.0.4 of everything recorded so far. */
+  prometheusText(): Promise<string>;
+  start(): void;
+  /** Pushes a last time when there is a URL; takes at most two seconds, never throws. */
+  stop(): Promise<void>;
+}
+
+export interface OwnMetricsSettings {
+  serviceName: string;
+  serviceVersion: string;
+  /** Tells replicas apart. */
+  instanceId: string;
+  /** Where to push to; nothing is pushed when absent. */
+  push?: {
+    /** The whole URL, with /v1/metrics. */
+    url: string;
+    intervalMs: number;
+    timeoutMs: number;
+    headers?: Record<string, string>;
+  };
+  /** Clusters whose lag has a series of its own; the largest lag of all others is one series with otel.metric.overflow. */
+  lagClustersMax: number;
+}
+
+/** Lags kept at all, so that ids that never come back can't pile up. */
+const LAGS_KEPT_MAX = 10_000;
+/** The longest that stopping may wait for a Collector that hangs. */
+const LAST_PUSH_MS = 2000;
+/** A push that keeps failing is logged once when it begins to fail and then at every 60th failure. */
+const LOG_EVERY_FAILURES = 60;
+
+/** One cumulative reader for both ways out; the SDK's own periodic reader has timers of its own and floods its error handler. */
+class OnDemandReader extends MetricReader {
+  protected override onForceFlush(): Promise<void> {
+    return Promise.resolve();
+  }
+  protected override onShutdown(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Declares every own metric once. Nothing runs before `start`, recording works from the beginning. */
+export function createOwnMetrics(
+  deps: { clock: Clock; logger: Logger },
+  settings: OwnMetricsSettings,
+): OwnMetrics {
+  const reader = new OnDemandReader({
+    // A gauge has no temporality on the wire; "delta" keeps the SDK from repeating attribute sets that are no longer observed.
+    aggregationTemporalitySelector: (type) =>
+      type === InstrumentType.OBSERVABLE_GAUGE
+        ? AggregationTemporality.DELTA
+        : AggregationTemporality.CUMULATIVE,
+  });
+  const provider = new MeterProvider({
+    resource: resourceFromAttributes({
+      "service.name": settings.serviceName,
+      "service.version": settings.serviceVersion,
+      "service.instance.id": settings.instanceId,
+    }),
+    readers: [reader],
+  });
+  const meter = provider.getMeter(settings.serviceName, settings.serviceVersion);
+  const recorders = createRecorders(meter);
+  const lag = observeLag(meter, settings.lagClustersMax);
+  const observed = observeProcess(meter);
+  const serializer: { serialize(metrics: ResourceMetrics): string } = new PrometheusSerializer(
+    "",
+    false,
+    undefined,
+    false,
+    true,
+  );
+  const pusher = settings.push && createPusher(deps, settings.push, reader);
+  let ended = false;
+  return {
+    ...recorders,
+    clusterLag: lag,
+    prometheusText: async () => {
+      const { resourceMetrics } = await reader.collect();
+      if (!pusher) observed.resetDelay();
+      return serializer.serialize(resourceMetrics);
+    },
+    start: () => {
+      observed.start();
+      pusher?.start(() => observed.resetDelay());
+    },
+    stop: async () => {
+      if (ended) return;
+      ended = true;
+      observed.stop();
+      await pusher?.stop();
+      await provider.shutdown().catch(() => {});
+    },
+  };
+}
+
+function observeLag(meter: Meter, clustersMax: number): OwnMetrics["clusterLag"] {
+  const lags = new Map<string, number>();
+  meter
+    .createObservableGauge("budcluster.cluster.lag", {
+      description: "Time between now and the cluster's watermark",
+      unit: "s",
+    })
+    .addCallback((result) => {
+      let rest: number | undefined;
+      let named = 0;
+      for (const [clusterId, seconds] of lags) {
+        if (named++ < clustersMax) result.observe(seconds, { "budcluster.cluster.id": clusterId });
+        else rest = Math.max(rest ?? seconds, seconds);
+      }
+      if (rest !== undefined) result.observe(rest, { "otel.metric.overflow": true });
+    });
+  return (clusterId, lagSeconds) => {
+    if (lagSeconds === null) lags.delete(clusterId);
+    else if (lags.has(clusterId) || lags.size < LAGS_KEPT_MAX) lags.set(clusterId, lagSeconds);
+  };
+}
+
+interface Pusher {
+  start(afterPush: () => void): void;
+  stop(): Promise<void>;
+}
+
+function createPusher(
+  { clock, logger }: { clock: Clock; logger: Logger },
+  push: NonNullable<OwnMetricsSettings["push"]>,
+  reader: MetricReader,
+): Pusher {
+  const exporter: PushMetricExporter = new OTLPMetricExporter({
+    url: push.url,
+    timeoutMillis: push.timeoutMs,
+    concurrencyLimit: 1,
+    ...(push.headers ? { headers: push.headers } : {}),
+  });
+  const stopping = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  let failures = 0;
+
+  const pushOnce = async (): Promise<void> => {
+    try {
+      const { resourceMetrics } = await reader.collect();
+      await new Promise<void>((resolve, reject) => {
+        exporter.export(resourceMetrics, ({ error }) => {
+          if (error) reject(error);
+          else resolve();
+        });
+      });
+      if (failures > 0) logger.info({ failures }, "own metrics are pushed again");
+      failures = 0;
+    } catch (error) {
+      // Only what names the failure: the exporter's error also holds the whole response.
+      const { code, message } = toLogError(error instanceof Error ? error : new Error(String(error)));
+      if (failures++ % LOG_EVERY_FAILURES === 0) {
+        logger.warn({ failures, reason: message, code }, "own metrics can't be pushed; collecting goes on");
+      }
+    }
+  };
+
+  return {
+    start: (afterPush) => {
+      const { signal } = stopping;
+      running = (async () => {
+        while (!signal.aborted) {
+          await clock.sleep(push.intervalMs, signal).catch(() => {});
+          if (signal.aborted) return;
+          await pushOnce();
+          afterPush();
+        }
+      })();
+    },
+    stop: async () => {
+      stopping.abort(new Error("stopping"));
+      const limit = deadline(clock, LAST_PUSH_MS, () => new Error("the last push took too long"));
+      const lastly = running.then(pushOnce).then(() => exporter.shutdown());
+      await abortable(lastly, limit.signal).catch(() => {});
+      limit.dispose();
+    },
+  };
+}

@@ -1,0 +1,48 @@
+import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import type { Meter } from "@opentelemetry/api";
+
+const NANOSECONDS = 1e9;
+const RESOLUTION_MS = 10;
+
+/**
+ * Observes the process: event loop delay and utilisation (`nodejs.eventloop.*`), memory (`process.memory.usage`, `v8js.memory.heap.used`),
+ * CPU time and uptime. The delay's quantiles are of the time since the last `resetDelay`.
+ */
+export function observeProcess(meter: Meter): { start(): void; stop(): void; resetDelay(): void } {
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  const gauge = (name: string, description: string, unit: string, read: () => number): void => {
+    meter.createObservableGauge(name, { description, unit }).addCallback((result) => {
+      const value = read();
+      // The histogram answers NaN while it is empty.
+      if (Number.isFinite(value)) result.observe(value);
+    });
+  };
+  gauge("nodejs.eventloop.delay.mean", "Mean event loop delay", "s", () => delay.mean / NANOSECONDS);
+  gauge("nodejs.eventloop.delay.p99", "99th percentile of the event loop delay", "s", () =>
+    delay.count === 0 ? Number.NaN : delay.percentile(99) / NANOSECONDS,
+  );
+  gauge("nodejs.eventloop.delay.max", "Largest event loop delay", "s", () =>
+    delay.count === 0 ? Number.NaN : delay.max / NANOSECONDS,
+  );
+  gauge(
+    "nodejs.eventloop.utilization",
+    "Share of time the event loop was busy since the start",
+    "1",
+    () => performance.eventLoopUtilization().utilization,
+  );
+  gauge("process.memory.usage", "Resident memory", "By", () => process.memoryUsage.rss());
+  gauge("v8js.memory.heap.used", "Used JavaScript heap", "By", () => process.memoryUsage().heapUsed);
+  gauge("process.uptime", "Time since the process started", "s", () => process.uptime());
+  meter
+    .createObservableCounter("process.cpu.time", { description: "CPU time", unit: "s" })
+    .addCallback((result) => {
+      const { user, system } = process.cpuUsage();
+      result.observe(user / 1e6, { "cpu.mode": "user" });
+      result.observe(system / 1e6, { "cpu.mode": "system" });
+    });
+  return {
+    start: () => void delay.enable(),
+    stop: () => void delay.disable(),
+    resetDelay: () => delay.reset(),
+  };
+}

@@ -1,0 +1,173 @@
+import { STATUS_CODES, type IncomingMessage } from "node:http";
+import { z } from "zod";
+import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors.ts";
+
+/** Errors of the X.509 verification, as Node names them (node:tls, "X509 certificate error codes"). */
+const UNTRUSTED = new Set([
+  "CERT_CHAIN_TOO_LONG",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_REJECTED",
+  "CERT_REVOKED",
+  "CERT_SIGNATURE_FAILURE",
+  "CERT_UNTRUSTED",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+  "HOSTNAME_MISMATCH",
+  "INVALID_CA",
+  "INVALID_PURPOSE",
+  "PATH_LENGTH_EXCEEDED",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+]);
+
+/** TLS alerts with which a server turns a client certificate away. */
+const CLIENT_CERTIFICATE = /^ERR_SSL_.*ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_|ACCESS_DENIED)/;
+
+/** What a system error means, in words without the address that Node puts into its messages. */
+const REASONS: Readonly<Record<string, string>> = {
+  ENOTFOUND: "its name does not resolve",
+  EAI_AGAIN: "the name service does not answer",
+  ECONNREFUSED: "the connection was refused",
+  ECONNRESET: "the connection was reset",
+  EPIPE: "the connection was closed",
+  EHOSTUNREACH: "there is no route to it",
+  ENETUNREACH: "there is no route to it",
+  ETIMEDOUT: "connecting timed out",
+};
+
+/** Node's or OpenSSL's code of an error, or "". */
+export function errorCode(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+}
+
+/** Is this the refusal of a certificate? */
+export function isUntrusted(error: unknown): boolean {
+  return UNTRUSTED.has(errorCode(error));
+}
+
+/**
+ * A failure to connect to the API server, or of the connection, as BridgeError: cluster_tls_untrusted, cluster_unauthorized (client
+ * certificate refused), kubeconfig_invalid (client certificate unusable) or cluster_unreachable. No address gets into the message.
+ */
+export function toConnectError(error: unknown): BridgeError {
+  if (error instanceof BridgeError) return error;
+  const code = errorCode(error);
+  const options = { cause: error, details: { reason: code === "" ? "unknown" : code } };
+  if (UNTRUSTED.has(code)) {
+    return new BridgeError(
+      "cluster_tls_untrusted",
+      `the API server's certificate is not trusted (${code})`,
+      options,
+    );
+  }
+  if (CLIENT_CERTIFICATE.test(code)) {
+    return new BridgeError(
+      "cluster_unauthorized",
+      `the API server refuses the client certificate (${code})`,
+      options,
+    );
+  }
+  if (/^ERR_(OSSL|CRYPTO)_/.test(code)) {
+    return new BridgeError(
+      "kubeconfig_invalid",
+      `the client certificate or key can't be used (${code})`,
+      options,
+    );
+  }
+  if (code === "EPROTO" || /^(ERR_SSL_|HPE_)/.test(code)) {
+    const text = `what answers at the API server's address does not speak HTTPS (${code})`;
+    return new BridgeError("cluster_unreachable", text, options);
+  }
+  const reason = REASONS[code] ?? "the connection failed";
+  return new BridgeError(
+    "cluster_unreachable",
+    `the API server is not reachable: ${reason} (${code || "no code"})`,
+    options,
+  );
+}
+
+const ERROR_BODY_BYTES_MAX = 64 * 1024;
+const TEXT_MAX = 500;
+
+/** A text of the remote side, fit for one line of a log: no control characters, at most 500 characters. */
+export function remoteText(text: string): string {
+  const line = text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ").trim();
+  return line.length > TEXT_MAX ? `${line.slice(0, TEXT_MAX)}...` : line;
+}
+
+const statusSchema = z.object({ message: z.string() });
+
+/** The `message` of a Kubernetes Status body, or "" when the body is something else. */
+function statusMessage(body: string): string {
+  try {
+    return remoteText(statusSchema.parse(JSON.parse(body)).message);
+  } catch {
+    return "";
+  }
+}
+
+export interface Refusal {
+  status: number;
+  /** The API server's own words, or the status' standard text. */
+  message: string;
+}
+
+/** Reads an answer that is not a success: its status and what the API server says about it. Never throws. */
+export async function readRefusal(response: IncomingMessage): Promise<Refusal> {
+  const status = response.statusCode ?? 0;
+  let body = "";
+  try {
+    body = (await readBody(response, ERROR_BODY_BYTES_MAX)).toString("utf8");
+  } catch {
+    // The status alone says enough.
+  }
+  return { status, message: statusMessage(body) || (STATUS_CODES[status] ?? "no reason given") };
+}
+
+/**
+ * An answer of the API server other than success as BridgeError. `what` says what was asked for: "get service a/b". 404 and whatever else
+ * means something special to the caller is given in `special`.
+ */
+export function toApiError(
+  refusal: Refusal,
+  what: string,
+  special: Partial<Record<number, ErrorCode>> = {},
+): BridgeError {
+  const { status, message } = refusal;
+  const options: ErrorOptions = { details: { status, request: what } };
+  const code = special[status];
+  if (code) return new BridgeError(code, message, options);
+  if (status === 401) {
+    return new BridgeError(
+      "cluster_unauthorized",
+      `the API server does not accept the credentials: ${message}`,
+      options,
+    );
+  }
+  if (status === 403) {
+    return new BridgeError("cluster_forbidden", `the API server refuses to ${what}: ${message}`, options);
+  }
+  return new BridgeError(
+    "cluster_api_error",
+    `the API server answered ${status} to ${what}: ${message}`,
+    options,
+  );
+}
+
+/** The whole body. Throws BridgeError `cluster_api_error` when it is longer than allowed or ends early. */
+export async function readBody(response: IncomingMessage, bytesMax: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) {
+      // Leaving the loop destroys the response.
+      throw new BridgeError("cluster_api_error", `the API server's answer is larger than ${bytesMax} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

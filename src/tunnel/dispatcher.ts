@@ -1,0 +1,220 @@
+import { createHash } from "node:crypto";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { KubeConfig } from "@kubernetes/client-node";
+import { Pool, type Dispatcher } from "undici";
+import { BridgeError, toBridgeError } from "#errors.ts";
+import { deadline, type Clock } from "#lib/clock.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { createKubeClient, type KubeClient } from "./kube-client.ts";
+import { listNodeNames } from "./node-names.ts";
+import { openPortForward } from "./port-forward.ts";
+import { secure } from "./secure.ts";
+import { resolveTarget, type PodTarget, type TunnelTarget } from "./target.ts";
+
+export interface TunnelDeps {
+  /** New for every tunnel: client-node keeps TLS settings of the first use. */
+  kubeConfig: KubeConfig;
+  clock: Clock;
+  logger: Logger;
+}
+
+export interface TunnelSettings {
+  clusterId: string;
+  target: TunnelTarget;
+  /** The Pod to prefer while it is ready. */
+  pinnedPodUid?: string;
+  /** Connections at once; keep no more requests than that in flight. */
+  lanes: number;
+  /** Each of: one API call, opening one connection, waiting for an answer's headers, silence within a body. */
+  timeoutMs: number;
+}
+
+/** The way to one Pod of one cluster's Prometheus, for one round. */
+export interface Tunnel {
+  /**
+   * Takes requests for `origin` and for nothing else. What fails on the way is the BridgeError itself (tunnel_*, cluster_*, prometheus_*),
+   * not wrapped; what HTTP itself can tell (timeouts, an early end) is undici's own error.
+   */
+  dispatcher: Dispatcher;
+  /** A host that exists nowhere, different for every cluster. Without a path. */
+  origin: string;
+  pod: { uid: string; name: string };
+  /** Node name by node address (no port) and by the name itself. Empty when the nodes may not be listed. */
+  nodeNames: ReadonlyMap<string, string>;
+  warnings: string[];
+  /** Ends every connection at once; requests in flight fail with `reason` (default: BridgeError tunnel_closed). May be called twice. */
+  close(reason?: Error): Promise<void>;
+}
+
+const PING_INTERVAL_MS = 15_000;
+/** How long a Pod that was found is taken for granted, as long as no connection breaks. */
+const RESOLUTION_MS = 10_000;
+const KEEP_ALIVE_MS = 60_000;
+
+/**
+ * Finds Prometheus' Pod and the node names, and gives a dispatcher whose connections are port-forwards to that Pod, opened when
+ * requests need them. Every connection goes to the same Pod: when it is gone, requests fail with tunnel_closed or
+ * prometheus_pod_not_ready instead of reaching another replica. Aborting the signal closes the tunnel with the signal's reason.
+ * Throws the BridgeErrors of resolveTarget.
+ */
+export async function openTunnel(
+  deps: TunnelDeps,
+  settings: TunnelSettings,
+  signal: AbortSignal,
+): Promise<Tunnel> {
+  const { clock, logger } = deps;
+  const kube = createKubeClient({ kubeConfig: deps.kubeConfig, clock }, { timeoutMs: settings.timeoutMs });
+  const { pod, nodes } = await discover(kube, settings, signal);
+  const stop = new AbortController();
+  const connector = createConnector({ kube, clock, logger, pod }, settings, stop.signal);
+  const origin = toOrigin(settings.clusterId);
+  const pool = new Pool(origin, {
+    connections: settings.lanes,
+    pipelining: 1,
+    allowH2: false,
+    headersTimeout: settings.timeoutMs,
+    bodyTimeout: settings.timeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+    connect: (_options, callback) => {
+      connector().then(
+        (stream) => callback(null, stream as unknown as Socket),
+        (error: unknown) => callback(toBridgeError(error), null),
+      );
+    },
+  });
+  const close = async (reason?: Error): Promise<void> => {
+    signal.removeEventListener("abort", onAbort);
+    const error = reason ?? new BridgeError("tunnel_closed", "the tunnel was closed");
+    stop.abort(error);
+    await pool.destroy(error);
+  };
+  const onAbort = (): void => void close(signal.reason as Error);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) {
+    await close(signal.reason as Error);
+    throw signal.reason;
+  }
+  return {
+    dispatcher: pool.compose(onlyOrigin(origin)),
+    origin,
+    pod: { uid: pod.podUid, name: pod.podName },
+    nodeNames: nodes.names,
+    warnings: nodes.warning === undefined ? [] : [nodes.warning],
+    close,
+  };
+}
+
+async function discover(kube: KubeClient, settings: TunnelSettings, signal: AbortSignal) {
+  const both = new AbortController();
+  const follow = (): void => both.abort(signal.reason);
+  signal.addEventListener("abort", follow, { once: true });
+  if (signal.aborted) follow();
+  const pinned = settings.pinnedPodUid === undefined ? {} : { pinnedPodUid: settings.pinnedPodUid };
+  try {
+    const [pod, nodes] = await Promise.all([
+      resolveTarget(kube, settings.target, { ...pinned, signal: both.signal }),
+      listNodeNames(kube, both.signal),
+    ]);
+    return { pod, nodes };
+  } catch (error) {
+    both.abort(error);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", follow);
+  }
+}
+
+interface ConnectorDeps {
+  kube: KubeClient;
+  clock: Clock;
+  logger: Logger;
+  pod: PodTarget;
+}
+
+/** Opens connections to the given Pod, which is looked up again when the last look is old or a connection broke. */
+function createConnector(
+  deps: ConnectorDeps,
+  settings: TunnelSettings,
+  signal: AbortSignal,
+): () => Promise<Duplex> {
+  const { kube, clock, logger } = deps;
+  const { target, timeoutMs } = settings;
+  let { port } = deps.pod;
+  let validUntil = clock.monotonic() + RESOLUTION_MS;
+
+  const confirmPod = async (): Promise<void> => {
+    if (clock.monotonic() < validUntil) return;
+    const found = await resolveTarget(kube, target, { pinnedPodUid: deps.pod.podUid, signal });
+    if (found.podUid !== deps.pod.podUid) {
+      throw new BridgeError("tunnel_closed", `Pod ${deps.pod.podName} was replaced or is not ready any more`);
+    }
+    port = found.port;
+    validUntil = clock.monotonic() + RESOLUTION_MS;
+  };
+
+  const open = async (): Promise<Duplex> => {
+    await confirmPod();
+    const { podName } = deps.pod;
+    const request = {
+      namespace: target.namespace,
+      podName,
+      port,
+      timeoutMs,
+      pingIntervalMs: PING_INTERVAL_MS,
+    };
+    const stream = await openPortForward({ kube, clock }, request, signal);
+    stream.once("error", () => (validUntil = 0));
+    return target.scheme === "https" ? await secured(stream) : stream;
+  };
+
+  const secured = async (stream: Duplex): Promise<Duplex> => {
+    const serverName = `${target.service}.${target.namespace}.svc`;
+    const timeout = (): Error =>
+      new BridgeError("tunnel_timeout", `Prometheus did not finish the TLS handshake in ${timeoutMs} ms`);
+    const limit = deadline(clock, timeoutMs, timeout, signal);
+    try {
+      return await secure(
+        stream,
+        { serverName, ...(target.ca === undefined ? {} : { ca: target.ca }) },
+        limit.signal,
+      );
+    } finally {
+      limit.dispose();
+    }
+  };
+
+  return async () => {
+    const started = clock.monotonic();
+    try {
+      const stream = await open();
+      if (stream.destroyed) {
+        throw stream.errored ?? new BridgeError("tunnel_closed", "the port-forward closed at once");
+      }
+      logger.debug(
+        { pod: deps.pod.podName, ms: Math.round(clock.monotonic() - started) },
+        "port-forward open",
+      );
+      return stream;
+    } catch (error) {
+      validUntil = 0;
+      throw error;
+    }
+  };
+}
+
+/** RFC 2606: `.invalid` never resolves, so a request that went astray could not leave. Hashed: ids may hold what a host may not. */
+function toOrigin(clusterId: string): string {
+  const hash = createHash("sha256").update(clusterId).digest("hex").slice(0, 16);
+  return `http://prometheus-${hash}.invalid`;
+}
+
+/** Refuses requests that were meant for another cluster's tunnel. */
+function onlyOrigin(origin: string): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (options, handler) => {
+    const wanted = options.origin === undefined ? origin : URL.parse(String(options.origin))?.origin;
+    if (wanted === origin) return dispatch(options, handler);
+    throw new BridgeError("internal", "a request for another origin was given to this tunnel");
+  };
+}

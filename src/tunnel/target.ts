@@ -1,0 +1,249 @@
+import { z } from "zod";
+import { BridgeError } from "#errors.ts";
+import { kubePath, type KubeClient } from "./kube-client.ts";
+
+/** A Service's port inside of a cluster. */
+export interface TunnelTarget {
+  namespace: string;
+  service: string;
+  /** The Service's port. */
+  port: number;
+  scheme: "http" | "https";
+  /** PEM of the CA that an https server is verified with, instead of the system's. */
+  ca?: string;
+}
+
+export interface PodTarget {
+  podName: string;
+  /** `namespace/name` when the EndpointSlice does not say. */
+  podUid: string;
+  /** The port inside of the Pod. */
+  port: number;
+}
+
+const servicePort = z.object({
+  name: z.string().nullish(),
+  port: z.number(),
+  protocol: z.string().nullish(),
+});
+type ServicePort = z.infer<typeof servicePort>;
+
+const serviceSchema = z.object({
+  spec: z
+    .object({
+      type: z.string().nullish(),
+      clusterIP: z.string().nullish(),
+      selector: z.record(z.string(), z.string()).nullish(),
+      ports: z.array(servicePort).nullish(),
+    })
+    .nullish(),
+});
+type ServiceSpec = NonNullable<z.infer<typeof serviceSchema>["spec"]>;
+
+const serviceListSchema = z.object({
+  items: z.array(z.object({ metadata: z.object({ name: z.string(), namespace: z.string() }) })).nullish(),
+});
+
+const endpointSchema = z.object({
+  conditions: z.object({ ready: z.boolean().nullish(), terminating: z.boolean().nullish() }).nullish(),
+  targetRef: z
+    .object({
+      kind: z.string().nullish(),
+      name: z.string().nullish(),
+      namespace: z.string().nullish(),
+      uid: z.string().nullish(),
+    })
+    .nullish(),
+});
+
+const sliceSchema = z.object({
+  endpoints: z.array(endpointSchema).nullish(),
+  ports: z
+    .array(
+      z.object({ name: z.string().nullish(), port: z.number().nullish(), protocol: z.string().nullish() }),
+    )
+    .nullish(),
+});
+type Slice = z.infer<typeof sliceSchema>;
+
+const sliceListSchema = z.object({
+  metadata: z.object({ continue: z.string().nullish() }).nullish(),
+  items: z.array(sliceSchema).nullish(),
+});
+
+const PAGE = "500";
+const PAGES_MAX = 20;
+const CANDIDATES_MAX = 20;
+
+/**
+ * Finds a Pod behind a Service: ready, not terminating, the pinned one if it is among them, else the first by name. Ports are those
+ * of the EndpointSlices, where named target ports are already numbers; a headless Service's port is taken as it is (as kubectl does).
+ *
+ * Throws BridgeError prometheus_service_not_found, prometheus_service_unsupported, prometheus_port_not_found,
+ * prometheus_pod_not_ready, and the client's cluster_* errors.
+ */
+export async function resolveTarget(
+  kube: KubeClient,
+  target: TunnelTarget,
+  options: { pinnedPodUid?: string; signal: AbortSignal },
+): Promise<PodTarget> {
+  const spec = await readService(kube, target, options.signal);
+  const port = findServicePort(spec, target);
+  const slices = await listSlices(kube, target, options.signal);
+  const pods = podsBehind(slices, port, spec.clusterIP === "None", target);
+  const sorted = pods.sort((a, b) => (a.podName < b.podName ? -1 : 1));
+  const chosen = sorted.find((pod) => pod.podUid === options.pinnedPodUid) ?? sorted[0];
+  if (!chosen)
+    throw new BridgeError("prometheus_pod_not_ready", `no Pod of Service ${label(target)} is ready`);
+  return chosen;
+}
+
+function label(target: TunnelTarget): string {
+  return `${target.namespace}/${target.service}`;
+}
+
+async function readService(
+  kube: KubeClient,
+  target: TunnelTarget,
+  signal: AbortSignal,
+): Promise<ServiceSpec> {
+  const what = `get services ${JSON.stringify(target.service)} in namespace ${JSON.stringify(target.namespace)}`;
+  const path = kubePath("/api/v1/namespaces", target.namespace, "services", target.service);
+  const special = { 404: "prometheus_service_not_found" as const };
+  let spec: ServiceSpec | null | undefined;
+  try {
+    ({ spec } = await kube.get({ path, what, schema: serviceSchema, special }, signal));
+  } catch (error) {
+    if (error instanceof BridgeError && error.code === "prometheus_service_not_found") {
+      throw await notFound(kube, target, error, signal);
+    }
+    throw error;
+  }
+  if (spec?.type === "ExternalName") {
+    throw new BridgeError(
+      "prometheus_service_unsupported",
+      `Service ${label(target)} is an ExternalName: it has no Pods`,
+    );
+  }
+  if (!spec || Object.keys(spec.selector ?? {}).length === 0) {
+    throw new BridgeError(
+      "prometheus_service_unsupported",
+      `Service ${label(target)} has no selector, so no Pods of its own`,
+    );
+  }
+  return spec;
+}
+
+/** Names what might have been meant, as far as the credentials may list Services. */
+async function notFound(
+  kube: KubeClient,
+  target: TunnelTarget,
+  cause: BridgeError,
+  signal: AbortSignal,
+): Promise<BridgeError> {
+  const message = `there is no Service ${label(target)}`;
+  const paths = ["/api/v1/services", kubePath("/api/v1/namespaces", target.namespace, "services")];
+  for (const path of paths) {
+    try {
+      const { items } = await kube.get(
+        { path, query: { limit: PAGE }, what: "list services", schema: serviceListSchema },
+        signal,
+      );
+      const candidates = (items ?? [])
+        .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)
+        .filter((name) => name.includes("prometheus"))
+        .slice(0, CANDIDATES_MAX);
+      if (candidates.length === 0) continue;
+      return new BridgeError("prometheus_service_not_found", message, {
+        cause,
+        hint: `${cause.hint} Services of this cluster that may be meant: ${candidates.join(", ")}.`,
+        details: { candidates },
+      });
+    } catch {
+      // Only a help: the right to list is not one that the bridge needs.
+      if (signal.aborted) throw signal.reason;
+    }
+  }
+  return new BridgeError("prometheus_service_not_found", message, { cause });
+}
+
+function findServicePort(spec: ServiceSpec, target: TunnelTarget): ServicePort {
+  const ports = (spec.ports ?? []).filter((port) => isTcp(port.protocol));
+  const port = ports.find((each) => each.port === target.port);
+  if (port) return port;
+  throw new BridgeError(
+    "prometheus_port_not_found",
+    `Service ${label(target)} has no TCP port ${target.port}`,
+    {
+      details: { ports: ports.map((each) => ({ name: each.name ?? "", port: each.port })) },
+    },
+  );
+}
+
+function isTcp(protocol: string | null | undefined): boolean {
+  return (protocol ?? "TCP") === "TCP";
+}
+
+async function listSlices(kube: KubeClient, target: TunnelTarget, signal: AbortSignal): Promise<Slice[]> {
+  const path = kubePath("/apis/discovery.k8s.io/v1/namespaces", target.namespace, "endpointslices");
+  const what = `list endpointslices in namespace ${JSON.stringify(target.namespace)}`;
+  const slices: Slice[] = [];
+  let next: string | undefined;
+  for (let page = 0; page < PAGES_MAX; page++) {
+    const query = {
+      labelSelector: `kubernetes.io/service-name=${target.service}`,
+      limit: PAGE,
+      ...(next === undefined ? {} : { continue: next }),
+    };
+    const list = await kube.get({ path, query, what, schema: sliceListSchema }, signal);
+    slices.push(...(list.items ?? []));
+    next = list.metadata?.continue ?? "";
+    if (next === "") break;
+  }
+  return slices;
+}
+
+/** The ready Pods and their ports. Throws when there is none, with what there is instead. */
+function podsBehind(
+  slices: Slice[],
+  port: ServicePort,
+  isHeadless: boolean,
+  target: TunnelTarget,
+): PodTarget[] {
+  const pods = new Map<string, PodTarget>();
+  const counts = { not_ready: 0, terminating: 0, without_pod: 0 };
+  let withoutPort = 0;
+  for (const slice of slices) {
+    const podPort = isHeadless ? port.port : slicePort(slice, port.name ?? "");
+    for (const { conditions, targetRef } of slice.endpoints ?? []) {
+      const isHere = (targetRef?.namespace ?? target.namespace) === target.namespace;
+      if (targetRef?.kind !== "Pod" || !targetRef.name || !isHere) counts.without_pod++;
+      else if (conditions?.terminating === true) counts.terminating++;
+      // The API's own words: an absent `ready` is to be read as true.
+      else if (conditions?.ready === false) counts.not_ready++;
+      else if (podPort === undefined) withoutPort++;
+      else {
+        const podUid = targetRef.uid ?? `${target.namespace}/${targetRef.name}`;
+        pods.set(podUid, { podName: targetRef.name, podUid, port: podPort });
+      }
+    }
+  }
+  if (pods.size > 0) return [...pods.values()];
+  if (withoutPort > 0) {
+    const text = `the ready Pods of Service ${label(target)} have no container port for its port ${target.port}`;
+    const ports = slices.flatMap((slice) => slice.ports ?? []);
+    throw new BridgeError("prometheus_port_not_found", text, {
+      details: { ports: ports.map((each) => ({ name: each.name ?? "", port: each.port ?? null })) },
+    });
+  }
+  const { not_ready, terminating, without_pod } = counts;
+  const text = `no Pod of Service ${label(target)} is ready (${not_ready} not ready, ${terminating} terminating)`;
+  throw new BridgeError("prometheus_pod_not_ready", text, {
+    details: { ready: 0, not_ready, terminating, without_pod },
+  });
+}
+
+function slicePort(slice: Slice, name: string): number | undefined {
+  const found = (slice.ports ?? []).find((port) => (port.name ?? "") === name && isTcp(port.protocol));
+  return found?.port ?? undefined;
+}

@@ -1,0 +1,110 @@
+import { beforeAll, expect, test } from "vitest";
+import { COLUMNS } from "#allinone/otlp-tables.ts";
+import { createOtlpCodec } from "#allinone/otlp-proto.ts";
+import { toRows } from "#allinone/otlp-rows.ts";
+import { createLatest } from "#query/latest.ts";
+import { caught } from "../helpers/caught.ts";
+import { useEngine } from "../helpers/engine.ts";
+import { bitsOf, toOtlpRequest, type TestMetric } from "../helpers/otlp-request.ts";
+
+const engine = useEngine({ migrated: true });
+const codec = createOtlpCodec();
+const latest: ReturnType<typeof createLatest> = (request) =>
+  createLatest(engine.database, { databaseName: "metrics" })(request);
+const NOW_MS = Math.floor(Date.now() / 1000) * 1000;
+const at = (secondsAgo: number): bigint => BigInt(NOW_MS - secondsAgo * 1000 + 7) * 1_000_000n;
+const iso = (secondsAgo: number): string => new Date(NOW_MS - secondsAgo * 1000 + 7).toISOString();
+
+async function store(clusterId: string, metrics: TestMetric[]): Promise<void> {
+  const { tables } = toRows(codec.decodeRequest(toOtlpRequest({ cluster_id: clusterId }, metrics)), 1e8);
+  for (const { kind, bytes } of tables) {
+    await engine.database.insertRowBinary(`metrics.otel_metrics_${kind}`, COLUMNS[kind], bytes);
+  }
+}
+
+beforeAll(async () => {
+  const gauge = (name: string, points: TestMetric["points"]): TestMetric => ({
+    name,
+    unit: "s",
+    kind: "gauge",
+    points,
+  });
+  const load = (host: string, secondsAgo: number, value: number) => ({
+    labels: { host },
+    time: at(secondsAgo),
+    bits: bitsOf(value),
+  });
+  await store("prod", [
+    gauge("node_load1", [
+      load("b", 60, 1),
+      load("b", 30, 2.5),
+      load("a", 90, Number.NaN),
+      load("c", 40, -Infinity),
+    ]),
+    gauge("node_load1", [load("d", 50, Infinity), load("old", 25 * 3600, 1)]),
+    gauge("node_load5", [load("a", 60, 1)]),
+    gauge("changed", [load("a", 60, 1)]),
+    { name: "changed", unit: "1", kind: "sum", points: [load("a", 30, 2)] },
+    gauge("future", [load("a", -60, 1)]),
+  ]);
+  // Sent again with another value: the newer insert counts, once.
+  await store("prod", [gauge("node_load1", [load("b", 30, 3.5)])]);
+  await store("other", [gauge("only_here", [load("a", 60, 1)])]);
+});
+
+test("answers with the newest sample of each series, sorted by labels", async () => {
+  expect(await latest({ clusterId: "prod", metric: "node_load1" })).toEqual({
+    cluster_id: "prod",
+    metric: "node_load1",
+    as_of: iso(30),
+    unit: "s",
+    type: "gauge",
+    series_total: 4,
+    series: [
+      { labels: { host: "a" }, timestamp: iso(90), value: "NaN" },
+      { labels: { host: "b" }, timestamp: iso(30), value: 3.5 },
+      { labels: { host: "c" }, timestamp: iso(40), value: "-Inf" },
+      { labels: { host: "d" }, timestamp: iso(50), value: "+Inf" },
+    ],
+  });
+});
+
+test("a limit cuts the list, and says how many there are", async () => {
+  const answer = await latest({ clusterId: "prod", metric: "node_load1", limit: 1 });
+  expect([answer.series.length, answer.series_total, answer.as_of]).toEqual([1, 4, iso(30)]);
+});
+
+test("a metric whose type changed is the newer one", async () => {
+  const answer = await latest({ clusterId: "prod", metric: "changed" });
+  expect(answer).toMatchObject({ type: "counter", unit: "1", series: [{ value: 2 }] });
+});
+
+test("samples of a clock that runs ahead are there", async () => {
+  expect((await latest({ clusterId: "prod", metric: "future" })).as_of).toBe(iso(-60));
+});
+
+test("an unknown metric gets the names like it, of this cluster only", async () => {
+  const error = await caught(latest({ clusterId: "prod", metric: "node_lod1" }));
+  expect(error.code).toBe("metric_not_found");
+  const similar = error.details?.["similar"] as string[];
+  expect(similar.slice(0, 2).sort()).toEqual(["node_load1", "node_load5"]);
+  expect(similar).not.toContain("only_here");
+});
+
+test("an unknown cluster, also one that looks like SQL, is cluster_not_found or refused", async () => {
+  expect((await caught(latest({ clusterId: "nobody", metric: "node_load1" }))).code).toBe(
+    "cluster_not_found",
+  );
+  expect((await caught(latest({ clusterId: "' OR 1=1", metric: "x" }))).code).toBe("request_invalid");
+  expect((await caught(latest({ clusterId: "prod", metric: "' OR 1=1 --\\" }))).code).toBe(
+    "metric_not_found",
+  );
+});
+
+test.each([{ limit: 0 }, { limit: 10_001 }, { limit: 1.5 }, { metric: "" }, { metric: "x".repeat(513) }])(
+  "refuses %j",
+  async (more) => {
+    const error = await caught(latest({ clusterId: "prod", metric: "node_load1", ...more }));
+    expect(error.code).toBe("request_invalid");
+  },
+);

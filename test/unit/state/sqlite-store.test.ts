@@ -1,0 +1,159 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { createSqliteStore } from "#state/sqlite-store.ts";
+import { caught } from "../../helpers/caught.ts";
+import { createSilentLogger } from "../../helpers/silent-logger.ts";
+import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
+
+const logger = createSilentLogger();
+const folder = createTemporaryFolder();
+let files = 0;
+const newPath = (): string => join(folder, String(++files), "state.db");
+const storeModule = join(import.meta.dirname, "../../../src/state/sqlite-store.ts");
+
+/** Runs a script with a store of the same file in another process. */
+function otherProcess(path: string, script: string): string[] {
+  const quiet = "const logger = { warn() {} };";
+  const open = `const { createSqliteStore } = await import(${JSON.stringify(storeModule)});
+    const open = () => createSqliteStore({ path: ${JSON.stringify(path)}, logger });`;
+  return ["--input-type=module", "-e", `${quiet} ${open} ${script}`];
+}
+
+test("gives back what was put, with a new ETag for each write", async () => {
+  const store = createSqliteStore({ path: newPath(), logger });
+  expect(await store.get("a")).toBeUndefined();
+  const first = await store.put("a", { text: "ß\u0000 日本", list: [1, null] }, undefined);
+  expect(await store.get("a")).toEqual({ value: { text: "ß\u0000 日本", list: [1, null] }, etag: first });
+  const second = await store.put("a", 2, first);
+  expect(second).not.toBe(first);
+  expect(await store.get("a")).toEqual({ value: 2, etag: second });
+  await store.close();
+});
+
+test("refuses a write on an old ETag, on a missing one and on a key that is gone, and changes nothing", async () => {
+  const store = createSqliteStore({ path: newPath(), logger });
+  const first = await store.put("a", 1, undefined);
+  const second = await store.put("a", 2, first);
+  for (const [key, etag] of [
+    ["a", first],
+    ["a", undefined],
+    ["b", first],
+  ] as const) {
+    expect((await caught(store.put(key, 3, etag))).code).toBe("state_conflict");
+  }
+  expect(await store.get("a")).toEqual({ value: 2, etag: second });
+  expect(await store.keys("")).toEqual(["a"]);
+  await store.close();
+});
+
+test("a key that was deleted and made again never gets an earlier ETag", async () => {
+  const store = createSqliteStore({ path: newPath(), logger });
+  const first = await store.put("lease:a", "mine", undefined);
+  await store.delete("lease:a");
+  await store.delete("lease:a");
+  const again = await store.put("lease:a", "yours", undefined);
+  expect(again).not.toBe(first);
+  expect((await caught(store.put("lease:a", "mine", first))).code).toBe("state_conflict");
+  await store.close();
+});
+
+test("lists keys by prefix, literally and sorted", async () => {
+  const store = createSqliteStore({ path: newPath(), logger });
+  for (const key of ["lease:b", "lease:a", "lease_x", "Lease:c", "lease", "%", "progress:a", "leasé:a"]) {
+    await store.put(key, 0, undefined);
+  }
+  expect(await store.keys("lease:")).toEqual(["lease:a", "lease:b"]);
+  expect(await store.keys("%")).toEqual(["%"]);
+  expect(await store.keys("leas_")).toEqual([]);
+  expect(await store.keys("leasé")).toEqual(["leasé:a"]);
+  expect(await store.keys("")).toHaveLength(8);
+  await store.close();
+});
+
+test("keeps its records over a restart; the file is for its owner only", async () => {
+  const path = newPath();
+  const store = createSqliteStore({ path, logger });
+  const etag = await store.put("a", { kept: true }, undefined);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(statSync(`${path}-wal`).mode & 0o777).toBe(0o600);
+  await store.close();
+  await store.close();
+  const again = createSqliteStore({ path, logger });
+  expect(await again.get("a")).toEqual({ value: { kept: true }, etag });
+  await again.close();
+});
+
+test("keeps what was put before kill -9, and lets the next process in at once", async () => {
+  const path = newPath();
+  const script = `const store = open(); let etag;
+    for (let n = 1; ; n++) { etag = await store.put("n", n, etag); process.stdout.write(n + "\\n"); }`;
+  const child = spawn(process.execPath, otherProcess(path, script), { stdio: ["ignore", "pipe", "inherit"] });
+  let printed = "";
+  child.stdout.setEncoding("utf8");
+  child.stdout.on("data", (chunk: string) => {
+    printed += chunk;
+    if (printed.split("\n").length > 20) child.kill("SIGKILL");
+  });
+  await once(child, "close");
+  const acknowledged = Number(printed.split("\n").at(-2));
+  const store = createSqliteStore({ path, logger });
+  expect((await store.get<number>("n"))?.value).toBeGreaterThanOrEqual(acknowledged);
+  await store.close();
+});
+
+test("a second process on the same file is told that another one holds it", async () => {
+  const path = newPath();
+  const store = createSqliteStore({ path, logger });
+  const script = `try { open(); } catch (error) { console.log(error.code, "|", error.message, "|", error.hint); }`;
+  const said = execFileSync(process.execPath, otherProcess(path, script), { encoding: "utf8" });
+  expect(said).toBe(
+    `state_unavailable | another process holds the state file ${path} | Only one process may work on one DATA_DIR: stop the other one or give this one its own.\n`,
+  );
+  await store.put("a", 1, undefined);
+  await store.close();
+});
+
+test.each([
+  [
+    "text",
+    (path: string) =>
+      writeFileSync(path, "this is no database, but long enough to have a header of one".repeat(10)),
+  ],
+  [
+    "a damaged page",
+    (path: string) => {
+      const bytes = readFileSync(path);
+      writeFileSync(path, bytes.fill(0x5a, 4096));
+    },
+  ],
+])("names a file that is %s and the remedy", async (_what, damage) => {
+  const path = newPath();
+  const store = createSqliteStore({ path, logger });
+  for (let n = 0; n < 200; n++) await store.put(`key-${n}`, "x".repeat(200), undefined);
+  await store.close();
+  damage(path);
+  const error = await caught(() => createSqliteStore({ path, logger }));
+  expect(error.code).toBe("state_unavailable");
+  expect(error.message).toBe(`the state file ${path} is damaged or is no SQLite database`);
+  expect(error.hint).toContain("move it");
+});
+
+test("a folder that can't be made is state_unavailable", async () => {
+  const file = join(folder, "a-file");
+  writeFileSync(file, "");
+  const error = await caught(() => createSqliteStore({ path: join(file, "state.db"), logger }));
+  expect(error.code).toBe("state_unavailable");
+});
+
+test("refuses keys and values it can't keep, and work after close", async () => {
+  const store = createSqliteStore({ path: newPath(), logger });
+  expect((await caught(store.put("", 1, undefined))).code).toBe("internal");
+  expect((await caught(store.put("k".repeat(513), 1, undefined))).code).toBe("internal");
+  expect((await caught(store.put("a", undefined, undefined))).code).toBe("internal");
+  expect((await caught(store.put("a", "x".repeat(17 * 1024 * 1024), undefined))).code).toBe("internal");
+  await store.close();
+  expect((await caught(store.get("a"))).code).toBe("state_unavailable");
+});

@@ -1,0 +1,176 @@
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { createSecret } from "#lib/secret.ts";
+import { createClickHouse } from "#storage/clickhouse.ts";
+import type { Database } from "#storage/database.ts";
+import { caught } from "../../helpers/caught.ts";
+import { createSilentLogger } from "../../helpers/silent-logger.ts";
+
+const PASSWORD = "correct-horse-battery";
+const open: { server: Server; database: Database }[] = [];
+
+afterEach(async () => {
+  for (const { server, database } of open.splice(0)) {
+    await database.close();
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+async function serve(listener: RequestListener, path = "", timeoutMs = 5000): Promise<Database> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  const database = createClickHouse({
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${path}`,
+    user: "bridge",
+    password: createSecret(PASSWORD),
+    timeoutMs,
+    logger: createSilentLogger(),
+  });
+  open.push({ server, database });
+  return database;
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  let body = "";
+  for await (const chunk of request) body += String(chunk);
+  return body;
+}
+
+test("sends statement, parameters, credentials and the settings that keep 64 bits and NaN", async () => {
+  const seen: { url: URL; auth: string | undefined; body: string }[] = [];
+  const database = await serve((request, response) => {
+    void readBody(request).then((body) => {
+      seen.push({ url: new URL(request.url ?? "", "http://x"), auth: request.headers.authorization, body });
+      response.end('{"n":"18446744073709551615","v":"nan","text":"日本"}\n{"n":"1","v":1.5,"text":""}\n');
+    });
+  });
+  const rows = await database.query("SELECT {a:String}, {b:Array(String)}, {c:UInt8}", {
+    a: "x'\t",
+    b: ["p", "q'"],
+    c: 7,
+  });
+  expect(rows).toEqual([
+    { n: "18446744073709551615", v: "nan", text: "日本" },
+    { n: "1", v: 1.5, text: "" },
+  ]);
+  await database.command("CREATE TABLE x (a Int8) ENGINE = Memory");
+  const parameters = Object.fromEntries(seen[0]!.url.searchParams);
+  expect(parameters).toMatchObject({
+    param_a: String.raw`x\'\t`,
+    param_b: String.raw`['p','q\'']`,
+    param_c: "7",
+    output_format_json_quote_64bit_integers: "1",
+    output_format_json_quote_denormals: "1",
+    wait_end_of_query: "1",
+    max_execution_time: "5",
+  });
+  expect(seen[0]!.auth).toBe(`Basic ${Buffer.from(`bridge:${PASSWORD}`).toString("base64")}`);
+  expect(seen[1]!.body).toContain("CREATE TABLE x");
+});
+
+test("keeps the path of a proxy", async () => {
+  const paths: (string | undefined)[] = [];
+  const database = await serve((request, response) => {
+    paths.push(request.url?.split("?")[0]);
+    response.end();
+  }, "/clickhouse/a");
+  await database.command("SELECT 1");
+  expect(paths).toEqual(["/clickhouse/a"]);
+});
+
+test.each([
+  [
+    404,
+    "Code: 60. DB::Exception: Table m.secret_table does not exist. (UNKNOWN_TABLE)",
+    "storage_failed",
+    60,
+  ],
+  [
+    500,
+    "Code: 241. DB::Exception: Memory limit exceeded: 1 GiB (total). (MEMORY_LIMIT_EXCEEDED)",
+    "storage_unavailable",
+    241,
+  ],
+  [500, "Code: 252. DB::Exception: Too many parts (3000). (TOO_MANY_PARTS)", "storage_unavailable", 252],
+  [
+    500,
+    "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100). (TOO_MANY_PARTS)",
+    "storage_failed",
+    252,
+  ],
+  [
+    403,
+    "Code: 516. DB::Exception: bridge: Authentication failed. (AUTHENTICATION_FAILED)",
+    "storage_failed",
+    516,
+  ],
+] as const)("maps status %i, %s", async (status, text, code, number) => {
+  const database = await serve((_request, response) => {
+    response.writeHead(status, { "x-clickhouse-exception-code": String(number) }).end(text);
+  });
+  const error = await caught(database.query("SELECT 'private'"));
+  expect([error.code, error.details]).toEqual([code, { clickhouse_code: number }]);
+  expect(error.message).toContain(`code ${number} ${/\((\w+)\)$/.exec(text)?.[1]}`);
+  expect(error.message).not.toMatch(/secret_table|private|127\.0\.0\.1/);
+  expect(error.hint.includes("CLICKHOUSE_PASSWORD")).toBe(number === 516);
+});
+
+test("an answer that is not ClickHouse's is storage_unavailable", async () => {
+  const database = await serve((_request, response) => {
+    response.writeHead(502).end("<html>Bad Gateway at 10.0.0.1</html>");
+  });
+  const error = await caught(database.command("SELECT 1"));
+  expect([error.code, error.message]).toEqual(["storage_unavailable", "ClickHouse does not answer"]);
+});
+
+test("nobody listening, a cut answer and a silent server are storage_unavailable, without the address", async () => {
+  const gone = await serve(() => {});
+  const { server } = open[0]!;
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  const cut = await serve((_request, response) => {
+    response.writeHead(200, { "content-length": "100" });
+    response.write('{"a":1}\n');
+    response.socket?.destroy();
+  });
+  const silent = await serve(() => {}, "", 100);
+  for (const [database, reason] of [
+    [gone, "ECONNREFUSED"],
+    [cut, ""],
+    [silent, "timeout"],
+  ] as const) {
+    const error = await caught(database.query("SELECT 1"));
+    expect(error.code).toBe("storage_unavailable");
+    expect(error.message).toContain(reason);
+    expect(error.message).not.toContain("127.0.0.1");
+    expect(JSON.stringify(error)).not.toContain(PASSWORD);
+  }
+});
+
+test("an abort rejects with the signal's reason", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const database = await serve(() => controller.abort(reason));
+  await expect(database.query("SELECT 1", {}, controller.signal)).rejects.toBe(reason);
+});
+
+test.each(["ftp://x", "not a url", "http://user:hunter22@x"])(
+  "refuses the URL %s and does not repeat it",
+  async (url) => {
+    const settings = {
+      url,
+      user: "",
+      password: createSecret(""),
+      timeoutMs: 1,
+      logger: createSilentLogger(),
+    };
+    const error = await caught(() => createClickHouse(settings));
+    expect(error.code).toBe("config_invalid");
+    expect(error.message).not.toContain("hunter22");
+  },
+);

@@ -1,0 +1,77 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { fillTemplate, readSqlFiles, splitStatements } from "#storage/sql-file.ts";
+import { caught } from "../../helpers/caught.ts";
+import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
+
+const folder = createTemporaryFolder();
+
+test.each([
+  ["SELECT 1; SELECT 2", ["SELECT 1", "SELECT 2"]],
+  ["SELECT ';'';', 'a\\';b'; SELECT 2;", ["SELECT ';'';', 'a\\';b'", "SELECT 2"]],
+  ['SELECT "a;b", `c;d`', ['SELECT "a;b", `c;d`']],
+  ["-- one; it's a comment\nSELECT 1 -- two;\n+ 1", ["SELECT 1  \n+ 1"]],
+  ["/* a; 'b */ SELECT '/* ; */';\n-- the end;\n ;;", ["SELECT '/* ; */'"]],
+  ["SELECT '--;'", ["SELECT '--;'"]],
+  ["SELECT 'unclosed; SELECT 2", ["SELECT 'unclosed; SELECT 2"]],
+  [" \n;", []],
+])("splits %j", (text, statements) => {
+  expect(splitStatements(text)).toEqual(statements);
+});
+
+test("any texts as literals stay in their statement", () => {
+  const literal = fc
+    .string({ unit: "binary" })
+    .map((text) => `'${text.replaceAll(/['\\]/g, String.raw`\$&`)}'`);
+  fc.assert(
+    fc.property(fc.array(fc.array(literal, { minLength: 1 })), (statements) => {
+      const texts = statements.map((literals) => `SELECT ${literals.join(", ")}`);
+      expect(splitStatements(texts.join(";\n"))).toEqual(texts);
+    }),
+  );
+});
+
+test("fills templates and names one without a value", async () => {
+  expect(fillTemplate("{{db}}.a {{on_cluster}}|{{db}}", { db: "m", on_cluster: "" })).toBe("m.a |m");
+  const error = await caught(() => fillTemplate("{{toString}}", {}));
+  expect([error.code, error.message]).toEqual(["migration_failed", "no value for {{toString}}"]);
+});
+
+test("reads numbered files in order, whatever their line ends", async () => {
+  const unix = join(folder, "unix");
+  const windows = join(folder, "windows");
+  for (const [directory, end] of [
+    [unix, "\n"],
+    [windows, "\r\n"],
+  ] as const) {
+    mkdirSync(directory);
+    writeFileSync(join(directory, "0010_b.sql"), "SELECT 2;");
+    writeFileSync(join(directory, "0002_a.sql"), `SELECT 1;${end}`);
+  }
+  const files = await readSqlFiles(unix);
+  expect(files.map((file) => [file.version, file.name])).toEqual([
+    [2, "0002_a.sql"],
+    [10, "0010_b.sql"],
+  ]);
+  expect(await readSqlFiles(windows)).toEqual(files);
+});
+
+test.each(["1_short.sql", "0001-dash.sql", "0001_x.txt", "README.md"])(
+  "refuses a file named %s",
+  async (name) => {
+    const directory = join(folder, `wrong-${name}`);
+    mkdirSync(directory);
+    writeFileSync(join(directory, name), "");
+    expect((await caught(readSqlFiles(directory))).message).toContain(name);
+  },
+);
+
+test("refuses two files of one number", async () => {
+  const directory = join(folder, "two");
+  mkdirSync(directory);
+  writeFileSync(join(directory, "0001_a.sql"), "");
+  writeFileSync(join(directory, "0001_b.sql"), "");
+  expect((await caught(readSqlFiles(directory))).message).toBe("two migrations have the number 1");
+});
