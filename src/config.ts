@@ -61,9 +61,11 @@ const path = z
   .string()
   .min(1, "must be a path")
   .transform((value) => resolve(value));
-const secret = z
+/** Shorter ones can be guessed, and can't be told from ordinary words when they are to be kept out of the log. */
+const TOKEN_CHARS_MIN = 8;
+const token = z
   .string()
-  .min(1, "must not be empty")
+  .min(TOKEN_CHARS_MIN, `must have at least ${TOKEN_CHARS_MIN} characters`)
   .transform((value) => createSecret(value));
 
 /** `a=b,c=d` as in OTEL_EXPORTER_OTLP_HEADERS: values may be percent-encoded. */
@@ -92,6 +94,7 @@ function decodeHeader(encoded: string | undefined): string | undefined {
 
 /** Names this short (PORT, HOST) are too near to what other programs use. */
 const SHORT_NAME = 5;
+const SHOWN_CHARS_MAX = 80;
 const SECONDS = 1000;
 const HOURS = 3_600_000;
 const DAYS = 24 * HOURS;
@@ -118,7 +121,7 @@ const schema = z.object({
   CLUSTERS_FILE: path.optional(),
   QUERIES_FILE: path.optional(),
   API_TOKENS_FILE: path.optional(),
-  APP_API_TOKEN: secret.optional(),
+  APP_API_TOKEN: token.optional(),
   SCHEDULER: oneOf("dapr", "internal").optional(),
 
   COLLECTION_INTERVAL: duration(SECONDS, DAYS).default(300 * SECONDS),
@@ -180,10 +183,10 @@ export function loadConfig(environment: Environment): Config {
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
       const name = String(issue.path[0]);
-      const shown = SECRET_VARIABLES.has(name) ? "(hidden)" : JSON.stringify(given[name]?.slice(0, 80));
-      problems.push(`${name}=${shown}: ${issue.message}`);
+      problems.push(`${name}=${toShown(name, given[name] ?? "")}: ${issue.message}`);
     }
-  } else problems.push(...contradictions(parsed.data));
+  }
+  problems.push(...contradictions(given));
   if (!parsed.success || problems.length > 0) throw invalid(problems);
   const { data } = parsed;
   return {
@@ -210,12 +213,20 @@ function withMetricsPath(endpoint: URL): URL {
   return endpoint.pathname === "/" ? new URL("/v1/metrics", endpoint) : endpoint;
 }
 
-function contradictions(config: z.infer<typeof schema>): string[] {
+/** A value as a message may show it: without secrets, and without the user info that a URL must not have. */
+function toShown(name: string, value: string): string {
+  if (SECRET_VARIABLES.has(name)) return "(hidden)";
+  return JSON.stringify(value.replace(/\/\/.*@/s, "//(hidden)@").slice(0, SHOWN_CHARS_MAX));
+}
+
+function contradictions(given: Readonly<Record<string, string>>): string[] {
   const problems: string[] = [];
-  if (config.INITIAL_LOOKBACK > config.MAX_BACKFILL) {
+  const lookback = schema.shape.INITIAL_LOOKBACK.safeParse(given["INITIAL_LOOKBACK"]).data;
+  const backfill = schema.shape.MAX_BACKFILL.safeParse(given["MAX_BACKFILL"]).data;
+  if (lookback !== undefined && backfill !== undefined && lookback > backfill) {
     problems.push("INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL");
   }
-  if (config.ROLE === "bridge" && config.CLUSTERS_FILE === undefined) {
+  if (given["ROLE"] === "bridge" && given["CLUSTERS_FILE"] === undefined) {
     problems.push("CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise");
   }
   return problems;

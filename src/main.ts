@@ -4,7 +4,6 @@ import { toBridgeError, type BridgeError } from "#errors.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { clusterDefaults, createApp, runMigrations, SERVICE, type Overrides } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
-import { runDemo } from "./demo.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
        npm run demo
@@ -117,6 +116,13 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
   return { registry: createFileRegistry([cluster]) };
 }
 
+/** Loaded only when it is asked for: an image without the simulator's packages has no demo. */
+async function demo(): Promise<void> {
+  const ended = onSignal();
+  const { runDemo } = await import("./demo.ts");
+  await runDemo(ended);
+}
+
 function report(error: BridgeError): number {
   const problems = error.details?.["problems"];
   const lines = Array.isArray(problems)
@@ -133,7 +139,7 @@ async function main(): Promise<number> {
     const args = readArguments(process.argv.slice(2));
     if (args.command === "help") process.stdout.write(USAGE);
     else if (args.command === "version") process.stdout.write(`${SERVICE.name} ${SERVICE.version}\n`);
-    else if (args.command === "demo") await runDemo(onSignal());
+    else if (args.command === "demo") await demo();
     else await run(args);
     return 0;
   } catch (thrown) {

@@ -15,7 +15,7 @@ import { recordLast } from "./last-collection.ts";
 import { createMetricKinds } from "./metric-kinds.ts";
 import { addGap, commit, type ClusterProgress } from "./progress.ts";
 import { openProgress, type ProgressFile } from "./progress-store.ts";
-import { earliestWatermark, planWindows, preparePlan, type PlanSettings, type ReadTask } from "./plan.ts";
+import { earliestStart, planWindows, preparePlan, type PlanSettings, type ReadTask } from "./plan.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 import type { ClusterResult } from "./status.ts";
 import { createWindowReads, type ReadTotals, type WindowRead } from "./window-reads.ts";
@@ -155,20 +155,13 @@ export function createCollectCluster(
     signal: AbortSignal,
   ): Promise<ReadTask[]> {
     const { queries } = settings;
-    const begun = preparePlan(progress, queries, endMs, settings);
-    const earliest = earliestWatermark(progress, queries, begun);
+    const earliest = earliestStart(progress, queries, endMs, settings);
     let oldestMs: number | undefined;
-    if (
-      earliest !== undefined &&
-      earliest < endMs &&
-      !(await connection.client.hasSamplesAt(earliest, signal))
-    ) {
-      // Up to now, not to endMs: a Prometheus that lost its data a minute ago has its oldest sample after endMs.
-      oldestMs = await connection.client.oldestSample(
-        { fromMs: endMs - settings.maxBackfillMs, toMs: nowMs },
-        signal,
-      );
+    if (earliest < endMs && !(await connection.client.hasSamplesAt(earliest, signal))) {
+      const range = { fromMs: endMs - settings.maxBackfillMs, toMs: nowMs };
+      oldestMs = await connection.client.oldestSample(range, signal);
     }
+    const begun = preparePlan(progress, queries, endMs, oldestMs, settings);
     return planWindows(progress, queries, endMs, oldestMs, settings, begun);
   }
 
@@ -203,7 +196,7 @@ export function createCollectCluster(
       client: connection.client,
       signal: signals.signal,
       isStopping: signals.isStopping,
-      describe: kinds.describe,
+      describe: (task, metric) => kinds.describe(task, metric),
       onSettled: (read) => {
         settleWindow(progress, read, logger);
         saveSoon();

@@ -27,30 +27,52 @@ export interface ReadTask {
   window: Window;
 }
 
+/** The earliest time that the next windows may begin at: where the queries' watermarks are, or where new queries would begin. */
+export function earliestStart(
+  progress: ClusterProgress,
+  queries: readonly Query[],
+  endMs: number,
+  settings: PlanSettings,
+): number {
+  const lookback = endMs - settings.initialLookbackMs;
+  return Math.min(
+    ...queries.map(({ name, promql }) => {
+      const known = progress.queries[name];
+      if (!known) return lookback;
+      return known.promql_hash === hashPromql(promql) ? watermarkOf(known) : known.attempted;
+    }),
+  );
+}
+
 /**
- * Makes sure that every query has a progress: a new one begins `initialLookbackMs` ago, one whose PromQL changed where the old one ended.
- * What the old one had not read by then is a lost gap: the new PromQL may give other values for times of which a part was sent already.
- * Returns the names of those that are new.
+ * Makes sure that every query has a progress. A new one begins `initialLookbackMs` ago, or at Prometheus' oldest sample if that is later: of the
+ * time before nothing is promised. One whose PromQL changed begins where the old one ended. Returns the names of those that are new.
  */
 export function preparePlan(
   progress: ClusterProgress,
   queries: readonly Query[],
   endMs: number,
+  oldestSampleMs: number | undefined,
   settings: PlanSettings,
 ): Set<string> {
   const begun = new Set<string>();
+  const earliest = Math.max(endMs - settings.initialLookbackMs, (oldestSampleMs ?? 0) - 1);
   for (const { name, promql } of queries) {
     const known = progress.queries[name];
     if (known?.promql_hash === hashPromql(promql)) continue;
     if (known) progress.queries[name] = changedProgress(known, promql);
     else {
       begun.add(name);
-      progress.queries[name] = newQueryProgress(promql, endMs - settings.initialLookbackMs);
+      progress.queries[name] = newQueryProgress(promql, earliest);
     }
   }
   return begun;
 }
 
+/**
+ * The progress of another PromQL under the same name. It begins where the old one was last tried, because it may give other values for times of
+ * which a part was sent already; what the old one had not read by then is lost.
+ */
 function changedProgress(known: QueryProgress, promql: string): QueryProgress {
   const changed: QueryProgress = {
     ...newQueryProgress(promql, known.attempted),
@@ -63,18 +85,6 @@ function changedProgress(known: QueryProgress, promql: string): QueryProgress {
     addGap(changed, { from, to, state: "lost", reason, points: 0 });
   }
   return changed;
-}
-
-/** The earliest time up to which everything is settled, over the queries that are not new; undefined when there are none. */
-export function earliestWatermark(
-  progress: ClusterProgress,
-  queries: readonly Query[],
-  begun: ReadonlySet<string>,
-): number | undefined {
-  const marks = queries
-    .filter((query) => !begun.has(query.name))
-    .map((query) => watermarkOf(progress.queries[query.name]!));
-  return marks.length === 0 ? undefined : Math.min(...marks);
 }
 
 /**
@@ -120,7 +130,9 @@ function loseBefore(query: QueryProgress, ms: number, reason: string): void {
 
 /** Pieces of at most `windowMsMax` that do not reach over a change of a metric's type. */
 function cut([from, to]: Interval, query: QueryProgress, windowMsMax: number): Window[] {
-  const changes = Object.values(query.types).flatMap((types) => types.map((type) => type.since));
+  const changes = [
+    ...new Set(Object.values(query.types).flatMap((types) => types.map((type) => type.since))),
+  ];
   const windows: Window[] = [];
   for (let start = from; start < to;) {
     const end = Math.min(to, start + windowMsMax, ...changes.filter((change) => change > start));

@@ -231,9 +231,10 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
 
   const nodeNameOf = (instance: string): Buffer | undefined => {
     if (!nodeNames.has(instance)) {
-      const name = Buffer.from(settings.nodeNameOf?.(instance) ?? "");
+      const text = settings.nodeNameOf?.(instance);
+      const name = text === undefined ? undefined : Buffer.from(text);
       if (nodeNames.size > 10_000) nodeNames.clear();
-      nodeNames.set(instance, name.length > 0 && name.length <= NODE_NAME_BYTES_MAX ? name : undefined);
+      nodeNames.set(instance, name && name.length <= NODE_NAME_BYTES_MAX ? name : undefined);
     }
     return nodeNames.get(instance);
   };
@@ -382,7 +383,7 @@ function encodePrefix(
       ]),
     ),
   );
-  const open = Buffer.alloc(OPEN_LENGTH);
+  const open = (tag: number): Buffer => Buffer.of(tag, ...new Uint8Array(OPEN_LENGTH));
   const resourceBytes = encodeField(RESOURCE, Buffer.concat(attributes));
   const scopeBytes = encodeField(
     SCOPE,
@@ -391,13 +392,6 @@ function encodePrefix(
       encodeField(VERSION, Buffer.from(scope.version)),
     ]),
   );
-  const bytes = Buffer.concat([
-    Buffer.of(RESOURCE_METRICS),
-    open,
-    resourceBytes,
-    Buffer.of(SCOPE_METRICS),
-    open,
-    scopeBytes,
-  ]);
+  const bytes = Buffer.concat([open(RESOURCE_METRICS), resourceBytes, open(SCOPE_METRICS), scopeBytes]);
   return { bytes, resourceMetricsAt: 1, scopeMetricsAt: 1 + OPEN_LENGTH + resourceBytes.length + 1 };
 }

@@ -4,7 +4,10 @@ import { createGzip } from "node:zlib";
 import type { Clock } from "#lib/clock.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
 
-/** Where an answer's bytes go. `write` resolves when there is room for more; it rejects with `GONE` when nobody reads any more. */
+/**
+ * Where an answer's bytes go. `write` resolves when there is room for more; it rejects with `GONE` when
+ * nobody reads any more.
+ */
 export interface ByteSink {
   write(chunk: Buffer): Promise<void>;
   end(): Promise<void>;
@@ -17,7 +20,10 @@ export const GONE = new Error("the client is gone");
 const LENGTH_KNOWN_MAX = 2048;
 const FLUSH_BYTES = 32_768;
 
-/** Writes to the response with back-pressure; small bodies get a content-length, others are chunked, as Go does. */
+/**
+ * Writes to the response with back-pressure; small bodies get a content-length, others are chunked, as Go
+ * does.
+ */
 export function createResponseSink(response: ServerResponse): ByteSink {
   let held: Buffer[] = [];
   let heldBytes = 0;
@@ -159,14 +165,12 @@ function createDirectSink(response: ServerResponse): ByteSink {
   };
 }
 
+/** Resolves when everything written so far is out of our hands, or nobody reads any more. */
 async function flushed(response: ServerResponse): Promise<void> {
-  response.flushHeaders();
   await new Promise<void>((resolve) => {
-    if (response.writableLength === 0 || response.destroyed) resolve();
-    else {
-      response.once("drain", resolve);
-      response.once("close", resolve);
-    }
+    if (response.destroyed) return resolve();
+    response.once("close", resolve);
+    response.write(Buffer.alloc(0), () => resolve());
   });
 }
 

@@ -1,9 +1,15 @@
 import type { Label } from "./series.ts";
 
-/** 2: ranges closed at both ends, HTML characters escaped in labels; 3: left-open ranges, nothing escaped that JSON does not ask for. */
+/**
+ * 2: ranges closed at both ends, HTML characters escaped in labels; 3: left-open ranges, nothing escaped that
+ * JSON does not ask for.
+ */
 export type PrometheusVersion = 2 | 3;
 
-/** A sample's value as Prometheus writes it: Go's 'f' format, 'e' with at least two digits below 1e-6 and from 1e21 on. */
+/**
+ * A sample's value as Prometheus writes it: Go's 'f' format, 'e' with at least two digits below 1e-6 and from
+ * 1e21 on.
+ */
 export function formatValue(value: number): string {
   if (value !== value) return "NaN";
   if (value === Number.POSITIVE_INFINITY) return "+Inf";

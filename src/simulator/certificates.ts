@@ -1,7 +1,7 @@
 import { generate } from "selfsigned";
 
 /** A certificate and its key, PEM. */
-export interface Identity {
+interface Identity {
   cert: string;
   key: string;
 }

@@ -8,12 +8,14 @@ import type { Horizon, Label, SampleBuffer, SimulatedSeries } from "./series.ts"
 import { scrapedBy } from "./world.ts";
 import type { ClusterWorld } from "./world.ts";
 
-export interface VectorItem {
+interface VectorItem {
   labels: readonly Label[];
   value: number;
 }
 
-/** The answer to an instant query. A matrix is not computed yet: `read` gives one series' samples at a time. */
+/**
+ * The answer to an instant query. A matrix is not computed yet: `read` gives one series' samples at a time.
+ */
 export type InstantResult =
   | { type: "scalar"; value: number }
   | { type: "string"; value: string }

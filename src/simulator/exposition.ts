@@ -8,8 +8,10 @@ import type { ClusterWorld } from "./world.ts";
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /**
- * GET /metrics: all series of a cluster in the text format, for a real Prometheus to scrape with `honor_labels: true` (job and instance are given).
- * Values are those of the moment; container_* samples bring their own timestamps. What Prometheus makes itself (`up`) is left out.
+ * GET /metrics: all series of a cluster in the text format, for a real Prometheus to scrape with
+ * `honor_labels: true` (job and instance are given).
+ * Values are those of the moment; container_* samples bring their own timestamps. What Prometheus makes
+ * itself (`up`) is left out.
  */
 export function createExposition(world: ClusterWorld, clock: Clock): RequestListener {
   return (request, response) => {

@@ -77,7 +77,10 @@ const SIGNALS: readonly GpuSignal[] = [
   },
 ];
 
-/** What dcgm-exporter exposes: labels in capitals, and the pod that uses the GPU, so that series come and go with pods. */
+/**
+ * What dcgm-exporter exposes: labels in capitals, and the pod that uses the GPU, so that series come and go
+ * with pods.
+ */
 export function gpuMetrics(layout: ClusterLayout): SimulatedMetric[] {
   if (layout.shape.gpus === 0) return [];
   return SIGNALS.map(({ name, type, help, value }) =>

@@ -19,7 +19,10 @@ const CPU_MODES: readonly (readonly [mode: string, share: number])[] = [
 
 type NodeParts = (node: SimulatedNode) => Iterable<Omit<SeriesPart, "target">>;
 
-/** What node_exporter exposes: `instance` is the node's address and port, and there is no label with the node's name. */
+/**
+ * What node_exporter exposes: `instance` is the node's address and port, and there is no label with the
+ * node's name.
+ */
 export function nodeMetrics(layout: ClusterLayout): SimulatedMetric[] {
   const ofNodes = (name: string, type: MetricType, help: string, parts: NodeParts): SimulatedMetric =>
     metric(name, type, help, function* () {

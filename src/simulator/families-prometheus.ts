@@ -7,7 +7,10 @@ import { constant, counter, gauge } from "./values.ts";
 const BUCKETS = ["0.1", "0.2", "0.4", "1", "3", "8", "20", "60", "120", "+Inf"];
 const HANDLERS = ["/api/v1/query", "/api/v1/query_range", "/metrics"];
 
-/** What Prometheus exposes of itself (a classic histogram and a summary among it) and what it makes of each scrape. */
+/**
+ * What Prometheus exposes of itself (a classic histogram and a summary among it) and what it makes of each
+ * scrape.
+ */
 export function prometheusMetrics(layout: ClusterLayout): SimulatedMetric[] {
   const target = layout.prometheus;
   const startedAt = layout.nodes[0]?.bootedAt ?? (() => 0);

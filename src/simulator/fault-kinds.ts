@@ -1,10 +1,15 @@
-/** Which of the matching requests a fault hits: the first `skip` pass, then `times` are hit (default: all). */
+/**
+ * Which of the matching requests a fault hits: the first `skip` pass, then `times` are hit (default: all).
+ */
 interface Limits {
   skip?: number;
   times?: number;
 }
 
-/** The API server. `resource` limits a fault to one, for example "services", "endpointslices", "nodes", "pods/portforward". */
+/**
+ * The API server. `resource` limits a fault to one, for example "services", "endpointslices", "nodes",
+ * "pods/portforward".
+ */
 export type ApiFault = Limits & { layer: "api"; resource?: string } & (
     | { kind: "refuse" }
     /** Takes connections and never says a word, not even in TLS. */
@@ -52,7 +57,8 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     /** The body comes in pieces of `bytes`, `delayMs` apart. */
     | { kind: "drip"; bytes: number; delayMs: number }
     /**
-     * The body ends after `atByte` bytes. chunked and length: the connection breaks, which HTTP notices; close: a body without a length that
+     * The body ends after `atByte` bytes. chunked and length: the connection breaks, which HTTP notices;
+     * close: a body without a length that
      * just ends; complete: well-formed HTTP around half an answer.
      */
     | { kind: "truncate"; atByte: number; how: "chunked" | "length" | "close" | "complete" }

@@ -1,7 +1,7 @@
 import type { ApiFault, Fault, PrometheusFault, TunnelFault } from "./fault-kinds.ts";
 
 /** One request that a part of a simulated cluster saw. */
-export interface SeenRequest {
+interface SeenRequest {
   layer: Fault["layer"];
   /** "get services", "connect", or a path of Prometheus' API. */
   what: string;
@@ -12,7 +12,7 @@ export interface SeenRequest {
 }
 
 /** What a simulated cluster was asked since the start or the last `forget`. */
-export interface Traffic {
+interface Traffic {
   /** Requests by layer. */
   api: number;
   tunnel: number;
@@ -25,7 +25,9 @@ export interface Traffic {
 
 /** Faults on demand, and what was asked, cluster by cluster. */
 export interface Faults {
-  /** These are now the cluster's faults, instead of any before. The first one that matches a request hits it. */
+  /**
+   * These are now the cluster's faults, instead of any before. The first one that matches a request hits it.
+   */
   set(clusterId: string, ...faults: Fault[]): Promise<void>;
   /** Of one cluster, or of all. */
   clear(clusterId?: string): Promise<void>;

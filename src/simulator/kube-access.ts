@@ -6,7 +6,7 @@ import type { Access, KubeStatus, KubeUser } from "./kube-rights.ts";
 import type { KubeState } from "./kube-state.ts";
 
 /** What is to be done with a request before its resource is looked at. */
-export interface Verdict {
+interface Verdict {
   /** The request is refused with this. */
   status: KubeStatus | undefined;
   /** hang, slow, reset or answer. */
@@ -52,7 +52,10 @@ function decode(part: string): string {
   }
 }
 
-/** Finds the user behind a token and decides what the request may do; counts it, and lets faults have their say. */
+/**
+ * Finds the user behind a token and decides what the request may do; counts it, and lets faults have their
+ * say.
+ */
 export function createAuthorizer(state: KubeState, faults: FaultSource): Authorize {
   return (request, access) => {
     const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];

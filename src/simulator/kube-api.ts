@@ -35,7 +35,10 @@ export interface KubeApiDeps {
 
 const PROTOCOL = "v4.channel.k8s.io";
 
-/** A Kubernetes API server on a free loopback port: TLS, bearer tokens, rights, the few resources that the bridge reads, port-forward. */
+/**
+ * A Kubernetes API server on a free loopback port: TLS, bearer tokens, rights, the few resources that the
+ * bridge reads, port-forward.
+ */
 export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
   const { certificates, faults } = deps;
   const https = createHttpsServer({ ...certificates.trusted });

@@ -98,7 +98,10 @@ export function podObject(pod: KubePod): KubeObject {
   };
 }
 
-/** The EndpointSlices that Kubernetes' controller would write for a Service: one for every set of resolved ports. */
+/**
+ * The EndpointSlices that Kubernetes' controller would write for a Service: one for every set of resolved
+ * ports.
+ */
 export function endpointSlices(state: KubeState, service: KubeService): KubeObject[] {
   if (service.type === "ExternalName") return [];
   const bySet = new Map<string, { ports: unknown[]; pods: KubePod[] }>();

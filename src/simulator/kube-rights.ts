@@ -96,7 +96,8 @@ export function forbidden(user: string, access: Access): KubeStatus {
     access.name === undefined ? `${kind}${group}` : `${kind}${group} ${JSON.stringify(access.name)}`;
   const where =
     access.namespace === undefined ? "at the cluster scope" : `in the namespace "${access.namespace}"`;
-  const can = `User "${user}" cannot ${access.verb} resource "${access.resource}" in API group "${access.group}" ${where}`;
+  const resource = `resource "${access.resource}" in API group "${access.group}"`;
+  const can = `User "${user}" cannot ${access.verb} ${resource} ${where}`;
   return kubeStatus(403, `${what} is forbidden: ${can}`, detailsOf(access));
 }
 

@@ -1,7 +1,10 @@
 import { fraction, hashText, mix, uuidOf } from "./noise.ts";
 import type { Label, ScrapeSpan, ScrapeTarget } from "./series.ts";
 
-/** What a simulated cluster is made of. Every number is a limit that a test may raise: 100,000 series are about 5,500 pods. */
+/**
+ * What a simulated cluster is made of. Every number is a limit that a test may raise: 100,000 series are
+ * about 5,500 pods.
+ */
 export interface ClusterShape {
   id: string;
   name: string;
@@ -78,7 +81,10 @@ export interface ClusterLayout {
 const DAY_MS = 86_400_000;
 const SERVICE_PREFIX = "bud-metrics";
 
-/** The parts of a cluster, all functions of the seed and the shape. `index` keeps the addresses of several clusters apart. */
+/**
+ * The parts of a cluster, all functions of the seed and the shape. `index` keeps the addresses of several
+ * clusters apart.
+ */
 export function createLayout(shape: ClusterShape, seed: string, index: number): ClusterLayout {
   const hash = hashText(`${seed}/${shape.id}`);
   const target = (labels: Label[]): ScrapeTarget => ({

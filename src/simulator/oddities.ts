@@ -1,4 +1,6 @@
-/** Label values that break careless parsers, writers and tables; all are valid UTF-8 and legal in Prometheus. */
+/**
+ * Label values that break careless parsers, writers and tables; all are valid UTF-8 and legal in Prometheus.
+ */
 export const ODD_TEXTS: readonly string[] = [
   'say "hi"',
   "back\\slash\\",

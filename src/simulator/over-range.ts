@@ -22,7 +22,9 @@ const CALCULATIONS: Record<RangeFunction, Calculation> = {
   last_over_time: ({ values, count }) => values[count - 1],
 };
 
-/** One function over the samples of a range; undefined: no result. `fromMs` and `toMs` are the range's ends. */
+/**
+ * One function over the samples of a range; undefined: no result. `fromMs` and `toMs` are the range's ends.
+ */
 export function overRange(
   run: RangeFunction,
   samples: SampleBuffer,
@@ -41,7 +43,10 @@ export function larger(a: number, b: number): number {
   return b > a || Number.isNaN(a) ? b : a;
 }
 
-/** Prometheus' extrapolatedRate for counters (promql/functions.go): resets add up, and the ends are extrapolated at most half a step. */
+/**
+ * Prometheus' extrapolatedRate for counters (promql/functions.go): resets add up, and the ends are
+ * extrapolated at most half a step.
+ */
 function increase(
   { count, timestamps, values }: SampleBuffer,
   fromMs: number,

@@ -19,7 +19,8 @@ export interface Forwarding {
 }
 
 /**
- * Serves one port-forward WebSocket (v4.channel.k8s.io): for the port with index i, channel 2i carries data and 2i+1 errors, each beginning with
+ * Serves one port-forward WebSocket (v4.channel.k8s.io): for the port with index i, channel 2i carries data
+ * and 2i+1 errors, each beginning with
  * the port as uint16-LE. Both ends of a byte stream close together; there is no half-close.
  */
 export function servePortForward(state: KubeState, forwarding: Forwarding): void {

@@ -2,7 +2,7 @@ import { parser } from "@prometheus-io/lezer-promql";
 import type { SyntaxNode } from "@lezer/common";
 import { QueryError } from "./query-error.ts";
 
-export type MatchOperator = "=" | "!=" | "=~" | "!~";
+type MatchOperator = "=" | "!=" | "=~" | "!~";
 
 export interface Matcher {
   name: string;
@@ -49,7 +49,10 @@ export type Expression =
   | { kind: "negate"; of: Expression }
   | { kind: "binary"; operator: (typeof SCALAR_OPERATORS)[number]; left: Expression; right: Expression };
 
-/** Parses by Prometheus' own grammar. Throws QueryError: bad_data for what Prometheus refuses, execution for what only the simulator does not know. */
+/**
+ * Parses by Prometheus' own grammar. Throws QueryError: bad_data for what Prometheus refuses, execution for
+ * what only the simulator does not know.
+ */
 export function parsePromql(text: string): Expression {
   if (text.trim() === "") throw badQuery("unknown position: parse error: no expression found in input");
   const tree = parser.parse(text);

@@ -7,7 +7,10 @@ export type Parameters = Pick<URLSearchParams, "get" | "getAll">;
 
 const BODY_BYTES_MAX = 1 << 20;
 
-/** Parameters of the URL and of a form in the body; the body's come first, as in Go. Throws QueryError when the body is too large. */
+/**
+ * Parameters of the URL and of a form in the body; the body's come first, as in Go. Throws QueryError when
+ * the body is too large.
+ */
 export async function readParameters(request: IncomingMessage, url: URL): Promise<Parameters> {
   const parts: Buffer[] = [];
   let bytes = 0;

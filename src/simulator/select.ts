@@ -3,7 +3,10 @@ import type { Matcher } from "./promql.ts";
 import { QueryError } from "./query-error.ts";
 import type { Label, ScrapeSpan, SimulatedMetric, SimulatedSeries } from "./series.ts";
 
-/** All series that the matchers choose and that may have a sample from a scrape in the span. Throws QueryError on a bad regular expression. */
+/**
+ * All series that the matchers choose and that may have a sample from a scrape in the span. Throws QueryError
+ * on a bad regular expression.
+ */
 export function selectSeries(
   metrics: readonly SimulatedMetric[],
   matchers: readonly Matcher[],

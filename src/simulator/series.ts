@@ -21,7 +21,9 @@ export interface SimulatedSeries {
   /** Exposed by the target at scrapes in [bornMs, goneMs). */
   bornMs: number;
   goneMs: number;
-  /** Samples carry a timestamp of their own, so many ms (and a little) before the scrape, as cAdvisor's do. */
+  /**
+   * Samples carry a timestamp of their own, so many ms (and a little) before the scrape, as cAdvisor's do.
+   */
   lateMs?: number;
   valueAt: ValueAt;
 }
@@ -48,7 +50,10 @@ export interface SimulatedMetric {
   name: string;
   /** null for what Prometheus makes itself (`up`): it has no metadata. */
   family: MetricFamily | null;
-  /** Series that may have been exposed at a scrape in the span; some of them may turn out to have no sample there. */
+  /**
+   * Series that may have been exposed at a scrape in the span; some of them may turn out to have no sample
+   * there.
+   */
   series(span: ScrapeSpan): Iterable<SimulatedSeries>;
 }
 
@@ -59,7 +64,10 @@ export function scrapeTime(target: ScrapeTarget, k: number, replica: number): nu
   return k * target.intervalMs + offsetMs + Math.floor(fraction(mix(hash, k)) * target.jitterMs);
 }
 
-/** Timestamp of the sample that scrape number `k` brings: the same for every replica when it is the target's own. */
+/**
+ * Timestamp of the sample that scrape number `k` brings: the same for every replica when it is the target's
+ * own.
+ */
 export function sampleTime(series: SimulatedSeries, k: number, replica: number): number {
   if (series.lateMs === undefined) return scrapeTime(series.target, k, replica);
   const wobbleMs = Math.floor(
@@ -134,7 +142,8 @@ function grow(out: SampleBuffer): void {
 }
 
 /**
- * The sample that an instant selector finds at `atMs`: the newest in [fromMs, atMs], or none when the series was marked stale since, which
+ * The sample that an instant selector finds at `atMs`: the newest in [fromMs, atMs], or none when the series
+ * was marked stale since, which
  * happens at the first scrape without it and never to samples with timestamps of their own.
  */
 export function latestSample(

@@ -61,7 +61,10 @@ export interface Simulator {
   stop(): Promise<void>;
 }
 
-/** Starts simulated clusters on free loopback ports: for each an API server, and behind its port-forward a Prometheus. */
+/**
+ * Starts simulated clusters on free loopback ports: for each an API server, and behind its port-forward a
+ * Prometheus.
+ */
 export async function startSimulator(settings: SimulatorSettings = {}): Promise<Simulator> {
   const clock = settings.clock ?? systemClock;
   const world = createWorld({ clock }, settings);

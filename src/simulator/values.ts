@@ -1,6 +1,9 @@
 import { fraction, mix } from "./noise.ts";
 
-/** A series' value at a time (ms since the epoch); pure, so that any window can be computed without what came before. */
+/**
+ * A series' value at a time (ms since the epoch); pure, so that any window can be computed without what came
+ * before.
+ */
 export type ValueAt = (timeMs: number) => number;
 
 export interface GaugeShape {

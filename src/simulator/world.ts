@@ -28,7 +28,7 @@ export interface ExpectedSeries {
 }
 
 /** Left-open: samples with fromMs < timestamp <= toMs. */
-export interface ExpectedWindow {
+interface ExpectedWindow {
   fromMs: number;
   toMs: number;
   /** `__name__`; default: every metric. */
@@ -50,7 +50,9 @@ export interface ClusterWorld {
   now(): number;
   /** Time bounds of the samples that a Prometheus of the cluster has now. */
   horizon(replica: number): Horizon;
-  /** The truth: every series that has a sample in the window. Series that churn make it grow with the window. */
+  /**
+   * The truth: every series that has a sample in the window. Series that churn make it grow with the window.
+   */
   expected(window: ExpectedWindow): ExpectedSeries[];
 }
 
@@ -64,7 +66,10 @@ const PLACES = ["frankfurt", "oregon", "mumbai", "sydney", "montreal", "osaka", 
 const PLATFORMS = ["eks", "gke", "aks", "openshift", "kubeadm"];
 const HOUR_MS = 3_600_000;
 
-/** Clusters with their metrics, of which nothing is stored: each sample is a function of seed, series and time. */
+/**
+ * Clusters with their metrics, of which nothing is stored: each sample is a function of seed, series and
+ * time.
+ */
 export function createWorld(deps: { clock: Clock }, settings: WorldSettings = {}): World {
   const { clusters = 1, shape = {}, seed = 1 } = settings;
   const shapes = typeof clusters === "number" ? Array.from({ length: clusters }, () => ({})) : clusters;

@@ -92,9 +92,15 @@ export function toConnectError(error: unknown): BridgeError {
 const ERROR_BODY_BYTES_MAX = 64 * 1024;
 const TEXT_MAX = 500;
 
-/** A text of the remote side, fit for one line of a log: no control characters, at most 500 characters. */
+const ADDRESS = /\b\d{1,3}(?:\.\d{1,3}){3}\b|\[[0-9a-f]*:[^\]\s]*\]/gi;
+
+/** A text of the remote side, fit for one line of a log or an answer: no control characters, no IP addresses, at most 500 characters. */
 export function remoteText(text: string): string {
-  const line = text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ").trim();
+  const line = text
+    .slice(0, TEXT_MAX * 4)
+    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ")
+    .replaceAll(ADDRESS, "(address)")
+    .trim();
   return line.length > TEXT_MAX ? `${line.slice(0, TEXT_MAX)}...` : line;
 }
 

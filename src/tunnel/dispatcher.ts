@@ -78,10 +78,13 @@ export async function openTunnel(
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     connect: (_options, callback) => {
-      connector().then(
-        (stream) => callback(null, stream as unknown as Socket),
-        (error: unknown) => callback(toBridgeError(error), null),
-      );
+      connector()
+        .then(
+          (stream) => callback(null, stream as unknown as Socket),
+          (error: unknown) => callback(toBridgeError(error), null),
+        )
+        // A defect in what undici does with it must not end the process.
+        .catch((error: unknown) => logger.error({ err: error }, "the connection could not be used"));
     },
   });
   const close = async (reason?: Error): Promise<void> => {

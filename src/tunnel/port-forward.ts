@@ -7,8 +7,8 @@ import { kubePath, type KubeClient, type KubeConnection } from "./kube-client.ts
 import { MESSAGE_BYTES_MAX, PortForwardStream } from "./port-forward-stream.ts";
 
 const PROTOCOL = "v4.channel.k8s.io";
-/** How long a server may leave the TCP connection open after its own close message. */
-const CLOSE_TIMEOUT_MS = 2000;
+/** Kubelets leave the TCP connection open after their close message, behind which nothing can follow: don't wait for its end. */
+const CLOSE_TIMEOUT_MS = 1;
 
 export interface PortForwardDeps {
   kube: KubeClient;

@@ -6,13 +6,13 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import type { Certificate } from "./certificates.ts";
 
-export interface ForwardRequest {
+interface ForwardRequest {
   namespace: string;
   pod: string;
   port: number;
 }
 
-export type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** A small Kubernetes API server over TLS whose every answer, frame and byte a test can decide. */
 export interface FakeKubeApi {
@@ -130,7 +130,7 @@ function toKubeconfig(values: { server: string; ca: string; token: string }): st
   });
 }
 
-export function statusBody(code: number, message: string): string {
+function statusBody(code: number, message: string): string {
   return JSON.stringify({ kind: "Status", apiVersion: "v1", status: "Failure", message, code });
 }
 

@@ -16,7 +16,7 @@ import type { FakeKubeApi } from "./kube-api.ts";
 
 const nothing = (): void => {};
 
-export const silentLogger: Logger = {
+const silentLogger: Logger = {
   trace: nothing,
   debug: nothing,
   info: nothing,

@@ -111,7 +111,7 @@ export async function openForward(
         waiting.add(check);
         check();
       }),
-    close: () => socket.close(),
+    close: () => socket.close(1000),
   };
 }
 

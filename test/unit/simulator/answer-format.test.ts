@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import { assert, constantFrom, double, property, string } from "fast-check";
 import { describe, expect, test } from "vitest";
 import { formatLabels, formatScalar, formatText, formatTime, formatValue } from "#simulator/answer-format.ts";
 
@@ -21,8 +21,8 @@ describe("values as a real Prometheus printed them", () => {
   });
 
   test("any double comes back from its text", () => {
-    fc.assert(
-      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+    assert(
+      property(double({ noNaN: true, noDefaultInfinity: true }), (value) => {
         expect(Number(formatValue(value))).toBe(value);
         expect(Number(formatScalar(value))).toBe(value);
       }),
@@ -57,8 +57,8 @@ test("texts are escaped as by each version", () => {
 });
 
 test("any label set comes back through JSON", () => {
-  fc.assert(
-    fc.property(fc.string({ unit: "grapheme" }), fc.constantFrom(2 as const, 3 as const), (text, version) => {
+  assert(
+    property(string({ unit: "grapheme" }), constantFrom(2 as const, 3 as const), (text, version) => {
       expect(JSON.parse(formatLabels([["a", text]], version))).toEqual({ a: text });
     }),
   );

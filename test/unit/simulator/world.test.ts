@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import { assert, constantFrom, integer, property } from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
 import { parsePromql } from "#simulator/promql.ts";
@@ -109,10 +109,10 @@ describe("time", () => {
       all
         .flatMap(({ labels, timestamps }) => timestamps.map((at) => `${JSON.stringify(labels)} ${at}`))
         .sort();
-    fc.assert(
-      fc.property(
-        fc.integer({ min: fromMs + 1, max: START_MS - 1 }),
-        fc.constantFrom("up", "container_cpu_usage_seconds_total", "kube_pod_info"),
+    assert(
+      property(
+        integer({ min: fromMs + 1, max: START_MS - 1 }),
+        constantFrom("up", "container_cpu_usage_seconds_total", "kube_pod_info"),
         (cutMs, metric) => {
           const whole = flat(world.expected({ fromMs, toMs: START_MS, metric }));
           const first = world.expected({ fromMs, toMs: cutMs, metric });

@@ -44,5 +44,8 @@ test("toApiError takes what is special to the caller before anything else", () =
 
 test("remoteText gives one short line", () => {
   expect(remoteText("a\r\n\u001B[31mb\u202Ec\u2028d ")).toBe("a [31mb c d");
+  expect(remoteText("read tcp 10.0.0.6:509->[fd00::5%eth0]:9090: reset, v1.36.3")).toBe(
+    "read tcp (address):509->(address):9090: reset, v1.36.3",
+  );
   expect(remoteText("x".repeat(1000))).toHaveLength(503);
 });

@@ -1,0 +1,79 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import type { CollectionStatus, RoundResult } from "#collect/status.ts";
+
+/** The program in a process of its own, as users run it. */
+export interface BridgeProcess {
+  /** POST /metrics/collect-all?wait=true */
+  collect(): Promise<RoundResult>;
+  /** POST /metrics/collect-all */
+  collectSoon(): Promise<void>;
+  status(): Promise<CollectionStatus>;
+  /** What it wrote so far. */
+  output(): string;
+  kill(signal: "SIGKILL" | "SIGTERM"): Promise<number | null>;
+}
+
+const READY_MS = 60_000;
+
+/** Starts `node src/main.ts` with exactly this environment (and PATH), and waits until it is ready. */
+export async function startBridge(environment: Record<string, string>, port: number): Promise<BridgeProcess> {
+  const base = `http://127.0.0.1:${port}`;
+  const child = run({ ...environment, PORT: String(port) });
+  await untilReady(base, child);
+  const call = async <T>(method: string, path: string): Promise<T> => {
+    const answer = await fetch(`${base}${path}`, { method });
+    const body = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${body}`);
+    return JSON.parse(body) as T;
+  };
+  return {
+    collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
+    collectSoon: async () => void (await call("POST", "/metrics/collect-all")),
+    status: () => call("GET", "/metrics/status"),
+    output: () => child.output.join(""),
+    kill: async (signal) => {
+      if (child.process.exitCode === null && child.process.signalCode === null) {
+        const ended = once(child.process, "exit");
+        child.process.kill(signal);
+        await ended;
+      }
+      return child.process.exitCode;
+    },
+  };
+}
+
+/** Runs the program to its end; throws when its exit code is not 0. */
+export async function runToEnd(environment: Record<string, string>): Promise<void> {
+  const child = run(environment);
+  await once(child.process, "exit");
+  if (child.process.exitCode !== 0)
+    throw new Error(`exit code ${child.process.exitCode}: ${child.output.join("")}`);
+}
+
+function run(environment: Record<string, string>): { process: ChildProcess; output: string[] } {
+  const { PATH = "", HOME = "" } = process.env;
+  const child = spawn(process.execPath, ["src/main.ts"], {
+    env: { PATH, HOME, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => output.push(text));
+  return { process: child, output };
+}
+
+async function untilReady(base: string, child: { process: ChildProcess; output: string[] }): Promise<void> {
+  const end = Date.now() + READY_MS;
+  while (Date.now() < end) {
+    if (child.process.exitCode !== null) break;
+    const ready = await fetch(`${base}/readyz`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    if (ready) return;
+    await delay(100);
+  }
+  throw new Error(`the bridge did not get ready: ${child.output.join("")}`);
+}

@@ -1,0 +1,278 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ClusterProgress } from "#collect/progress.ts";
+import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
+import { createSqliteStore } from "#state/sqlite-store.ts";
+import { createSilentLogger } from "../helpers/silent-logger.ts";
+import { runToEnd, startBridge, type BridgeProcess } from "./bridge-process.ts";
+import { keyOf, openSource, valueOf, type SeriesSamples, type Source } from "./source.ts";
+import { clickhouseEnvironment, freePort, startStack, type Stack } from "./stack.ts";
+
+// The real parts: a Kubernetes API server (E2E_KUBECONFIG), its port-forward, a Prometheus behind it, the Collector, ClickHouse. Several rounds
+// with an outage of the Collector and a kill -9 of the bridge in between; then every stored sample is compared with what the same
+// Prometheus answers in one query over the whole time.
+
+const CLUSTER = "e2e-1";
+const LAG_SECONDS = 60;
+const COMPARED_SECONDS = 110;
+const kubeconfig = process.env["E2E_KUBECONFIG"];
+/** The test cluster of the project's images has every metric of the catalogue; another may have no GPU. */
+const hasEveryMetric = process.env["E2E_CLUSTER_DIR"] !== undefined;
+
+let stack: Stack;
+let source: Source;
+let directory: string;
+let environment: Record<string, string>;
+let port: number;
+let bridge: BridgeProcess | undefined;
+const startedAt = Date.now();
+
+beforeAll(async () => {
+  if (!kubeconfig) {
+    throw new Error(
+      "E2E_KUBECONFIG must name the kubeconfig of a cluster with a Prometheus: see README.md, Tests",
+    );
+  }
+  directory = await mkdtemp(join(tmpdir(), "budcluster-e2e-"));
+  [stack, source, port] = await Promise.all([startStack(), openSource(kubeconfig), freePort()]);
+  const clustersFile = join(directory, "clusters.yaml");
+  await writeFile(
+    clustersFile,
+    JSON.stringify({ clusters: [{ id: CLUSTER, name: "end to end", platform: "test", kubeconfig }] }),
+  );
+  await runToEnd({ ROLE: "migrate", ...clickhouseEnvironment(stack) });
+  environment = {
+    ROLE: "bridge",
+    CLUSTERS_FILE: clustersFile,
+    DATA_DIR: join(directory, "data"),
+    OTEL_COLLECTOR_ENDPOINT: stack.collectorUrl,
+    COLLECTION_LAG: String(LAG_SECONDS),
+    INITIAL_LOOKBACK: "2m",
+    METRICS_BATCH_SIZE: "1000",
+    EXPORT_TIMEOUT: "20",
+    EXPORT_RETRY_MAX_ELAPSED: "3",
+    OWN_METRICS_INTERVAL: "0",
+  };
+});
+
+afterAll(async () => {
+  await bridge?.kill("SIGKILL");
+  await source?.close();
+  await stack?.stop();
+  if (directory) await rm(directory, { recursive: true, force: true });
+});
+
+/** Samples of a metric as users read them, from the deduplicated view. */
+async function stored(
+  metric: string,
+  fromMs: number,
+  toMs: number,
+): Promise<{ series: SeriesSamples; kinds: string[] }> {
+  const rows = await stack.database.query<{
+    labels: Record<string, string>;
+    ms: string;
+    ns: string;
+    bits: string;
+    kind: string;
+  }>(
+    `SELECT labels, toString(toUnixTimestamp64Milli(time)) AS ms, toString(toUnixTimestamp64Nano(time)) AS ns,
+      toString(reinterpretAsUInt64(value)) AS bits, kind
+    FROM metrics.samples
+    WHERE cluster_id = {cluster:String} AND metric_name = {metric:String}
+      AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+    ORDER BY time`,
+    { cluster: CLUSTER, metric, from: String(fromMs), to: String(toMs) },
+  );
+  const series: SeriesSamples = new Map();
+  for (const { labels, ms, ns, bits } of rows) {
+    expect(ns).toBe(`${ms}000000`);
+    const { "k8s.node.name": _node, ...rest } = labels;
+    const key = keyOf(rest);
+    const samples = series.get(key) ?? [];
+    samples.push({ ms: Number(ms), bits: BigInt(bits) });
+    series.set(key, samples);
+  }
+  return { series, kinds: [...new Set(rows.map((row) => row.kind))] };
+}
+
+interface Difference {
+  samples: number;
+  missing: number;
+  extra: number;
+  twice: number;
+  different: number;
+}
+
+function compare(expected: SeriesSamples, actual: SeriesSamples): Difference {
+  const result: Difference = { samples: 0, missing: 0, extra: 0, twice: 0, different: 0 };
+  const isNan = (bits: bigint): boolean => Number.isNaN(valueOf(bits));
+  for (const [key, samples] of actual) {
+    const known = new Map((expected.get(key) ?? []).map(({ ms, bits }) => [ms, bits]));
+    const seen = new Set<number>();
+    for (const { ms, bits } of samples) {
+      if (seen.has(ms)) result.twice++;
+      seen.add(ms);
+      const wanted = known.get(ms);
+      if (wanted === undefined) result.extra++;
+      else if (wanted !== bits && !(isNan(wanted) && isNan(bits))) result.different++;
+    }
+  }
+  for (const [key, samples] of expected) {
+    const times = new Set(actual.get(key)?.map(({ ms }) => ms));
+    result.samples += samples.length;
+    result.missing += samples.filter(({ ms }) => !times.has(ms)).length;
+  }
+  return result;
+}
+
+function hasReset(series: SeriesSamples): boolean {
+  return [...series.values()].some((samples) =>
+    samples.some((sample, i) => i > 0 && valueOf(sample.bits) < valueOf(samples[i - 1]!.bits)),
+  );
+}
+
+async function readProgress(): Promise<ClusterProgress> {
+  const store = createSqliteStore({
+    path: join(directory, "data", "state.sqlite"),
+    logger: createSilentLogger(),
+  });
+  try {
+    return (await store.get<ClusterProgress>(`progress:${CLUSTER}`))!.value;
+  } finally {
+    await store.close();
+  }
+}
+
+describe("the bridge on real parts", () => {
+  it("collects", { timeout: 180_000 }, async () => {
+    bridge = await startBridge(environment, port);
+    // A Prometheus that has just started has nothing yet that is older than the lag.
+    const points = async (): Promise<number> => (await bridge!.collect()).points;
+    await expect.poll(points, { timeout: 100_000, interval: 2000 }).toBeGreaterThan(0);
+    const round = (await bridge.status()).last_round!;
+    expect(round).toMatchObject({ total: 1, successful: 1, failed: 0 });
+    const { clusters } = await bridge.status();
+    expect(clusters[0]).toMatchObject({
+      cluster_id: CLUSTER,
+      state: "healthy",
+      last_error: null,
+      warnings: [],
+    });
+    process.stderr.write(
+      `Prometheus ${await source.version()}: ${round.points} points of ${round.clusters[0]?.series} series\n`,
+    );
+  });
+
+  it("names a Collector that is gone, and goes on when it is back", { timeout: 180_000 }, async () => {
+    await delay(10_000);
+    await stack.stopCollector();
+    const failed = await bridge!.collect();
+    expect(failed).toMatchObject({ failed: 1, points: 0 });
+    expect(failed.clusters[0]?.error).toMatchObject({ code: "collector_unreachable" });
+    expect(failed.clusters[0]?.error?.hint).toContain("OTEL_COLLECTOR_ENDPOINT");
+    await stack.startCollector();
+    await expect
+      .poll(async () => (await bridge!.collect()).successful, { timeout: 60_000, interval: 1000 })
+      .toBe(1);
+  });
+
+  it("loses the Collector in the middle of a round", { timeout: 180_000 }, async () => {
+    await delay(15_000);
+    const round = bridge!.collect();
+    await delay(400);
+    await stack.stopCollector();
+    await round;
+    await stack.startCollector();
+    await expect
+      .poll(async () => (await bridge!.collect()).successful, { timeout: 60_000, interval: 1000 })
+      .toBe(1);
+  });
+
+  it(
+    "is killed in the middle of rounds and goes on from the last committed window",
+    { timeout: 180_000 },
+    async () => {
+      for (const ms of [150, 400, 900]) {
+        await delay(10_000);
+        await bridge!.collectSoon();
+        await delay(ms);
+        await bridge!.kill("SIGKILL");
+        bridge = await startBridge(environment, port);
+      }
+      await expect
+        .poll(async () => (await bridge!.collect()).successful, { timeout: 60_000, interval: 1000 })
+        .toBe(1);
+    },
+  );
+
+  it("has stored exactly what Prometheus knows", { timeout: 300_000 }, async () => {
+    // Resets (every 60 s) and samples that arrived 45 s late must be inside of the time that is compared.
+    await delay(Math.max(0, startedAt + (LAG_SECONDS + COMPARED_SECONDS) * 1000 - Date.now()));
+    expect(await bridge!.collect()).toMatchObject({ successful: 1 });
+    const { clusters } = await bridge!.status();
+    expect(clusters[0]).toMatchObject({ gaps: [] });
+    expect(await bridge!.kill("SIGTERM")).toBe(0);
+    const progress = await readProgress();
+    const total: Difference = { samples: 0, missing: 0, extra: 0, twice: 0, different: 0 };
+    const empty: string[] = [];
+    /** Of another kind than Prometheus says, or not accounted for exactly. */
+    const wrong: string[] = [];
+    let resets = 0;
+    let late = 0;
+    for (const { name } of DEFAULT_QUERIES) {
+      const query = progress.queries[name]!;
+      expect(query.committed.map(([start]) => start)).toEqual([query.from]);
+      const [from, to] = query.committed[0]!;
+      const expected = await source.samples(name, from, to);
+      const actual = await stored(name, from, to);
+      const difference = compare(expected, actual.series);
+      for (const key of Object.keys(total) as (keyof Difference)[]) total[key] += difference[key];
+      if (difference.samples === 0) empty.push(name);
+      else if (name.endsWith("_total") && actual.kinds.join() !== "counter") wrong.push(name);
+      if (name.endsWith("_total") && hasReset(actual.series)) resets++;
+      if (name.startsWith("container_")) late += difference.samples;
+      if (query.samples_read !== difference.samples || query.samples_sent !== difference.samples)
+        wrong.push(name);
+    }
+    process.stderr.write(
+      `compared: ${JSON.stringify({ ...total, metrics: DEFAULT_QUERIES.length - empty.length, resets, late })}\n`,
+    );
+    expect(total).toMatchObject({ missing: 0, extra: 0, twice: 0, different: 0 });
+    expect(total.samples).toBeGreaterThan(0);
+    expect(wrong).toEqual([]);
+    if (!hasEveryMetric) return;
+    expect({ empty, hasResets: resets > 0, hasLateSamples: late > 0 }).toEqual({
+      empty: [],
+      hasResets: true,
+      hasLateSamples: true,
+    });
+  });
+
+  it("has told the query role what it collected", async () => {
+    const rows = await stack.database.query<{ metric_name: string; n: string }>(
+      `SELECT metric_name, toString(count()) AS n FROM metrics.samples
+      WHERE cluster_id = {cluster:String} AND startsWith(metric_name, 'budcluster_') GROUP BY metric_name ORDER BY metric_name`,
+      { cluster: CLUSTER },
+    );
+    expect(rows.map((row) => row.metric_name)).toEqual([
+      "budcluster_cluster_up",
+      "budcluster_query_lost_gaps",
+      "budcluster_query_open_gaps",
+      "budcluster_query_samples_read_total",
+      "budcluster_query_samples_sent_total",
+      "budcluster_query_watermark_seconds",
+    ]);
+  });
+
+  it.runIf(hasEveryMetric)("has derived the node's name from its address", async () => {
+    const rows = await stack.database.query<{ node: string }>(
+      `SELECT DISTINCT labels['k8s.node.name'] AS node FROM metrics.samples
+      WHERE cluster_id = {cluster:String} AND metric_name = 'node_load1'`,
+      { cluster: CLUSTER },
+    );
+    expect(rows).toEqual([{ node: "node-0" }]);
+  });
+});

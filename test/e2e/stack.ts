@@ -1,0 +1,107 @@
+import { readFile } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import {
+  GenericContainer,
+  getContainerRuntimeClient,
+  Network,
+  Wait,
+  type StartedTestContainer,
+} from "testcontainers";
+import { createSecret } from "#lib/secret.ts";
+import { createClickHouse } from "#storage/clickhouse.ts";
+import type { Database } from "#storage/database.ts";
+import { createSilentLogger } from "../helpers/silent-logger.ts";
+
+/** What the bridge delivers to: the real Collector in front of ClickHouse, in containers. */
+export interface Stack {
+  clickhouseUrl: string;
+  database: Database;
+  collectorUrl: string;
+  /** The Collector is gone: connections are refused. */
+  stopCollector(): Promise<void>;
+  startCollector(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.9";
+const COLLECTOR_IMAGE = "otel/opentelemetry-collector-contrib:0.161.0";
+const PASSWORD = "e2e-password";
+
+/** Starts both. Fails when there is no Docker engine: whoever asks for these tests must learn that they did not run. */
+export async function startStack(): Promise<Stack> {
+  const network = await new Network().start();
+  const clickhouse = await new GenericContainer(CLICKHOUSE_IMAGE)
+    .withNetwork(network)
+    .withNetworkAliases("clickhouse")
+    .withEnvironment({ CLICKHOUSE_USER: "bud", CLICKHOUSE_PASSWORD: PASSWORD, CLICKHOUSE_DB: "metrics" })
+    .withExposedPorts(8123)
+    .withWaitStrategy(Wait.forHttp("/ping", 8123))
+    .start();
+  const port = await freePort();
+  const collector = await new GenericContainer(COLLECTOR_IMAGE)
+    .withNetwork(network)
+    .withEnvironment({
+      CLICKHOUSE_ENDPOINT: "http://clickhouse:8123?compress=none",
+      CLICKHOUSE_USERNAME: "bud",
+      CLICKHOUSE_PASSWORD: PASSWORD,
+    })
+    .withCopyContentToContainer([
+      {
+        content: await readFile("test/fixtures/otelcol/config.yaml", "utf8"),
+        target: "/etc/otelcol-contrib/config.yaml",
+      },
+    ])
+    .withExposedPorts({ container: 4318, host: port }, 13133)
+    .withWaitStrategy(Wait.forHttp("/", 13133))
+    .start();
+  const clickhouseUrl = `http://${clickhouse.getHost()}:${clickhouse.getMappedPort(8123)}`;
+  const database = createClickHouse({
+    url: clickhouseUrl,
+    user: "bud",
+    password: createSecret(PASSWORD),
+    timeoutMs: 120_000,
+    logger: createSilentLogger(),
+  });
+  const switchable = await controlOf(collector);
+  return {
+    clickhouseUrl,
+    database,
+    collectorUrl: `http://${collector.getHost()}:${port}`,
+    ...switchable,
+    stop: async () => {
+      await database.close();
+      await collector.stop();
+      await clickhouse.stop();
+      await network.stop();
+    },
+  };
+}
+
+/** Environment of the program's ClickHouse roles. */
+export function clickhouseEnvironment(stack: Stack): Record<string, string> {
+  return { CLICKHOUSE_URL: stack.clickhouseUrl, CLICKHOUSE_USER: "bud", CLICKHOUSE_PASSWORD: PASSWORD };
+}
+
+/** Stops and starts the container without removing it, so that its port stays. */
+async function controlOf(
+  container: StartedTestContainer,
+): Promise<Pick<Stack, "stopCollector" | "startCollector">> {
+  const client = await getContainerRuntimeClient();
+  const handle = client.container.getById(container.getId());
+  return {
+    stopCollector: async () => void (await handle.stop({ t: 0 })),
+    startCollector: async () => void (await handle.start()),
+  };
+}
+
+/** A port of this machine that nothing uses now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,173 @@
+import { BridgeError } from "#errors.ts";
+import { abortable } from "#lib/clock.ts";
+import type { OpenPrometheus } from "#collect/ports.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { PrometheusClient, Window } from "#prometheus/client.ts";
+import type { FamilyMetadata } from "#prometheus/metadata.ts";
+import type { ScannedSeries } from "#prometheus/series-sink.ts";
+
+/** One series with a sample at every multiple of `everyMs`, `offsetMs` later. */
+export interface SourceSeries {
+  metric: string;
+  labels: Record<string, string>;
+  everyMs: number;
+  offsetMs: number;
+  /** No sample before or after these times. */
+  fromMs?: number;
+  toMs?: number;
+}
+
+export interface SourceSample {
+  metric: string;
+  labels: Record<string, string>;
+  timestampMs: number;
+  value: number;
+}
+
+/** How a read goes wrong: an error before anything came, after some series, or no end at all. */
+export type ReadFault = { error: BridgeError; afterSeries: number } | "hang";
+
+export interface FakePrometheus {
+  open: OpenPrometheus;
+  /** Prometheus' clock, ms. */
+  nowMs: number;
+  series: SourceSeries[];
+  metadata: Map<string, FamilyMetadata>;
+  nodeNames: Map<string, string>;
+  warnings: string[];
+  pod: { uid: string; name: string };
+  /** Samples at or before this time are gone. */
+  oldestMs: number;
+  /** Called for each read; what it gives is how the read goes wrong. */
+  onRead: (query: Query, window: Window) => ReadFault | undefined;
+  openFailure: BridgeError | undefined;
+  metadataFailure: BridgeError | undefined;
+  histogramSamples: number;
+  /** Windows that were asked for, in order. */
+  reads: { query: string; window: Window }[];
+  pinned: (string | undefined)[];
+  opened: number;
+  closed: number;
+}
+
+/** A value that tells its series and time, so that a mix-up shows. */
+function valueOf(series: SourceSeries, timestampMs: number): number {
+  let hash = timestampMs % 1_000_003;
+  for (const char of series.metric + JSON.stringify(series.labels))
+    hash = (hash * 31 + char.charCodeAt(0)) % 1_000_003;
+  return hash % 50 === 0 ? Number.NaN : hash / 7;
+}
+
+/** Every sample of a series in (fromMs, toMs]. */
+export function samplesIn(series: SourceSeries, { fromMs, toMs }: Window): SourceSample[] {
+  const { metric, labels, everyMs, offsetMs } = series;
+  const samples: SourceSample[] = [];
+  const from = Math.max(fromMs, (series.fromMs ?? 0) - 1);
+  const to = Math.min(toMs, series.toMs ?? Infinity);
+  const first = Math.floor((from - offsetMs) / everyMs) + 1;
+  for (let at = first * everyMs + offsetMs; at <= to; at += everyMs) {
+    samples.push({ metric, labels, timestampMs: at, value: valueOf(series, at) });
+  }
+  return samples;
+}
+
+function toScanned({ metric, labels }: SourceSeries, samples: readonly SourceSample[]): ScannedSeries {
+  const texts = [metric, ...Object.entries(labels).flat()].map((text) => Buffer.from(text));
+  const ends: number[] = [];
+  let length = 0;
+  for (const text of texts) ends.push((length += text.length));
+  const ranges = ends.slice(1).flatMap((end, i) => [ends[i]!, end]);
+  return {
+    bytes: Buffer.concat(texts),
+    nameStart: 0,
+    nameEnd: ends[0]!,
+    labelCount: ranges.length / 4,
+    labels: Int32Array.from(ranges),
+    sampleCount: samples.length,
+    timestamps: Float64Array.from(samples, (sample) => sample.timestampMs),
+    values: Float64Array.from(samples, (sample) => sample.value),
+  };
+}
+
+/** A Prometheus in memory whose queries are metric names. */
+export function createFakePrometheus(nowMs: number, series: SourceSeries[]): FakePrometheus {
+  const visible = (window: Window): Window => ({
+    ...window,
+    fromMs: Math.max(window.fromMs, fake.oldestMs),
+  });
+  const samplesOf = (window: Window): SourceSample[] =>
+    fake.series.flatMap((each) => samplesIn(each, visible(window)));
+
+  const read: PrometheusClient["read"] = async (query, window, hooks, signal) => {
+    fake.reads.push({ query: query.name, window });
+    const fault = fake.onRead(query, window);
+    const result = { series: 0, samples: 0, histogramSamples: fake.histogramSamples, warnings: [] };
+    if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
+    for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
+      if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
+      const samples = samplesIn(each, visible(window));
+      if (samples.length === 0) continue;
+      await Promise.resolve();
+      signal.throwIfAborted();
+      hooks.sink.series(toScanned(each, samples));
+      result.series++;
+      result.samples += samples.length;
+      const wait = hooks.pause();
+      if (wait) await abortable(wait, signal);
+    }
+    if (fault && fault !== "hang") throw fault.error;
+    return result;
+  };
+
+  const client: PrometheusClient = {
+    read,
+    now: async (signal) => {
+      await Promise.resolve();
+      signal.throwIfAborted();
+      return fake.nowMs;
+    },
+    metadata: async () => {
+      await Promise.resolve();
+      if (fake.metadataFailure) throw fake.metadataFailure;
+      return fake.metadata;
+    },
+    hasSamplesAt: (atMs) => Promise.resolve(samplesOf({ fromMs: atMs - 300_000, toMs: atMs }).length > 0),
+    oldestSample: (window) => {
+      const times = samplesOf({ ...window, toMs: Math.min(window.toMs, fake.nowMs) }).map(
+        (sample) => sample.timestampMs,
+      );
+      return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
+    },
+  };
+
+  const fake: FakePrometheus = {
+    nowMs,
+    series,
+    metadata: new Map(),
+    nodeNames: new Map(),
+    warnings: [],
+    pod: { uid: "pod-1", name: "prometheus-0" },
+    oldestMs: 0,
+    onRead: () => undefined,
+    openFailure: undefined,
+    metadataFailure: undefined,
+    histogramSamples: 0,
+    reads: [],
+    pinned: [],
+    opened: 0,
+    closed: 0,
+    open: async (_cluster, pinnedPodUid, signal) => {
+      await Promise.resolve();
+      signal.throwIfAborted();
+      fake.pinned.push(pinnedPodUid);
+      if (fake.openFailure) throw fake.openFailure;
+      fake.opened++;
+      const close = async (): Promise<void> => {
+        fake.closed++;
+        await Promise.resolve();
+      };
+      return { client, pod: fake.pod, nodeNames: fake.nodeNames, warnings: fake.warnings, close };
+    },
+  };
+  return fake;
+}

@@ -1,0 +1,258 @@
+import { expect, test } from "vitest";
+import { BridgeError } from "#errors.ts";
+import {
+  createCollection,
+  endOf,
+  HOUR,
+  MINUTE,
+  SECOND,
+  START,
+  type Collection,
+} from "../../helpers/collection.ts";
+import { identityOf, type StoredPoint } from "../../helpers/fake-collector.ts";
+import { samplesIn } from "../../helpers/fake-prometheus.ts";
+
+const isOwn = (point: StoredPoint): boolean => point.metric.startsWith("budcluster_");
+
+/** What the Collector stored of the cluster, as identity -> value. */
+function stored({ collector }: Collection): Map<string, number> {
+  return new Map(
+    [...collector.points].filter(([, point]) => !isOwn(point)).map(([key, { value }]) => [key, value]),
+  );
+}
+
+function source({ prometheus }: Collection, fromMs: number, toMs: number): Map<string, number> {
+  const samples = prometheus.series.flatMap((series) => samplesIn(series, { fromMs, toMs }));
+  return new Map(samples.map((sample) => [identityOf(sample), sample.value]));
+}
+
+function own({ collector }: Collection, metric: string): StoredPoint[] {
+  return [...collector.points.values()].filter((point) => point.metric === metric);
+}
+
+test("the first collection stores every sample of the lookback, bit for bit, and says so", async () => {
+  const collection = createCollection();
+  const result = await collection.run();
+  const end = endOf(collection);
+  const expected = source(collection, end - 15 * MINUTE, end);
+  expect(stored(collection)).toEqual(expected);
+  expect(result).toMatchObject({
+    cluster_id: "one",
+    cluster_name: "name of one",
+    outcome: "successful",
+    points: expected.size,
+    series: 4,
+    error: null,
+  });
+  expect(result.bytes).toBeGreaterThan(0);
+  const { queries, pod } = await collection.progress();
+  expect(pod).toEqual({ uid: "pod-1", name: "prometheus-0", since: end });
+  for (const state of Object.values(queries)) {
+    expect(state).toMatchObject({ committed: [[end - 15 * MINUTE, end]], gaps: [], attempted: end });
+    expect(state.samples_sent).toBe(state.samples_read);
+  }
+  expect(collection.prometheus).toMatchObject({ opened: 1, closed: 1, pinned: [undefined] });
+});
+
+test("later collections go on where the last one ended, on the same Pod, also after a pause", async () => {
+  const collection = createCollection();
+  await collection.run();
+  const begin = endOf(collection) - 15 * MINUTE;
+  for (const pause of [5 * MINUTE, 10, 3 * HOUR]) {
+    collection.advance(pause);
+    expect((await collection.run()).outcome).toBe("successful");
+  }
+  expect(stored(collection)).toEqual(source(collection, begin, endOf(collection)));
+  expect(collection.prometheus.pinned).toEqual([undefined, "pod-1", "pod-1", "pod-1"]);
+  const { committed } = (await collection.progress()).queries["node_load1"]!;
+  expect(committed).toEqual([[begin, endOf(collection)]]);
+});
+
+test("a second collection in the same second reads nothing and changes no word on the groups", async () => {
+  const collection = createCollection();
+  await collection.run();
+  const reads = collection.prometheus.reads.length;
+  expect(await collection.run()).toMatchObject({ outcome: "successful", points: 0, error: null });
+  expect(collection.prometheus.reads.length).toBe(reads);
+  expect((await collection.progress()).last!.groups).toEqual({ node: "present", pod: "present" });
+});
+
+test("a point carries the cluster's resource, its kind, its unit and the node behind its instance", async () => {
+  const collection = createCollection({
+    series: [
+      { metric: "node_load1", labels: { instance: "10.0.0.1:9100" }, everyMs: 60_000, offsetMs: 0 },
+      { metric: "node_load1", labels: { instance: "[fd00::1]:9100" }, everyMs: 60_000, offsetMs: 1 },
+      { metric: "node_load1", labels: { instance: "10.0.0.3:9100" }, everyMs: 60_000, offsetMs: 2 },
+      {
+        metric: "node_cpu_seconds_total",
+        labels: { instance: "10.0.0.1:9100", node: "named" },
+        everyMs: 60_000,
+        offsetMs: 3,
+      },
+    ],
+  });
+  collection.prometheus.nodeNames = new Map([
+    ["10.0.0.1", "node-a"],
+    ["fd00::1", "node-b"],
+  ]);
+  await collection.run();
+  const labels = new Set(
+    [...collection.collector.points.values()]
+      .filter((point) => !isOwn(point))
+      .map((point) => JSON.stringify(point.labels)),
+  );
+  expect(labels).toEqual(
+    new Set([
+      '{"instance":"10.0.0.1:9100","k8s.node.name":"node-a"}',
+      '{"instance":"[fd00::1]:9100","k8s.node.name":"node-b"}',
+      '{"instance":"10.0.0.3:9100"}',
+      '{"instance":"10.0.0.1:9100","node":"named"}',
+    ]),
+  );
+  const [cpu] = own(collection, "node_cpu_seconds_total");
+  expect(cpu).toMatchObject({
+    kind: "counter",
+    unit: "s",
+    resource: {
+      "service.name": "budcluster",
+      cluster_id: "one",
+      cluster_name: "name of one",
+      cluster_platform: "kind",
+      "k8s.cluster.name": "name of one",
+    },
+  });
+});
+
+test("each collection reports on itself: up, and per query the watermark, samples and gaps", async () => {
+  const collection = createCollection();
+  const broken = new BridgeError("prometheus_query_failed", "bad data");
+  collection.prometheus.onRead = (query) =>
+    query.name === "node_load1" ? { error: broken, afterSeries: 0 } : undefined;
+  await collection.run();
+  const end = endOf(collection);
+  expect(own(collection, "budcluster_cluster_up")).toMatchObject([
+    { kind: "gauge", labels: {}, value: 1, timestampMs: START },
+  ]);
+  const valuesOf = (metric: string): Record<string, number> =>
+    Object.fromEntries(own(collection, metric).map(({ labels, value }) => [labels["query"], value]));
+  expect(valuesOf("budcluster_query_watermark_seconds")).toEqual({
+    node_cpu_seconds_total: end / SECOND,
+    node_load1: (end - 15 * MINUTE) / SECOND,
+    kube_pod_info: end / SECOND,
+  });
+  const counts = { node_cpu_seconds_total: 120, node_load1: 0, kube_pod_info: 60 };
+  expect(valuesOf("budcluster_query_samples_read_total")).toEqual(counts);
+  expect(valuesOf("budcluster_query_samples_sent_total")).toEqual(counts);
+  expect(valuesOf("budcluster_query_open_gaps")).toEqual({
+    node_cpu_seconds_total: 0,
+    node_load1: 1,
+    kube_pod_info: 0,
+  });
+  expect(new Set(Object.values(valuesOf("budcluster_query_lost_gaps")))).toEqual(new Set([0]));
+  expect(own(collection, "budcluster_query_samples_sent_total")[0]).toMatchObject({ kind: "counter" });
+  expect(own(collection, "budcluster_query_open_gaps").map(({ labels }) => labels)).toContainEqual({
+    query: "kube_pod_info",
+    group: "pod",
+  });
+});
+
+test("the record keeps how the last collection went", async () => {
+  const collection = createCollection();
+  collection.prometheus.nowMs = START + 45 * SECOND;
+  collection.prometheus.warnings = ["nodes can't be listed"];
+  collection.prometheus.histogramSamples = 2;
+  await collection.run();
+  const first = (await collection.progress()).last!;
+  expect(first).toMatchObject({
+    at: START,
+    success_at: START,
+    error: null,
+    points: 240,
+    series: 4,
+    groups: { node: "present", pod: "present" },
+    clock_skew_ms: 45 * SECOND,
+  });
+  expect(first.warnings).toEqual([
+    "nodes can't be listed",
+    "Prometheus' clock is 45 s ahead of this one; windows follow Prometheus' clock",
+    "6 native histogram samples were left out: they are not converted yet",
+  ]);
+  collection.advance(MINUTE);
+  collection.prometheus.openFailure = new BridgeError("cluster_timeout", "no answer");
+  await collection.run();
+  const second = (await collection.progress()).last!;
+  expect(second).toMatchObject({
+    at: START + MINUTE,
+    success_at: START,
+    error: { code: "cluster_timeout", message: "no answer", at: new Date(START + MINUTE).toISOString() },
+    groups: { node: "present", pod: "present" },
+    clock_skew_ms: 45 * SECOND,
+  });
+});
+
+test("the clocks' difference is measured when Prometheus answers, not when the collection ends", async () => {
+  const collection = createCollection();
+  collection.prometheus.onRead = () => {
+    collection.clock.advance(40 * SECOND);
+    return undefined;
+  };
+  await collection.run();
+  expect((await collection.progress()).last).toMatchObject({ clock_skew_ms: 0, warnings: [] });
+});
+
+test("a group without samples is absent, one whose queries failed is unknown", async () => {
+  const collection = createCollection({
+    series: [{ metric: "node_load1", labels: {}, everyMs: 60_000, offsetMs: 0 }],
+    specs: [
+      { name: "node_load1", promql: "node_load1", group: "node" },
+      { name: "DCGM_FI_DEV_GPU_UTIL", promql: "DCGM_FI_DEV_GPU_UTIL", group: "gpu" },
+      { name: "kube_pod_info", promql: "kube_pod_info", group: "pod" },
+    ],
+  });
+  const failure = new BridgeError("prometheus_timeout", "late");
+  collection.prometheus.onRead = (query) =>
+    query.group === "pod" ? { error: failure, afterSeries: 0 } : undefined;
+  expect((await collection.run()).outcome).toBe("partial");
+  expect((await collection.progress()).last!.groups).toEqual({
+    node: "present",
+    gpu: "absent",
+    pod: "unknown",
+  });
+});
+
+test("another Pod takes over at a window's boundary, and that is recorded", async () => {
+  const collection = createCollection();
+  await collection.run();
+  collection.advance(5 * MINUTE);
+  collection.prometheus.pod = { uid: "pod-2", name: "prometheus-1" };
+  await collection.run();
+  const { pod } = await collection.progress();
+  expect(pod).toEqual({ uid: "pod-2", name: "prometheus-1", since: endOf(collection) });
+});
+
+test("what a restarted Prometheus no longer has is a lost gap, also when its first sample is newer than the window", async () => {
+  const collection = createCollection();
+  await collection.run();
+  const before = endOf(collection);
+  collection.advance(20 * MINUTE);
+  collection.prometheus.oldestMs = collection.prometheus.nowMs - 20 * SECOND;
+  expect((await collection.run()).outcome).toBe("successful");
+  const lost = endOf(collection);
+  expect((await collection.progress()).queries["node_load1"]!.gaps).toMatchObject([
+    { from: before, to: lost, state: "lost", reason: "Prometheus has no samples of that time any more" },
+  ]);
+  collection.advance(5 * MINUTE);
+  await collection.run();
+  const { oldestMs, nowMs } = collection.prometheus;
+  const oldest = Math.min(
+    ...collection.prometheus.series
+      .flatMap((series) => samplesIn(series, { fromMs: oldestMs, toMs: nowMs }))
+      .map((sample) => sample.timestampMs),
+  );
+  const { gaps, committed } = (await collection.progress()).queries["node_load1"]!;
+  expect(gaps).toMatchObject([{ from: before, to: oldest - 1, state: "lost" }]);
+  expect(committed).toEqual([
+    [before - 15 * MINUTE, before],
+    [oldest - 1, endOf(collection)],
+  ]);
+});

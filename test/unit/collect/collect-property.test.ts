@@ -1,0 +1,170 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { createCollectCluster } from "#collect/collect-cluster.ts";
+import type { ClusterProgress, QueryProgress } from "#collect/progress.ts";
+import { watermarkOf } from "#collect/progress.ts";
+import { BridgeError } from "#errors.ts";
+import { createCollection, endOf, MINUTE, SECOND, type Collection } from "../../helpers/collection.ts";
+import { identityOf } from "../../helpers/fake-collector.ts";
+import { samplesIn, type SourceSample } from "../../helpers/fake-prometheus.ts";
+import { createMortal } from "../../helpers/mortal.ts";
+
+const mostly = <const T extends string>(usual: T, ...others: T[]) =>
+  fc.oneof(
+    { weight: 6, arbitrary: fc.constant(usual) },
+    { weight: 1, arbitrary: fc.constantFrom(...others) },
+  );
+
+const roundArbitrary = fc.record({
+  advanceMs: fc.integer({ min: 0, max: 15 * MINUTE }),
+  /** How the reads of the round go, over and over. */
+  reads: fc.array(mostly("whole", "cut at once", "cut later", "too much", "tunnel", "hang"), {
+    minLength: 1,
+    maxLength: 12,
+  }),
+  sends: fc.array(mostly("accept", "down", "unheard", "hang"), { minLength: 1, maxLength: 12 }),
+  dieAt: fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined }),
+  isDone: fc.boolean(),
+  stopAtRead: fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }),
+  /** What the metadata calls node_load1. */
+  type: fc.constantFrom("counter", "gauge", undefined, "failure" as const),
+  /** Prometheus keeps only that much. */
+  keepsMs: fc.option(fc.integer({ min: MINUTE, max: 20 * MINUTE }), { nil: undefined }),
+});
+type Round = typeof roundArbitrary extends fc.Arbitrary<infer T> ? T : never;
+
+const scenario = fc.record({
+  rounds: fc.array(roundArbitrary, { minLength: 1, maxLength: 6 }),
+  lanes: fc.integer({ min: 1, max: 3 }),
+  batchPointsMax: fc.integer({ min: 1, max: 60 }),
+  windowMsMax: fc.constantFrom(2 * MINUTE, 5 * MINUTE, 60 * MINUTE),
+  /** Every so many-th timestamp has points that the Collector will never take. */
+  poison: fc.constantFrom(0, 0, 5, 40),
+});
+
+const CUT = new BridgeError("prometheus_answer_truncated", "cut");
+const MUCH = new BridgeError("prometheus_too_many_samples", "too many samples");
+const CLOSED = new BridgeError("tunnel_closed", "closed");
+const LATE = new BridgeError("cluster_deadline_exceeded", "late");
+const FAULTS = {
+  whole: undefined,
+  "cut at once": { error: CUT, afterSeries: 0 },
+  "cut later": { error: CUT, afterSeries: 1 },
+  "too much": { error: MUCH, afterSeries: 1 },
+  tunnel: { error: CLOSED, afterSeries: 1 },
+  hang: "hang",
+} as const;
+
+function setWorld(collection: Collection, round: Round, poison: number, late: AbortController): void {
+  const { prometheus, collector } = collection;
+  const isPoison = ({ timestampMs }: { timestampMs: number }): boolean =>
+    poison > 0 && Math.floor(timestampMs / SECOND) % poison === 0;
+  let reads = 0;
+  let sends = 0;
+  prometheus.onRead = () => {
+    const fault = FAULTS[round.reads[reads++ % round.reads.length]!];
+    if (fault === "hang") queueMicrotask(() => late.abort(LATE));
+    return fault;
+  };
+  collector.onSend = ([first]) => {
+    // The first request of all decides whether the round takes place: let it.
+    if (first?.metric.startsWith("budcluster_")) return "accept";
+    const verdict = round.sends[sends++ % round.sends.length]!;
+    if (verdict === "hang") queueMicrotask(() => late.abort(LATE));
+    return verdict === "accept" ? isPoison : verdict;
+  };
+  prometheus.metadata = new Map(
+    round.type === undefined || round.type === "failure"
+      ? []
+      : [["node_load1", { type: round.type, help: "", unit: "" }]],
+  );
+  prometheus.metadataFailure =
+    round.type === "failure" ? new BridgeError("prometheus_timeout", "late") : undefined;
+  if (round.keepsMs !== undefined) {
+    prometheus.oldestMs = Math.max(prometheus.oldestMs, prometheus.nowMs - round.keepsMs);
+  }
+}
+
+async function collect(collection: Collection, round: Round, poison: number): Promise<void> {
+  collection.advance(round.advanceMs);
+  const late = new AbortController();
+  setWorld(collection, round, poison, late);
+  const { deps, died } = createMortal(collection.deps, round.dieAt, round.isDone);
+  const { reads } = collection.prometheus;
+  const before = reads.length;
+  const isStopping = (): boolean =>
+    round.stopAtRead !== undefined && reads.length - before >= round.stopAtRead;
+  const work = createCollectCluster(deps, collection.settings)(collection.cluster, {
+    signal: late.signal,
+    isStopping,
+  });
+  await Promise.race([work, died]);
+}
+
+const within = (at: number, stretches: Iterable<{ from: number; to: number }>): boolean =>
+  [...stretches].some(({ from, to }) => at > from && at <= to);
+
+/** What a record claims must be true of what the Collector stored. */
+function checkClaims(collection: Collection, progress: ClusterProgress, promised: Map<string, number>): void {
+  const { prometheus, collector } = collection;
+  for (const [name, state] of Object.entries(progress.queries)) {
+    if (!promised.has(name)) promised.set(name, Math.max(state.from, prometheus.oldestMs));
+    const samples = prometheus.series
+      .filter(({ metric }) => metric === name)
+      .flatMap((series) => samplesIn(series, { fromMs: promised.get(name)!, toMs: prometheus.nowMs }))
+      .filter((sample) => !collector.points.has(identityOf(sample)));
+    checkMissing(samples, state, prometheus.oldestMs);
+    const refused = state.gaps.reduce((sum, gap) => sum + gap.points, 0);
+    expect(state.samples_sent + refused).toBe(state.samples_read);
+  }
+  expect(collector.conflicts).toEqual([]);
+}
+
+/** Samples that are not stored may only be where the record says so. */
+function checkMissing(missing: readonly SourceSample[], state: QueryProgress, oldestMs: number): void {
+  const refused = state.gaps.filter((gap) => gap.state === "refused");
+  const lost = state.gaps.filter((gap) => gap.state === "lost");
+  const committed = state.committed.map(([from, to]) => ({ from, to }));
+  for (const { timestampMs } of missing) {
+    if (within(timestampMs, committed)) expect(within(timestampMs, refused)).toBe(true);
+    else if (within(timestampMs, lost)) expect(timestampMs).toBeLessThanOrEqual(oldestMs);
+    else expect(timestampMs).toBeGreaterThan(watermarkOf(state));
+  }
+}
+
+const QUIET: Round = {
+  advanceMs: 60 * SECOND,
+  reads: ["whole"],
+  sends: ["accept"],
+  dieAt: undefined,
+  isDone: false,
+  stopAtRead: undefined,
+  type: "gauge",
+  keepsMs: undefined,
+};
+
+test("whatever fails, and wherever the process is killed, nothing is lost, nothing is twice, no claim is false", async () => {
+  await fc.assert(
+    fc.asyncProperty(scenario, async ({ rounds, poison, ...settings }) => {
+      const collection = createCollection(settings);
+      const promised = new Map<string, number>();
+      for (const round of [...rounds, QUIET]) {
+        await collect(collection, round, poison);
+        checkClaims(collection, await collection.progress(), promised);
+      }
+      const { queries } = await collection.progress();
+      for (const state of Object.values(queries)) expect(watermarkOf(state)).toBe(endOf(collection));
+      for (const point of collection.collector.points.values()) {
+        if (point.metric.startsWith("budcluster_")) continue;
+        const source = collection.prometheus.series.find(
+          (series) =>
+            identityOf({ ...point, labels: series.labels }) === identityOf(point) &&
+            series.metric === point.metric,
+        );
+        const [sample] = samplesIn(source!, { fromMs: point.timestampMs - 1, toMs: point.timestampMs });
+        expect(point.value).toBe(sample!.value);
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
