@@ -7,12 +7,14 @@ import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import { toKubeConfig } from "#clusters/kube-config.ts";
 import { createFileRegistry } from "#clusters/registry.ts";
+import { uncheckedWarning } from "#collect/cluster-state.ts";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
 import type { Collection } from "#collect/status.ts";
 import { createTicker } from "#collect/ticker.ts";
 import { toBridgeError } from "#errors.ts";
+import { refuseOpenBind } from "#http/loopback.ts";
 import type { LatestSamples } from "#http/routes/cluster-metrics.ts";
 import { createHttpServer } from "#http/server.ts";
 import { loadTokensFile } from "#http/tokens.ts";
@@ -20,6 +22,7 @@ import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { createExporter } from "#otlp/exporter.ts";
+import { createObservedTransport } from "#otlp/observed-transport.ts";
 import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import { createTransport } from "#otlp/transport.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
@@ -75,6 +78,7 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
   const start = async (): Promise<RunningApp> => {
     const queries = await loadQueries(config.QUERIES_FILE);
     const tokens = config.API_TOKENS_FILE === undefined ? [] : await loadTokensFile(config.API_TOKENS_FILE);
+    refuseOpenBind(config.HOST, tokens.length > 0 || config.APP_API_TOKEN !== undefined);
     const registry = overrides.registry ?? createFileRegistry(await loadClusters(config, logger));
     const store = createSqliteStore({ path: join(config.DATA_DIR, "state.sqlite"), logger });
     lifecycle.onStop("state store", () => store.close());
@@ -105,6 +109,7 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
         access: { tokens, ...(config.APP_API_TOKEN ? { daprToken: config.APP_API_TOKEN } : {}) },
       },
     );
+    await warnOfUnverified(registry, logger);
     const { url } = await server.start();
     lifecycle.onStop("HTTP server", () => server.stop());
     if (config.SCHEDULER === "internal" && config.METRICS_COLLECTION_ENABLED) {
@@ -176,6 +181,12 @@ export function clusterDefaults(config: Config): ClusterDefaults {
   };
 }
 
+async function warnOfUnverified(registry: ClusterRegistry, logger: Logger): Promise<void> {
+  for (const cluster of await registry.list()) {
+    if (!cluster.validateCerts) logger.warn({ cluster_id: cluster.id }, uncheckedWarning);
+  }
+}
+
 async function loadClusters(config: Config, logger: Logger): Promise<Cluster[]> {
   if (config.CLUSTERS_FILE === undefined) {
     logger.warn("no cluster is known: set CLUSTERS_FILE, or start with --kubeconfig FILE");
@@ -218,15 +229,22 @@ function createCollection(
   const { clock, logger, metrics } = deps;
   const agent = new Agent({ connections: 64, pipelining: 1 });
   parts.lifecycle.onStop("connections to the Collector", () => agent.destroy());
-  const single = createTransport(
-    { clock, dispatcher: agent },
-    {
-      url: parts.collectorUrl,
-      headers: config.OTLP_HEADERS,
-      compression: config.OTLP_COMPRESSION,
-      timeoutMs: config.EXPORT_TIMEOUT,
+  const single = createObservedTransport({
+    clock,
+    onAttempt: ({ result, ...facts }) => {
+      const error = "error" in result ? { error: result.error.code } : {};
+      metrics.exportFinished({ outcome: result.kind, ...facts, ...error });
     },
-  );
+    transport: createTransport(
+      { clock, dispatcher: agent },
+      {
+        url: parts.collectorUrl,
+        headers: config.OTLP_HEADERS,
+        compression: config.OTLP_COMPRESSION,
+        timeoutMs: config.EXPORT_TIMEOUT,
+      },
+    ),
+  });
   const transport = createRetryingTransport(
     { transport: single, clock, random: deps.random },
     { ...DELIVERY_WAIT, maxElapsedMs: config.EXPORT_RETRY_MAX_ELAPSED },
@@ -240,7 +258,7 @@ function createCollection(
       ...deps,
       exporter,
       openPrometheus: openPrometheusBy(config, deps),
-      pool: createBufferPool(BATCHES_IN_FLIGHT * 2),
+      pool: createBufferPool(config.MAX_CONCURRENT_CLUSTERS),
     },
     {
       queries: parts.queries,
@@ -329,6 +347,7 @@ function ownMetricsSettings(config: Config, collectorUrl: string): Parameters<ty
     serviceVersion: SERVICE.version,
     instanceId: hostname(),
     lagClustersMax: LAG_CLUSTERS_MAX,
-    ...(config.OWN_METRICS_INTERVAL > 0 ? { push } : {}),
+    // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
+    ...(config.OWN_METRICS_INTERVAL > 0 && config.ROLE === "bridge" ? { push } : {}),
   };
 }

@@ -1,4 +1,3 @@
-import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { nearMiss } from "#clusters/near-miss.ts";
@@ -201,11 +200,6 @@ export function invalid(problems: string[]): BridgeError {
   return new BridgeError("config_invalid", `configuration: ${problems.join("; ")}`, {
     details: { problems },
   });
-}
-
-/** Can only processes of this machine reach a server on this host? */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 /** `/v1/metrics` is appended unless the endpoint has a path (OTLP exporter specification). */

@@ -43,7 +43,7 @@ export interface CollectClusterSettings extends PlanSettings {
   version: string;
 }
 
-export interface CollectSignals {
+interface CollectSignals {
   /** Aborts at once: the cluster's deadline, or the end of the process' patience. */
   signal: AbortSignal;
   /** Asks to end soon: what is being read is finished, nothing new is begun. */

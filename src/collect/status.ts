@@ -1,7 +1,7 @@
 import type { ErrorBody } from "#errors.ts";
 
 /** How one cluster fared in one round. partial: some queries' windows were committed, others not (or points were refused). */
-export type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";
+type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";
 
 export interface ClusterResult {
   cluster_id: string;

@@ -11,7 +11,7 @@ const gunzip = promisify(zlib.gunzip);
 const zstd = promisify(zlib.zstdCompress);
 const unzstd = promisify(zlib.zstdDecompress);
 
-export type Compression = "gzip" | "zstd" | "none";
+type Compression = "gzip" | "zstd" | "none";
 
 /** What one POST to the Collector came to. accepted: every point is stored (the Collector's queue waits for the insert). */
 export type ExportResult =
@@ -149,7 +149,7 @@ function toExportResult(
   body: Buffer,
   retryAfter: number | undefined,
 ): ExportResult {
-  if (status === 200 || status === 202) {
+  if (status >= 200 && status < 300) {
     const partial = readPartialSuccess(type, body);
     if (!partial) return misconfigured(status, "answers with a page instead of an OTLP response");
     return partial.rejectedPoints > 0

@@ -1,9 +1,9 @@
 /** The few pieces of the protobuf wire format that reading and building requests needs (protobuf.dev/programming-guides/encoding). */
 
 export const VARINT = 0;
-export const FIXED64 = 1;
+const FIXED64 = 1;
 export const LENGTH_DELIMITED = 2;
-export const FIXED32 = 5;
+const FIXED32 = 5;
 
 /** Bytes of `n` as a varint, 0 <= n < 2^28. */
 export function varintBytes(n: number): number {

@@ -1,3 +1,4 @@
+import { errors } from "undici";
 import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
 
 const TEXT_MAX = 500;
@@ -84,7 +85,7 @@ export function toRequestError(error: unknown): BridgeError {
       { cause: error },
     );
   }
-  if (name.startsWith("HPE_")) {
+  if (error instanceof errors.HTTPParserError) {
     return new BridgeError("prometheus_unexpected_answer", "what answers does not speak HTTP", {
       cause: error,
     });

@@ -24,7 +24,7 @@ export interface PrometheusSettings {
   limits?: ScanLimits;
 }
 
-export interface ReadHooks {
+interface ReadHooks {
   sink: SeriesSink;
   /** Waited for between chunks: back-pressure. Throws to abandon the answer. */
   pause(): Promise<void> | undefined;

@@ -20,8 +20,6 @@ export interface Recorders {
   exportFinished(request: {
     outcome: ExportOutcome;
     durationSeconds: number;
-    /** Points that the Collector acknowledged. */
-    points: number;
     /** Bytes of the request body as sent. */
     bytes: number;
     error?: ErrorCode;
@@ -82,10 +80,6 @@ export function createRecorders(meter: Meter): Recorders {
     "budcluster.export.duration",
     seconds("Duration of OTLP requests", SECONDS.short),
   );
-  const exportPoints = meter.createCounter("budcluster.export.points", {
-    description: "Points acknowledged by the Collector",
-    unit: "{point}",
-  });
   const exportBytes = meter.createCounter("budcluster.export.io", {
     description: "Bytes of OTLP request bodies, as sent",
     unit: "By",
@@ -126,7 +120,6 @@ export function createRecorders(meter: Meter): Recorders {
       const attributes = { "budcluster.outcome": request.outcome };
       requests.add(1, withError(attributes, request.error));
       exportDuration.record(request.durationSeconds, attributes);
-      exportPoints.add(request.points);
       exportBytes.add(request.bytes, attributes);
     },
     batchStarted: () => batches.add(1),

@@ -8,7 +8,7 @@ import { openTunnel } from "#tunnel/dispatcher.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 /** One sample as text that two systems can be compared by: time in ms, value as its 64 bits. */
-export interface Sample {
+interface Sample {
   ms: number;
   bits: bigint;
 }
@@ -66,7 +66,7 @@ export function keyOf(labels: Record<string, string>): string {
 
 const scratch = new DataView(new ArrayBuffer(8));
 
-export function bitsOf(value: number): bigint {
+function bitsOf(value: number): bigint {
   scratch.setFloat64(0, value);
   return scratch.getBigUint64(0);
 }

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors.ts";
 import { abortable } from "#lib/clock.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
 import type { Query } from "#prometheus/catalogue.ts";

@@ -98,11 +98,10 @@ describe("GET /metrics' text", () => {
       series: 0,
       error: "cluster_timeout",
     });
-    metrics.exportFinished({ outcome: "accepted", durationSeconds: 0.2, points: 100, bytes: 2048 });
+    metrics.exportFinished({ outcome: "accepted", durationSeconds: 0.2, bytes: 2048 });
     metrics.exportFinished({
       outcome: "rejected",
       durationSeconds: 0.1,
-      points: 0,
       bytes: 10,
       error: "collector_refused",
     });
@@ -128,7 +127,6 @@ describe("GET /metrics' text", () => {
         "budcluster_collection_series_total 10",
         'budcluster_export_requests_total{budcluster_outcome="accepted"} 1',
         'budcluster_export_requests_total{budcluster_outcome="rejected",error_type="collector_refused"} 1',
-        "budcluster_export_points_total 100",
         'budcluster_export_io_total{budcluster_outcome="accepted"} 2048',
         "budcluster_export_active_batches 1",
         "budcluster_tunnel_active 1",

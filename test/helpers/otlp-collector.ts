@@ -1,0 +1,216 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { gunzipSync } from "node:zlib";
+import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/otlp-proto.ts";
+
+export interface ReceivedPoint {
+  metric: string;
+  kind: "counter" | "gauge";
+  /** Without k8s.node.name, which is no part of a sample's identity. */
+  labels: Record<string, string>;
+  nodeName: string | undefined;
+  timestampMs: number;
+  value: number;
+  clusterId: string;
+}
+
+export interface ReceivedRequest {
+  points: readonly ReceivedPoint[];
+  /** Every cluster_id in it. */
+  clusterIds: ReadonlySet<string>;
+  headers: IncomingMessage["headers"];
+  /** Of the body after decompression. */
+  bytes: number;
+  /** What it was answered, as far as it was. */
+  answer: Answer["kind"] | "none";
+  status: number | undefined;
+}
+
+/** What the Collector does with a request. */
+export type Answer =
+  | { kind: "accept" }
+  /** Stores the others and says how many it refused. */
+  | { kind: "partial"; refuses: (point: ReceivedPoint) => boolean; message: string }
+  | { kind: "status"; status: number; message?: string; headers?: Record<string, string> }
+  | { kind: "page" }
+  /** Ends the connection with an RST, before the answer or in the middle of it; `isStored`: the points arrived all the same. */
+  | { kind: "reset"; when: "before" | "within"; isStored: boolean }
+  /** Never answers. */
+  | { kind: "hang" };
+
+export interface OtlpCollector {
+  /** OTEL_COLLECTOR_ENDPOINT */
+  url: string;
+  /** In the order of their arrival. */
+  requests: ReceivedRequest[];
+  /** Points of acknowledged requests by identity: a repeat is the same row. */
+  acknowledged: Map<string, ReceivedPoint>;
+  /** How often points came of which an earlier request was acknowledged. */
+  repeats: number;
+  /** Identities that came with another value or kind. */
+  conflicts: string[];
+  onRequest: (request: ReceivedRequest) => Answer | Promise<Answer>;
+  /** Stops listening and breaks every connection; `start` listens on the same port again. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+export const ACCEPT: Answer = { kind: "accept" };
+
+export function refusal(status: number, message = "", headers: Record<string, string> = {}): Answer {
+  return { kind: "status", status, message, headers };
+}
+
+/** Metric, labels and time, within the cluster. */
+export function identityOf(point: ReceivedPoint): string {
+  return identity(point.clusterId, point.metric, Object.entries(point.labels), point.timestampMs);
+}
+
+export function identity(
+  clusterId: string,
+  metric: string,
+  labels: readonly (readonly [string, string])[],
+  timestampMs: number,
+): string {
+  const sorted = labels.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([clusterId, metric, sorted, timestampMs]);
+}
+
+const PAGE = "<!DOCTYPE html><html><body>Sign in</body></html>";
+const codec = createOtlpCodec();
+
+/** An OTLP/HTTP receiver on a loopback port that does what it is told and remembers what it got. */
+export async function startOtlpCollector(): Promise<OtlpCollector> {
+  const server = createServer();
+  server.on("request", (request, response) => {
+    request.on("error", () => {});
+    response.on("error", () => {});
+    serve(request, response).catch(() => response.destroy());
+  });
+
+  const store = (points: readonly ReceivedPoint[]): void => {
+    for (const point of points) {
+      const key = identityOf(point);
+      const known = collector.acknowledged.get(key);
+      if (known) {
+        collector.repeats++;
+        if (!Object.is(known.value, point.value) || known.kind !== point.kind) collector.conflicts.push(key);
+      }
+      collector.acknowledged.set(key, point);
+    }
+  };
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const received = await receive(request);
+    collector.requests.push(received);
+    const answer = await collector.onRequest(received);
+    if (response.destroyed) return;
+    received.answer = answer.kind;
+    if (answer.kind === "accept") store(received.points);
+    if (answer.kind === "partial") store(received.points.filter((point) => !answer.refuses(point)));
+    if (answer.kind === "reset" && answer.isStored) store(received.points);
+    received.status = give(response, answer, received);
+  };
+
+  const collector: OtlpCollector = {
+    url: "",
+    requests: [],
+    acknowledged: new Map(),
+    repeats: 0,
+    conflicts: [],
+    onRequest: () => ACCEPT,
+    start: async () => {
+      server.listen(collector.url === "" ? 0 : Number(new URL(collector.url).port), "127.0.0.1");
+      await once(server, "listening");
+      collector.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    },
+    stop: async () => {
+      if (!server.listening) return;
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+  await collector.start();
+  return collector;
+}
+
+async function receive(request: IncomingMessage): Promise<ReceivedRequest> {
+  const parts: Buffer[] = [];
+  for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
+  const raw = Buffer.concat(parts);
+  const body = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
+  const points = codec.decodeRequest(body).resourceMetrics.flatMap(({ resource, scopeMetrics }) => {
+    const clusterId = textsOf(resource?.attributes ?? [])["cluster_id"] ?? "";
+    return scopeMetrics.flatMap(({ metrics }) => metrics.flatMap((metric) => toPoints(metric, clusterId)));
+  });
+  return {
+    points,
+    clusterIds: new Set(points.map((point) => point.clusterId)),
+    headers: request.headers,
+    bytes: body.length,
+    answer: "none",
+    status: undefined,
+  };
+}
+
+function toPoints(metric: Metric, clusterId: string): ReceivedPoint[] {
+  return numberPoints(metric).map((point) => {
+    const { "k8s.node.name": nodeName, ...labels } = textsOf(point.attributes);
+    return {
+      metric: metric.name,
+      kind: metric.sum ? "counter" : "gauge",
+      labels,
+      nodeName,
+      timestampMs: Number(BigInt(point.timeUnixNano.toString()) / 1_000_000n),
+      value: point.asDouble,
+      clusterId,
+    };
+  });
+}
+
+function numberPoints(metric: Metric): NumberDataPoint[] {
+  if (metric.sum && !(metric.sum.isMonotonic && metric.sum.aggregationTemporality === 2)) {
+    throw new Error(`${metric.name} is not a cumulative monotonic Sum`);
+  }
+  return metric.sum?.dataPoints ?? metric.gauge?.dataPoints ?? [];
+}
+
+function textsOf(attributes: readonly { key: string; value: { stringValue: string } | null }[]) {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, value?.stringValue ?? ""]));
+}
+
+/** Sends the answer; its status, or undefined when there is none to tell. */
+function give(response: ServerResponse, answer: Answer, received: ReceivedRequest): number | undefined {
+  const send = (status: number, type: string, body: Uint8Array | string, headers = {}): number => {
+    response.writeHead(status, { "content-type": type, ...headers });
+    response.end(body);
+    return status;
+  };
+  switch (answer.kind) {
+    case "accept":
+      return send(200, "application/x-protobuf", codec.encodeResponse(0, ""));
+    case "partial": {
+      const refused = received.points.filter(answer.refuses).length;
+      return send(200, "application/x-protobuf", codec.encodeResponse(refused, answer.message));
+    }
+    case "status": {
+      const body = codec.encodeStatus(3, answer.message ?? "");
+      return send(answer.status, "application/x-protobuf", body, answer.headers);
+    }
+    case "page":
+      return send(200, "text/html; charset=utf-8", PAGE);
+    case "hang":
+      return undefined;
+    case "reset": {
+      const { socket } = response;
+      if (answer.when === "within") {
+        response.writeHead(200, { "content-type": "application/x-protobuf", "content-length": 100 });
+        response.write("x", () => socket?.resetAndDestroy());
+      } else socket?.resetAndDestroy();
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApp } from "../../src/app.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { ClusterProgress } from "#collect/progress.ts";
+import type { ClusterResult, ClusterStatus, CollectionStatus, RoundResult } from "#collect/status.ts";
+import { createSqliteStore } from "#state/sqlite-store.ts";
+import type { Simulator } from "#simulator/simulator.ts";
+import { createLogger } from "#telemetry/logger.ts";
+import type { JumpingClock } from "./jumping-clock.ts";
+import type { OtlpCollector } from "./otlp-collector.ts";
+import { createSilentLogger } from "./silent-logger.ts";
+
+/** A few metrics of every kind: counters with resets, gauges, odd texts and values, late samples. */
+export const METRICS = [
+  "up",
+  "node_cpu_seconds_total",
+  "node_load1",
+  "kube_pod_info",
+  "container_cpu_usage_seconds_total",
+] as const;
+
+/** A small cluster: about 60 series of METRICS. */
+export const SMALL = { nodes: 2, pods: 4, cpus: 1, gpus: 0 } as const;
+
+export interface TestBridge {
+  url: string;
+  directory: string;
+  /** Lines of its log, from info on. */
+  logs: Record<string, unknown>[];
+  /** POST /metrics/collect-all?wait=true */
+  collect(): Promise<RoundResult>;
+  /** Of a round's result. */
+  resultOf(round: RoundResult, clusterId: string): ClusterResult;
+  status(): Promise<CollectionStatus>;
+  statusOf(clusterId: string): Promise<ClusterStatus>;
+  /** Stops the program and reads its record of a cluster. */
+  progress(clusterId: string): Promise<ClusterProgress>;
+  /** Stops the program and starts it anew on the same DATA_DIR. */
+  restart(environment?: Record<string, string>): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface TestBridgeParts {
+  simulator: Simulator;
+  collector: OtlpCollector;
+  clock: JumpingClock;
+  metrics?: readonly string[];
+  environment?: Record<string, string>;
+}
+
+/** The variables that a bridge between a simulator and a Collector needs, and the files that they name. */
+export function bridgeEnvironment(
+  directory: string,
+  parts: Pick<TestBridgeParts, "simulator" | "collector" | "metrics">,
+): Record<string, string> {
+  const clustersFile = join(directory, "clusters.yaml");
+  const queriesFile = join(directory, "queries.yaml");
+  writeFileSync(clustersFile, parts.simulator.clustersFile());
+  const queries = (parts.metrics ?? METRICS).map((name) => ({ name, group: "test" }));
+  writeFileSync(queriesFile, JSON.stringify({ extends: "none", queries }));
+  return {
+    ROLE: "bridge",
+    PORT: "0",
+    SCHEDULER: "dapr",
+    DATA_DIR: join(directory, "data"),
+    CLUSTERS_FILE: clustersFile,
+    QUERIES_FILE: queriesFile,
+    OTEL_COLLECTOR_ENDPOINT: parts.collector.url,
+    INITIAL_LOOKBACK: "2m",
+    METRICS_COLLECTION_TIMEOUT: "1",
+    EXPORT_TIMEOUT: "1",
+    EXPORT_RETRY_MAX_ELAPSED: "0",
+    OWN_METRICS_INTERVAL: "0",
+  };
+}
+
+/** The program in the role bridge, in this process, between a simulator and a Collector. */
+export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridge> {
+  const directory = mkdtempSync(join(tmpdir(), "bridge-test-"));
+  const environment = { ...bridgeEnvironment(directory, parts), ...parts.environment };
+  const logs: Record<string, unknown>[] = [];
+  const destination = {
+    write: (line: string) => void logs.push(JSON.parse(line) as Record<string, unknown>),
+  };
+  const begin = async (more: Record<string, string> = {}) => {
+    const config = loadConfig({ ...environment, ...more });
+    const logger = createLogger({ level: "info", destination });
+    const app = createApp(config, logger, { clock: parts.clock.impatient, random: () => 0.5 });
+    const { url } = await app.start();
+    return { app, url };
+  };
+  let running = await begin();
+  const call = async <T>(method: string, path: string): Promise<T> => {
+    const answer = await fetch(`${running.url}${path}`, { method });
+    const body = await answer.text();
+    if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${body}`);
+    return JSON.parse(body) as T;
+  };
+  const bridge: TestBridge = {
+    get url() {
+      return running.url;
+    },
+    directory,
+    logs,
+    collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
+    resultOf: (round, clusterId) => found(round.clusters, clusterId),
+    status: () => call<CollectionStatus>("GET", "/metrics/status"),
+    statusOf: async (clusterId) => found((await bridge.status()).clusters, clusterId),
+    progress: async (clusterId) => {
+      await running.app.stop();
+      return await readProgressRecord(join(directory, "data"), clusterId);
+    },
+    restart: async (more) => {
+      await running.app.stop();
+      running = await begin(more);
+    },
+    stop: async () => {
+      await running.app.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+  return bridge;
+}
+
+/** The record of a cluster in the state file of a program that has ended. */
+export async function readProgressRecord(dataDirectory: string, clusterId: string): Promise<ClusterProgress> {
+  const store = createSqliteStore({ path: join(dataDirectory, "state.sqlite"), logger: createSilentLogger() });
+  try {
+    const record = await store.get<ClusterProgress>(`progress:${clusterId}`);
+    if (!record) throw new Error(`nothing is recorded of ${clusterId}`);
+    return record.value;
+  } finally {
+    await store.close();
+  }
+}
+
+function found<T extends { cluster_id: string }>(list: readonly T[], clusterId: string): T {
+  const one = list.find((each) => each.cluster_id === clusterId);
+  if (!one) throw new Error(`no cluster ${clusterId} in ${JSON.stringify(list)}`);
+  return one;
+}

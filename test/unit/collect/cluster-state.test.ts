@@ -1,0 +1,144 @@
+import { expect, test } from "vitest";
+import type { Cluster } from "#clusters/cluster.ts";
+import { toClusterStatus, uncheckedWarning } from "#collect/cluster-state.ts";
+import {
+  addGap,
+  commit,
+  emptyProgress,
+  newQueryProgress,
+  type ClusterProgress,
+  type LastCollection,
+} from "#collect/progress.ts";
+import { BridgeError, toErrorBody } from "#errors.ts";
+import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
+
+const INTERVAL = 5 * MINUTE;
+const FACTS = { nowMs: START, collecting: false, intervalMs: INTERVAL, lagMs: LAG, queries: ["a", "b"] };
+
+const failedAt = (ms: number): LastCollection["error"] => ({
+  ...toErrorBody(new BridgeError("tunnel_closed", "closed")),
+  at: new Date(ms).toISOString(),
+});
+
+/** A cluster whose queries are stored up to `watermarkMs`, last collected at START. */
+function collected(watermarkMs: number, change: Partial<LastCollection> = {}): ClusterProgress {
+  const progress = emptyProgress();
+  for (const name of ["a", "b"]) {
+    const query = newQueryProgress(name, watermarkMs - MINUTE);
+    commit(query, [watermarkMs - MINUTE, watermarkMs], { read: 1, sent: 1 });
+    query.attempted = watermarkMs;
+    progress.queries[name] = query;
+  }
+  progress.last = {
+    at: START,
+    success_at: START,
+    error: null,
+    points: 12,
+    series: 3,
+    groups: { node: "present" },
+    clock_skew_ms: 1500,
+    warnings: ["w"],
+    ...change,
+  };
+  return progress;
+}
+
+const stateOf = (progress: ClusterProgress, cluster: Cluster = testCluster("one")): string =>
+  toClusterStatus(cluster, progress, FACTS).state;
+
+const FRESH = START - LAG;
+const LATE = START - LAG - 3 * INTERVAL - 1;
+
+test.each([
+  ["healthy", collected(FRESH)],
+  ["healthy", collected(FRESH, { error: failedAt(START - 1) })],
+  ["partial", collected(FRESH, { error: failedAt(START) })],
+  ["stale", collected(LATE)],
+  ["healthy", collected(LATE + 1)],
+  ["failing", collected(LATE, { error: failedAt(START) })],
+  ["pending", emptyProgress()],
+  ["failing", { ...emptyProgress(), last: collected(FRESH, { error: failedAt(START) }).last }],
+])("a cluster is %s", (state, progress) => {
+  expect(stateOf(progress)).toBe(state);
+});
+
+test("a cluster that is switched off is disabled, whatever else is known of it", () => {
+  const off = testCluster("one", { enabled: false });
+  expect(stateOf(collected(FRESH, { error: failedAt(START) }), off)).toBe("disabled");
+});
+
+test("before the first collection there is nothing to say", () => {
+  expect(toClusterStatus(testCluster("one"), emptyProgress(), { ...FACTS, collecting: true })).toEqual({
+    cluster_id: "one",
+    cluster_name: "name of one",
+    platform: "kind",
+    state: "pending",
+    collecting: true,
+    watermark: null,
+    lag_seconds: null,
+    last_success: null,
+    last_error: null,
+    points: 0,
+    series: 0,
+    groups: {},
+    gaps: [],
+    prometheus_pod: null,
+    clock_skew_seconds: null,
+    warnings: [],
+  });
+});
+
+test("the cluster's watermark is the lowest of its queries', of those in the catalogue", () => {
+  const progress = collected(FRESH);
+  progress.queries["old"] = newQueryProgress("old", 0);
+  commit(progress.queries["b"]!, [FRESH, FRESH + MINUTE], { read: 0, sent: 0 });
+  progress.pod = { uid: "u", name: "prometheus-0", since: 0 };
+  const status = toClusterStatus(testCluster("one"), progress, FACTS);
+  expect(status).toMatchObject({
+    watermark: new Date(FRESH).toISOString(),
+    lag_seconds: LAG / SECOND,
+    last_success: new Date(START).toISOString(),
+    points: 12,
+    series: 3,
+    groups: { node: "present" },
+    prometheus_pod: "prometheus-0",
+    clock_skew_seconds: 1.5,
+    warnings: ["w"],
+  });
+});
+
+test("gaps: what is lost or refused, and what is still to be read", () => {
+  const progress = collected(FRESH);
+  const query = progress.queries["a"]!;
+  query.attempted = FRESH + 2 * MINUTE;
+  const at = (minutes: number): number => FRESH + minutes * MINUTE;
+  addGap(query, { from: at(0), to: at(1), state: "lost", reason: "gone", points: 0 });
+  addGap(query, { from: at(-1), to: at(0), state: "refused", reason: "bad value", points: 3 });
+  const { gaps } = toClusterStatus(testCluster("one"), progress, FACTS);
+  const iso = (minutes: number): string => new Date(at(minutes)).toISOString();
+  expect(gaps).toEqual([
+    { query: "a", from: iso(-1), to: iso(0), state: "refused", reason: "bad value", points: 3 },
+    { query: "a", from: iso(0), to: iso(1), state: "lost", reason: "gone" },
+    {
+      query: "a",
+      from: iso(1),
+      to: iso(2),
+      state: "open",
+      reason: "not stored yet; the next round reads it",
+    },
+  ]);
+});
+
+test("not more than 100 gaps are shown", () => {
+  const progress = emptyProgress();
+  const queries = Array.from({ length: 150 }, (_, i) => `q${i}`);
+  for (const name of queries) {
+    progress.queries[name] = { ...newQueryProgress(name, START - MINUTE), attempted: START };
+  }
+  expect(toClusterStatus(testCluster("one"), progress, { ...FACTS, queries }).gaps).toHaveLength(100);
+});
+
+test("a cluster whose certificate is not verified carries a warning", () => {
+  const status = toClusterStatus(testCluster("one", { validateCerts: false }), collected(FRESH), FACTS);
+  expect(status.warnings).toEqual([uncheckedWarning, "w"]);
+});

@@ -1,0 +1,69 @@
+import { expect, test } from "vitest";
+import { newQueryProgress } from "#collect/progress.ts";
+import { openProgress, readProgress } from "#collect/progress-store.ts";
+import { BridgeError } from "#errors.ts";
+import type { StateStore } from "#state/store.ts";
+import { caught } from "../../helpers/caught.ts";
+import { createMemoryStore } from "../../helpers/memory-store.ts";
+
+test("a cluster that is not known has an empty record, and what is saved is read again", async () => {
+  const store = createMemoryStore();
+  expect(await readProgress(store, "one")).toEqual({ version: 1, pod: null, queries: {}, last: null });
+  const file = await openProgress(store, "one");
+  file.progress.queries["a"] = newQueryProgress("up", 5);
+  await file.save();
+  expect((await readProgress(store, "one")).queries["a"]!.from).toBe(5);
+  expect(await store.keys("")).toEqual(["progress:one"]);
+  const again = await openProgress(store, "one");
+  expect(again.progress).toEqual(file.progress);
+  await again.save();
+});
+
+test("writes never overlap; calls while one is under way are joined into one more, which has their changes", async () => {
+  const memory = createMemoryStore();
+  let under = 0;
+  let most = 0;
+  const store: StateStore = {
+    ...memory,
+    put: async (...input) => {
+      most = Math.max(most, ++under);
+      try {
+        return await memory.put(...input);
+      } finally {
+        under--;
+      }
+    },
+  };
+  const file = await openProgress(store, "one");
+  const saves: Promise<void>[] = [];
+  for (let i = 0; i < 50; i++) {
+    file.progress.queries[`q${i}`] = newQueryProgress("up", i);
+    saves.push(file.save());
+    // Every possible moment of the write before, one microtask after the other.
+    for (let tick = 0; tick < i % 8; tick++) await Promise.resolve();
+  }
+  await Promise.all(saves);
+  expect(most).toBe(1);
+  expect(memory.writes()).toBeLessThan(50);
+  expect(Object.keys((await readProgress(store, "one")).queries)).toHaveLength(50);
+});
+
+test("a write that fails rejects its callers and not the next ones", async () => {
+  const store = createMemoryStore();
+  const file = await openProgress(store, "one");
+  store.failure = new BridgeError("state_unavailable", "disk full");
+  const first = caught(file.save());
+  const joined = caught(file.save());
+  expect((await first).code).toBe("state_unavailable");
+  expect((await joined).code).toBe("state_unavailable");
+  store.failure = undefined;
+  await file.save();
+  expect(store.writes()).toBe(1);
+});
+
+test("whoever wrote the record meanwhile wins", async () => {
+  const store = createMemoryStore();
+  const [mine, theirs] = [await openProgress(store, "one"), await openProgress(store, "one")];
+  await theirs.save();
+  expect((await caught(mine.save())).code).toBe("state_conflict");
+});
