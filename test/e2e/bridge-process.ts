@@ -18,12 +18,16 @@ export interface BridgeProcess {
 const READY_MS = 60_000;
 
 /** Starts `node src/main.ts` with exactly this environment (and PATH), and waits until it is ready. */
-export async function startBridge(environment: Record<string, string>, port: number): Promise<BridgeProcess> {
+export async function startBridge(
+  environment: Record<string, string>,
+  port: number,
+  headers: Record<string, string> = {},
+): Promise<BridgeProcess> {
   const base = `http://127.0.0.1:${port}`;
   const child = run({ ...environment, PORT: String(port) });
   await untilReady(base, child);
   const call = async <T>(method: string, path: string): Promise<T> => {
-    const answer = await fetch(`${base}${path}`, { method });
+    const answer = await fetch(`${base}${path}`, { method, headers });
     const body = await answer.text();
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${body}`);
     return JSON.parse(body) as T;

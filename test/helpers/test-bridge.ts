@@ -16,12 +16,12 @@ import { createSilentLogger } from "./silent-logger.ts";
 export const METRICS = [
   "up",
   "node_cpu_seconds_total",
-  "node_load1",
+  "node_load15",
   "kube_pod_info",
   "container_cpu_usage_seconds_total",
 ] as const;
 
-/** A small cluster: about 60 series of METRICS. */
+/** A small cluster: about 60 series of METRICS, NaN and infinities among them. */
 export const SMALL = { nodes: 2, pods: 4, cpus: 1, gpus: 0 } as const;
 
 export interface TestBridge {
@@ -126,7 +126,10 @@ export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridg
 
 /** The record of a cluster in the state file of a program that has ended. */
 export async function readProgressRecord(dataDirectory: string, clusterId: string): Promise<ClusterProgress> {
-  const store = createSqliteStore({ path: join(dataDirectory, "state.sqlite"), logger: createSilentLogger() });
+  const store = createSqliteStore({
+    path: join(dataDirectory, "state.sqlite"),
+    logger: createSilentLogger(),
+  });
   try {
     const record = await store.get<ClusterProgress>(`progress:${clusterId}`);
     if (!record) throw new Error(`nothing is recorded of ${clusterId}`);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Cluster } from "#clusters/cluster.ts";
-import type { CollectSignals } from "#collect/collect-cluster.ts";
+import type { CollectCluster } from "#collect/collect-cluster.ts";
 import { commit, emptyProgress, newQueryProgress } from "#collect/progress.ts";
 import { createRounds, type RoundDeps, type RoundSettings } from "#collect/round.ts";
 import type { ClusterResult } from "#collect/status.ts";
@@ -24,6 +24,8 @@ function resultOf(cluster: Cluster, change: Partial<ClusterResult> = {}): Cluste
     ...change,
   };
 }
+
+type CollectSignals = Parameters<CollectCluster>[1];
 
 const failed = (cluster: Cluster, code: ErrorCode): ClusterResult =>
   resultOf(cluster, {

@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ClusterProgress } from "#collect/progress.ts";
+import type { ClusterStatus, RoundResult } from "#collect/status.ts";
+import { startSimulator, type Simulator } from "#simulator/simulator.ts";
+import { createJumpingClock } from "../helpers/jumping-clock.ts";
+import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { METRICS, SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
+import { compare, exact } from "../helpers/truth.ts";
+import { FAULT_CASES } from "./fault-cases.ts";
+
+// Every fault on a cluster of its own, all in one round, between healthy clusters; then the faults end and one more round must make up for
+// everything. Once the clusters are hit in their first round, once in their second.
+
+const HEALTHY = 3;
+const PAUSE_MS = 300_000;
+
+describe.each([
+  { version: 2 as const, isKnown: false },
+  { version: 3 as const, isKnown: true },
+])("Prometheus $version, clusters collected before: $isKnown", ({ version, isKnown }) => {
+  const clock = createJumpingClock();
+  let simulator: Simulator;
+  let collector: OtlpCollector;
+  let bridge: TestBridge;
+  let round: RoundResult;
+  let recovery: RoundResult;
+  let during: Map<string, ClusterStatus>;
+  let after: Map<string, ClusterStatus>;
+  const progress = new Map<string, ClusterProgress>();
+  const idOf = (index: number): string => `sim-${index + 1}`;
+
+  const statuses = async (): Promise<Map<string, ClusterStatus>> =>
+    new Map((await bridge.status()).clusters.map((cluster) => [cluster.cluster_id, cluster]));
+
+  beforeAll(async () => {
+    const clusters = FAULT_CASES.length + HEALTHY;
+    simulator = await startSimulator({ clock, clusters, shape: SMALL, prometheus: { version } });
+    collector = await startOtlpCollector();
+    bridge = await startTestBridge({ simulator, collector, clock });
+    if (isKnown) {
+      expect(await bridge.collect()).toMatchObject({ successful: clusters });
+      clock.jump(PAUSE_MS);
+    }
+    for (const [i, each] of FAULT_CASES.entries()) await each.set(simulator, simulator.cluster(idOf(i)));
+    round = await bridge.collect();
+    during = await statuses();
+    await simulator.faults.clear();
+    for (const [i, { repair }] of FAULT_CASES.entries()) repair?.(simulator.cluster(idOf(i)));
+    clock.jump(PAUSE_MS);
+    recovery = await bridge.collect();
+    after = await statuses();
+    for (const { id } of simulator.clusters) progress.set(id, await bridge.progress(id));
+  });
+
+  afterAll(async () => {
+    await bridge?.stop();
+    await collector?.stop();
+    await simulator?.stop();
+  });
+
+  describe.each(FAULT_CASES.map((each, i) => ({ ...each, id: idOf(i) })))("$name", (fault) => {
+    const { id } = fault;
+
+    it("is told with its code and remedy", () => {
+      const result = bridge.resultOf(round, id);
+      const text = JSON.stringify(result.error);
+      expect(result, text).toMatchObject({ outcome: fault.outcome });
+      expect(result.error?.code, text).toBe(fault.code);
+      if (fault.message) expect(result.error?.message).toMatch(fault.message);
+      if (fault.hint) expect(result.error?.hint).toMatch(fault.hint);
+    });
+
+    it("shows in the status", () => {
+      const status = during.get(id)!;
+      const result = bridge.resultOf(round, id);
+      const isWhole = fault.outcome === "successful";
+      const isNew = !isKnown && fault.outcome === "failed";
+      expect(status.state).toBe(isWhole ? "healthy" : isNew ? "failing" : "partial");
+      if (isWhole) expect(status.last_error).toBeNull();
+      else expect(status.last_error).toMatchObject({ ...result.error });
+      if (fault.warning) expect(status.warnings.join("\n")).toMatch(fault.warning);
+      else expect(status.warnings).toEqual([]);
+      expect(status.watermark === null).toBe(isNew);
+    });
+
+    it("leaves open what was not read", () => {
+      const open = during.get(id)!.gaps.filter((gap) => gap.state === "open");
+      expect(open.map((gap) => gap.query)).toEqual(fault.open ?? []);
+      expect(during.get(id)!.gaps).toHaveLength(open.length);
+    });
+
+    it("is over with the next round, and every sample is there", () => {
+      expect(bridge.resultOf(recovery, id)).toMatchObject({ outcome: "successful", error: null });
+      expect(after.get(id)).toMatchObject({ state: "healthy", gaps: [] });
+      expectWhole(id);
+    });
+  });
+
+  it.each(Array.from({ length: HEALTHY }, (_, i) => idOf(FAULT_CASES.length + i)))(
+    "the healthy cluster %s does not notice",
+    (id) => {
+      expect(bridge.resultOf(round, id)).toMatchObject({ outcome: "successful", error: null });
+      expect(during.get(id)).toMatchObject({ state: "healthy", last_error: null, gaps: [], warnings: [] });
+      expectWhole(id);
+    },
+  );
+
+  it("no sample came under two values or kinds, and no batch of two clusters", () => {
+    expect(collector.conflicts).toEqual([]);
+    expect(collector.requests.filter(({ clusterIds }) => clusterIds.size !== 1)).toEqual([]);
+  });
+
+  /** Committed without a hole from the beginning to the watermark, and the Collector has exactly the truth of that time. */
+  function expectWhole(id: string): void {
+    const record = progress.get(id)!;
+    expect(Object.keys(record.queries)).toEqual([...METRICS]);
+    for (const { from, committed, attempted } of Object.values(record.queries)) {
+      expect(committed).toEqual([[from, attempted]]);
+      expect(attempted - from).toBeGreaterThan(isKnown ? 2 * PAUSE_MS : 120_000 - 1000);
+    }
+    const compared = compare(collector, simulator.cluster(id).world, record);
+    expect(compared).toEqual(exact(compared.samples));
+    expect(compared.samples).toBeGreaterThan(300);
+  }
+});
