@@ -151,7 +151,7 @@ const schema = z.object({
   ).default("metrics"),
   CLICKHOUSE_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
   CLICKHOUSE_RETENTION: duration(DAYS, 3650 * DAYS).default(90 * DAYS),
-  EMBEDDED_MEMORY_MAX: integer(256 << 20, 1 << 40).default(1 << 30),
+  EMBEDDED_MEMORY_MAX: integer(256 << 20, 2 ** 40).default(1 << 30),
 });
 
 export type Environment = Readonly<Record<string, string | undefined>>;

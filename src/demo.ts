@@ -10,7 +10,7 @@ import { createSecret } from "#lib/secret.ts";
 import { startSimulator, type SimulatedCluster } from "#simulator/simulator.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { clusterDefaults, createApp, type RunningApp } from "./app.ts";
-import { loadConfig, type Config } from "./config.ts";
+import { loadConfig, type Config, type Environment } from "./config.ts";
 
 const POLL_MS = 200;
 const INTERVAL_SECONDS = 15;
@@ -19,9 +19,9 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /**
  * `npm run demo`: simulated clusters and the whole program in one process, collecting until `ended` resolves. Everything is kept in a temporary
- * folder that is removed at the end.
+ * folder that is removed at the end. Of the environment only PORT and LOG_LEVEL count.
  */
-export async function runDemo(ended: Promise<unknown>): Promise<void> {
+export async function runDemo(ended: Promise<unknown>, environment: Environment): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), "budcluster-demo-"));
   const finished = new AbortController();
   void ended.then(() => finished.abort());
@@ -37,7 +37,7 @@ export async function runDemo(ended: Promise<unknown>): Promise<void> {
     ],
   });
   try {
-    const config = await demoConfig(directory);
+    const config = await demoConfig(directory, environment);
     const logger = createLogger({ level: config.LOG_LEVEL });
     const registry = createFileRegistry(simulator.clusters.map((each) => toCluster(each, config)));
     const app = createApp(config, logger, { registry });
@@ -55,8 +55,8 @@ export async function runDemo(ended: Promise<unknown>): Promise<void> {
   }
 }
 
-async function demoConfig(directory: string): Promise<Config> {
-  const { PORT = "", LOG_LEVEL = "" } = process.env;
+async function demoConfig(directory: string, environment: Environment): Promise<Config> {
+  const { PORT = "", LOG_LEVEL = "" } = environment;
   return loadConfig({
     DATA_DIR: directory,
     COLLECTION_INTERVAL: String(INTERVAL_SECONDS),

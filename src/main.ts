@@ -120,7 +120,7 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
 async function demo(): Promise<void> {
   const ended = onSignal();
   const { runDemo } = await import("./demo.ts");
-  await runDemo(ended);
+  await runDemo(ended, process.env);
 }
 
 function report(error: BridgeError): number {

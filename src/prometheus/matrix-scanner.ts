@@ -130,7 +130,8 @@ export function createMatrixScanner(
 
   /** Scans the carried series with only as much of the next chunk as ends it, so that the chunk itself is not copied. Returns the rest. */
   const completeCarried = (carried: Buffer, chunk: Buffer): Buffer => {
-    const at = chunk.indexOf(SERIES_END);
+    // A large one may be in another layout, in which such ends are no ends: it is scanned again only when it has doubled.
+    const at = carried.length > UNUSUAL_SERIES_BYTES ? -1 : chunk.indexOf(SERIES_END);
     if (at < 0) return chunk;
     const end = at + SERIES_END.length;
     scanAll(Buffer.concat([carried, chunk.subarray(0, end)]));

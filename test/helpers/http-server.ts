@@ -65,9 +65,9 @@ export async function startTcpServer(
 
 /** An address on which nothing listens. */
 export async function closedOrigin(): Promise<string> {
-  const { origin, close } = await startTcpServer(() => {});
-  await close();
-  return origin;
+  const server = await startTcpServer(() => {});
+  await server.close();
+  return server.origin;
 }
 
 async function listen(server: Server): Promise<{ origin: string; close(): Promise<void> }> {

@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from "#lib/clock.ts";
 
-/** Time that runs as the real one does, from a fixed beginning, and jumps ahead on demand. */
+/** Wall time that stands still and jumps ahead on demand, so that windows and their samples are the same in every run. Timers are real. */
 export interface JumpingClock extends Clock {
   jump(ms: number): void;
   /** The same time for one who sleeps no longer than a moment; what it asked for is in `naps` (ms). */
@@ -12,16 +12,12 @@ export interface JumpingClock extends Clock {
 const BEGINNING = 1_700_000_040_000;
 
 export function createJumpingClock(beginning: number = BEGINNING): JumpingClock {
-  const startedAt = performance.now();
-  let ahead = 0;
+  let now = beginning;
   const naps: number[] = [];
-  const clock: Clock = {
-    ...systemClock,
-    now: () => Math.floor(beginning + performance.now() - startedAt + ahead),
-  };
+  const clock: Clock = { ...systemClock, now: () => now };
   return {
     ...clock,
-    jump: (ms) => void (ahead += ms),
+    jump: (ms) => void (now += ms),
     naps,
     impatient: {
       ...clock,

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { PlainSeries } from "./scanned-series.ts";
 
 /** The time around which arbitrary samples lie, ms. */
@@ -13,7 +13,7 @@ export interface MatrixSeries {
 }
 
 /** Go's shortest text of a float: strconv.FormatFloat as Prometheus' JSON encoder uses it. */
-export function toGoFloat(value: number): string {
+function toGoFloat(value: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
   if (Object.is(value, -0)) return "-0";
@@ -21,7 +21,7 @@ export function toGoFloat(value: number): string {
 }
 
 /** Prometheus writes three decimals or none; others leave zeros at the end out. */
-export function toSeconds(ms: number, isShort: boolean): string {
+function toSeconds(ms: number, isShort: boolean): string {
   if (ms % 1000 === 0) return String(ms / 1000);
   const text = (ms / 1000).toFixed(3);
   return isShort ? text.replace(/0+$/, "") : text;
@@ -104,7 +104,12 @@ export const matrixSeries: fc.Arbitrary<MatrixSeries> = fc.record({
   samples: fc.array(sampleText, { minLength: 1, maxLength: 12 }),
 });
 
-export const PROMETHEUS_PREAMBLE = '{"status":"success","data":{"resultType":"matrix","result":[';
+const PROMETHEUS_PREAMBLE = '{"status":"success","data":{"resultType":"matrix","result":[';
+
+/** An answer with the given text as its list of series. */
+export function toAnswerOf(result: string): string {
+  return `{"status":"success","data":{"resultType":"matrix","result":${result}}}`;
+}
 
 /** An answer in Prometheus' own layout. */
 export function toMatrixAnswer(
@@ -115,7 +120,7 @@ export function toMatrixAnswer(
   return `${preamble}${series.map(toSeriesText).join(",")}${tail}`;
 }
 
-export function toSeriesText({ labels, samples }: MatrixSeries): string {
+function toSeriesText({ labels, samples }: MatrixSeries): string {
   return `{"metric":{${labels.join(",")}},"values":[${samples.join(",")}]}`;
 }
 
@@ -149,7 +154,7 @@ export function* toChunks(bytes: Buffer, sizes: readonly number[]): Generator<Bu
   }
 }
 
-export const chunkSizes: fc.Arbitrary<number[]> = fc.oneof(
+export const chunkSizes: fc.Arbitrary<number[]> = fc.oneof<fc.Arbitrary<number[]>[]>(
   fc.constant([1]),
   fc.constant([1_000_000]),
   fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 }),

@@ -46,9 +46,9 @@ export interface OtlpCollector {
   requests: ReceivedRequest[];
   /** Points of acknowledged requests by identity: a repeat is the same row. */
   acknowledged: Map<string, ReceivedPoint>;
-  /** How often points came of which an earlier request was acknowledged. */
+  /** How often points came of which an earlier request was acknowledged; without the bridge's own budcluster_*, as with conflicts. */
   repeats: number;
-  /** Identities that came with another value or kind. */
+  /** Identities that came with another value or kind; at most 20. */
   conflicts: string[];
   onRequest: (request: ReceivedRequest) => Answer | Promise<Answer>;
   /** Stops listening and breaks every connection; `start` listens on the same port again. */
@@ -60,6 +60,11 @@ export const ACCEPT: Answer = { kind: "accept" };
 
 export function refusal(status: number, message = "", headers: Record<string, string> = {}): Answer {
   return { kind: "status", status, message, headers };
+}
+
+/** Is it one of the metrics that the bridge itself makes of a cluster? */
+export function isOwn({ metric }: Pick<ReceivedPoint, "metric">): boolean {
+  return metric.startsWith("budcluster_");
 }
 
 /** Metric, labels and time, within the cluster. */
@@ -93,9 +98,10 @@ export async function startOtlpCollector(): Promise<OtlpCollector> {
     for (const point of points) {
       const key = identityOf(point);
       const known = collector.acknowledged.get(key);
-      if (known) {
+      if (known && !isOwn(point)) {
         collector.repeats++;
-        if (!Object.is(known.value, point.value) || known.kind !== point.kind) collector.conflicts.push(key);
+        const differs = !Object.is(known.value, point.value) || known.kind !== point.kind;
+        if (differs && collector.conflicts.length < 20) collector.conflicts.push(key);
       }
       collector.acknowledged.set(key, point);
     }

@@ -1,6 +1,6 @@
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterWorld } from "#simulator/world.ts";
-import { identity, type OtlpCollector, type ReceivedPoint } from "./otlp-collector.ts";
+import { identity, isOwn, type OtlpCollector, type ReceivedPoint } from "./otlp-collector.ts";
 
 export interface Comparison {
   /** Samples that the cluster had in the covered time. */
@@ -37,9 +37,7 @@ export function compare(
   const clusterId = world.shape.id;
   const { replicaAt = () => 0, without = () => false } = options;
   const left = new Map(
-    [...collector.acknowledged].filter(
-      ([, point]) => point.clusterId === clusterId && !point.metric.startsWith("budcluster_"),
-    ),
+    [...collector.acknowledged].filter(([, point]) => point.clusterId === clusterId && !isOwn(point)),
   );
   const result = exact(0);
   const note = (list: string[], text: string): void => void (list.length < 5 && list.push(text));

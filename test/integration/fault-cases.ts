@@ -1,5 +1,5 @@
 import type { ErrorCode } from "#errors.ts";
-import type { ClusterOutcome } from "#collect/status.ts";
+import type { ClusterResult } from "#collect/status.ts";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import type { KubeService } from "#simulator/kube-state.ts";
 import { bridgeRights, type Right } from "#simulator/kube-rights.ts";
@@ -11,15 +11,16 @@ export interface FaultCase {
   set: (simulator: Simulator, cluster: SimulatedCluster) => Promise<void> | void;
   /** After the faults of the simulator's board are cleared. */
   repair?: (cluster: SimulatedCluster) => void;
-  outcome: ClusterOutcome;
+  outcome: ClusterResult["outcome"];
   /** Of the result and of the status. */
   code?: ErrorCode;
   message?: RegExp;
   hint?: RegExp;
   /** A warning of the status. */
   warning?: RegExp;
-  /** Metrics whose window stays open; default: all when the outcome is failed, else none. */
-  open?: readonly string[];
+  /** The metric whose window stays open; others may share its fate when its connection was theirs. */
+  open?: string;
+  sharesFate?: boolean;
 }
 
 const NAMESPACE = "bud-system";
@@ -254,8 +255,8 @@ const partial = (
   metric: string,
   fault: Fault,
   code: ErrorCode,
-  told: Pick<FaultCase, "message" | "hint"> = {},
-): FaultCase => ({ name, set: board(fault), outcome: "partial", code, open: [metric], ...told });
+  told: Pick<FaultCase, "message" | "hint" | "sharesFate"> = {},
+): FaultCase => ({ name, set: board(fault), outcome: "partial", code, open: metric, ...told });
 
 const PROMETHEUS: FaultCase[] = [
   failed("Prometheus is not ready", { layer: "prometheus", kind: "not-ready" }, "prometheus_not_ready", {
@@ -355,7 +356,7 @@ const PROMETHEUS: FaultCase[] = [
     "kube_pod_info",
     { ...one("kube_pod_info"), kind: "pod-restart", afterBytes: 900, times: 1 },
     "tunnel_closed",
-    { hint: /next round/ },
+    { hint: /next round/, sharesFate: true },
   ),
 ];
 

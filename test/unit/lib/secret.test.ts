@@ -10,13 +10,13 @@ test("only expose gives the text", () => {
 });
 
 test.each([
-  ["template", `${secret}`],
+  ["a joined list", ["no", secret].join(" ")],
   ["concatenation", "a" + String(secret)],
   ["JSON", JSON.stringify({ secret })],
   ["inspect", inspect({ secret }, { showHidden: true, depth: 9 })],
   ["format", format("%s %o %j", secret, secret, secret)],
   ["keys and values", inspect(Object.entries(secret))],
-  ["a message", new Error(`no ${secret}`).message],
+  ["a message", new Error(String(secret)).message],
 ])("a secret does not show in %s", (_way, shown) => {
   expect(shown).not.toContain(TEXT);
 });

@@ -2,7 +2,7 @@ import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BridgeError } from "#errors.ts";
 import { toQueries, type Query } from "#prometheus/catalogue.ts";
-import { createPrometheusClient, type PrometheusClient, type ReadHooks } from "#prometheus/client.ts";
+import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { caught } from "../../helpers/caught.ts";
 import {
   startHttpServer,
@@ -13,6 +13,8 @@ import {
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 import { MATRIX_NOW_MS as NOW, toMatrixAnswer } from "../../helpers/matrix-answer.ts";
 import { createSeriesKeeper } from "../../helpers/scanned-series.ts";
+
+type ReadHooks = Parameters<PrometheusClient["read"]>[2];
 
 const TIMEOUT_MS = 30_000;
 const WINDOW = { fromMs: NOW - 300_123, toMs: NOW - 1 };

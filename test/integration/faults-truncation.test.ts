@@ -1,0 +1,129 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ClusterStatus, RoundResult } from "#collect/status.ts";
+import type { PrometheusFault } from "#simulator/fault-kinds.ts";
+import { startSimulator, type Simulator } from "#simulator/simulator.ts";
+import { createJumpingClock } from "../helpers/jumping-clock.ts";
+import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
+import { compare, exact } from "../helpers/truth.ts";
+
+// An answer that ends early, at many bytes and in every way that HTTP knows: each byte position on a cluster of its own, the ways one round after
+// another. Batches leave before an answer is known to be whole, so what arrived of it must not count and must do no harm.
+
+const CUT = "kube_pod_info";
+const LAG_MS = 90_000;
+const HOWS = ["chunked", "length", "close", "complete"] as const;
+/** Where answers are cut: so many bytes after the beginning, or (negative) before the end; each byte of the texts around the series, and some between. */
+const POSITIONS = [
+  ...[0, 1, 14, 40, 61, 62, 63, 64, 75, 200],
+  ...[300, 600, 1000, 1500, 2000, 2500, 3001, 3502, 4003, 4504],
+  ...[-1, -2, -3, -4, -5, -6, -9, -15, -25, -40],
+];
+
+const clock = createJumpingClock();
+let simulator: Simulator;
+let collector: OtlpCollector;
+let bridge: TestBridge;
+/** Bytes after which each cluster's answer about CUT ends. */
+let positions: number[];
+
+const idOf = (index: number): string => `sim-${index + 1}`;
+
+/** What `cluster`'s Prometheus would answer about the window of the first round. */
+async function wholeAnswer(prometheusUrl: string): Promise<Buffer> {
+  const query = { query: `${CUT}[120000ms]`, time: String((clock.now() - LAG_MS) / 1000) };
+  const answer = await fetch(`${prometheusUrl}/api/v1/query?${new URLSearchParams(query).toString()}`);
+  return Buffer.from(await answer.arrayBuffer());
+}
+
+async function roundWith(fault: (atByte: number) => PrometheusFault): Promise<{
+  round: RoundResult;
+  status: Map<string, ClusterStatus>;
+}> {
+  for (const [i, atByte] of positions.entries()) await simulator.faults.set(idOf(i), fault(atByte));
+  const round = await bridge.collect();
+  const { clusters } = await bridge.status();
+  return { round, status: new Map(clusters.map((cluster) => [cluster.cluster_id, cluster])) };
+}
+
+beforeAll(async () => {
+  simulator = await startSimulator({ clock, clusters: POSITIONS.length, shape: SMALL });
+  collector = await startOtlpCollector();
+  const metrics = ["up", CUT];
+  // Small batches: a part of a cut answer has been delivered when its end comes.
+  const environment = { METRICS_BATCH_SIZE: "20", INITIAL_LOOKBACK: "2m" };
+  bridge = await startTestBridge({ simulator, collector, clock, metrics, environment });
+  const lengths = await Promise.all(
+    simulator.clusters.map(async ({ prometheusUrl }) => (await wholeAnswer(prometheusUrl)).length),
+  );
+  positions = POSITIONS.map((at, i) => (at < 0 ? lengths[i]! + at : at));
+  for (const [i, at] of positions.entries()) expect(at).toBeLessThan(lengths[i]!);
+});
+
+afterAll(async () => {
+  await bridge?.stop();
+  await collector?.stop();
+  await simulator?.stop();
+});
+
+describe("an answer that ends early", () => {
+  it.each(HOWS)("%s: is never a success, at no byte", { timeout: 20_000 }, async (how) => {
+    const { round, status } = await roundWith((atByte) => ({
+      layer: "prometheus",
+      path: "/api/v1/query",
+      query: CUT,
+      kind: "truncate",
+      atByte,
+      how,
+    }));
+    for (const [i, atByte] of positions.entries()) {
+      const result = bridge.resultOf(round, idOf(i));
+      const where = `cut after ${atByte} bytes: ${JSON.stringify(result.error)}`;
+      expect(result.outcome, where).toBe("partial");
+      expect(result.error?.code, where).toMatch(/^(prometheus_answer_truncated|tunnel_closed)$/);
+      expect(status.get(idOf(i))!.gaps, where).toMatchObject([{ query: CUT, state: "open" }]);
+      expect(status.get(idOf(i))!.watermark).not.toBeNull();
+    }
+  });
+
+  it.each(["close", "complete"] as const)("%s: an answer about the time fails the cluster", async (how) => {
+    const { round } = await roundWith((atByte) => ({
+      layer: "prometheus",
+      query: "time()",
+      kind: "truncate",
+      atByte: atByte % 60,
+      how,
+    }));
+    expect(round).toMatchObject({ failed: positions.length });
+    for (const { error } of round.clusters) expect(error?.code).toBe("prometheus_answer_truncated");
+  });
+
+  it("metadata that ends early leaves the kinds that are known", async () => {
+    const { round, status } = await roundWith((atByte) => ({
+      layer: "prometheus",
+      path: "/api/v1/metadata",
+      kind: "truncate",
+      atByte: atByte % 1000,
+      how: "complete",
+    }));
+    expect(round).toMatchObject({ successful: positions.length });
+    for (const { warnings } of status.values()) expect(warnings.join()).toMatch(/api\/v1\/metadata failed/);
+  });
+
+  it("has lost and doubled nothing when a whole answer follows", async () => {
+    await simulator.faults.clear();
+    clock.jump(60_000);
+    expect(await bridge.collect()).toMatchObject({ successful: positions.length });
+    expect(collector.conflicts).toEqual([]);
+    expect(collector.repeats).toBeGreaterThan(0);
+    for (const { id, world } of simulator.clusters) {
+      const record = await bridge.progress(id);
+      for (const { from, committed, attempted } of Object.values(record.queries)) {
+        expect(committed).toEqual([[from, attempted]]);
+      }
+      const compared = compare(collector, world, record);
+      expect(compared).toEqual(exact(compared.samples));
+      expect(compared.samples).toBeGreaterThan(200);
+    }
+  });
+});

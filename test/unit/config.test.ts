@@ -1,0 +1,223 @@
+import { resolve } from "node:path";
+import { inspect } from "node:util";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { loadConfig, VARIABLES, type Environment } from "#config.ts";
+import { BridgeError } from "#errors.ts";
+
+/** What is wrong with an environment, by variable; nothing when it is taken. Any other failure fails the test. */
+function problemsOf(environment: Environment): string[] {
+  try {
+    loadConfig(environment);
+    return [];
+  } catch (error) {
+    if (!(error instanceof BridgeError) || error.code !== "config_invalid") throw error;
+    return error.details!["problems"] as string[];
+  }
+}
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+test("the defaults that the product's users rely on", () => {
+  const config = loadConfig({});
+  expect(config).toMatchObject({
+    METRICS_COLLECTION_ENABLED: true,
+    PROMETHEUS_SERVICE_NAME: "bud-metrics-kube-prometheu-prometheus",
+    PROMETHEUS_NAMESPACE: "bud-system",
+    PROMETHEUS_PORT: 9090,
+    METRICS_COLLECTION_TIMEOUT: 30 * SECOND,
+    METRICS_BATCH_SIZE: 20_000,
+    VALIDATE_CERTS: true,
+    PORT: 9081,
+  });
+  expect(config.OTEL_COLLECTOR_ENDPOINT.href).toBe("http://bud-otel-collector:4318/v1/metrics");
+});
+
+test("the other defaults", () => {
+  expect(loadConfig({})).toMatchObject({
+    ROLE: "all-in-one",
+    HOST: "127.0.0.1",
+    LOG_LEVEL: "info",
+    DATA_DIR: resolve("data"),
+    SCHEDULER: "internal",
+    COLLECTION_INTERVAL: 300 * SECOND,
+    COLLECTION_LAG: 90 * SECOND,
+    INITIAL_LOOKBACK: 15 * MINUTE,
+    MAX_BACKFILL: 24 * HOUR,
+    OTLP_HEADERS: {},
+    OTLP_COMPRESSION: "gzip",
+    CLICKHOUSE_DATABASE: "metrics",
+  });
+  expect(loadConfig({})).not.toHaveProperty("CLUSTERS_FILE");
+  expect(loadConfig({})).not.toHaveProperty("APP_API_TOKEN");
+});
+
+test("a variable that is empty counts as not set", () => {
+  const empty = Object.fromEntries(VARIABLES.map((name) => [name, ""]));
+  expect(inspect(loadConfig(empty))).toBe(inspect(loadConfig({})));
+});
+
+test("the role bridge waits for Dapr unless told otherwise, and needs clusters", () => {
+  const bridge = { ROLE: "bridge", CLUSTERS_FILE: "clusters.yaml" };
+  expect(loadConfig(bridge).SCHEDULER).toBe("dapr");
+  expect(loadConfig({ ...bridge, SCHEDULER: "internal" }).SCHEDULER).toBe("internal");
+  expect(loadConfig(bridge).CLUSTERS_FILE).toBe(resolve("clusters.yaml"));
+  expect(problemsOf({ ROLE: "bridge" })).toEqual([expect.stringMatching(/^CLUSTERS_FILE: must be set/)]);
+});
+
+test("all problems at once, each with the variable, its value and what is allowed", () => {
+  const problems = problemsOf({
+    METRICS_BATCH_SIZE: "many",
+    PROMETHEUS_PORT: "70000",
+    VALIDATE_CERTS: "yes",
+    ROLE: "bridge",
+    LOG_LEVEL: "loud",
+    PROMETHEUS_NAMESPACE: "Bud_System",
+    COLLECTION_INTERVAL: "5 minutes",
+    INITIAL_LOOKBACK: "48h",
+    PROMETHEUS_NAMESPCE: "typo",
+  });
+  expect(problems.toSorted()).toEqual([
+    "CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise",
+    'COLLECTION_INTERVAL="5 minutes": must be seconds or a duration like 90s, 15m, 24h, from 1 s to 86400 s',
+    "INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL",
+    'LOG_LEVEL="loud": must be one of trace, debug, info, warn, error, fatal',
+    'METRICS_BATCH_SIZE="many": must be a whole number from 1 to 1000000',
+    'PROMETHEUS_NAMESPACE="Bud_System": must be a Kubernetes name (lower case letters, digits, -)',
+    "PROMETHEUS_NAMESPCE: unknown; is PROMETHEUS_NAMESPACE meant?",
+    'PROMETHEUS_PORT="70000": must be a whole number from 1 to 65535',
+    'VALIDATE_CERTS="yes": must be true or false',
+  ]);
+});
+
+test.each([
+  ["METRICS_BATCHSIZE", "METRICS_BATCH_SIZE"],
+  ["PROMETHEUS_NAMESPCE", "PROMETHEUS_NAMESPACE"],
+  ["metrics_batch_size", "METRICS_BATCH_SIZE"],
+  ["COLECTION_INTERVAL", "COLLECTION_INTERVAL"],
+  ["OTEL_COLLECTOR_ENDPOINTS", "OTEL_COLLECTOR_ENDPOINT"],
+])("%s is a misspelt %s", (given, meant) => {
+  expect(problemsOf({ [given]: "secret value" })).toEqual([`${given}: unknown; is ${meant} meant?`]);
+});
+
+test("variables of other programs are left alone", () => {
+  const others = [
+    ..."PATH HOME USER SHELL TERM LANG PWD HOSTNAME LOGNAME TZ ROOT POST GHOST NODE_ENV NODE_OPTIONS".split(
+      " ",
+    ),
+    ..."KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT CLICKHOUSE_PORT CLICKHOUSE_HOST CLICKHOUSE_DB".split(
+      " ",
+    ),
+    ..."OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS OTEL_SERVICE_NAME DAPR_HTTP_PORT".split(" "),
+    ..."PROMETHEUS_SERVICE_HOST PROMETHEUS_SERVICE_PORT APP_PORT npm_config_cache SSL_CERT_FILE".split(" "),
+  ];
+  expect(problemsOf(Object.fromEntries(others.map((name) => [name, "x"])))).toEqual([]);
+});
+
+test.each([
+  ["30", 30 * SECOND],
+  ["1.5", 1.5 * SECOND],
+  ["1500ms", 1.5 * SECOND],
+  ["90s", 90 * SECOND],
+  ["15m", 15 * MINUTE],
+  ["24h", 24 * HOUR],
+  ["1d", 24 * HOUR],
+  [" 30 ", 30 * SECOND],
+])("the duration %j is %i ms", (text, ms) => {
+  expect(loadConfig({ COLLECTION_INTERVAL: text }).COLLECTION_INTERVAL).toBe(ms);
+});
+
+test.each(["0", "-1", "1e3", "15 m", "15M", "m", "NaN", "Infinity", "25h", "999ms", "1,5"])(
+  "the duration %j is refused",
+  (text) => {
+    expect(problemsOf({ COLLECTION_INTERVAL: text })).toHaveLength(1);
+  },
+);
+
+test.each([
+  ["http://collector:4318", "http://collector:4318/v1/metrics"],
+  ["http://collector:4318/", "http://collector:4318/v1/metrics"],
+  ["https://host/otlp/metrics", "https://host/otlp/metrics"],
+  ["https://host/otlp/", "https://host/otlp/"],
+  ["http://[::1]:4318", "http://[::1]:4318/v1/metrics"],
+])("the endpoint %s is posted to as %s", (given, posted) => {
+  expect(loadConfig({ OTEL_COLLECTOR_ENDPOINT: given }).OTEL_COLLECTOR_ENDPOINT.href).toBe(posted);
+});
+
+test.each(["collector:4318", "grpc://collector:4317", "ftp://x", "http://", "/v1/metrics"])(
+  "the endpoint %j is refused",
+  (given) => {
+    const [problem] = problemsOf({ OTEL_COLLECTOR_ENDPOINT: given });
+    expect(problem).toContain(given);
+    expect(problem).toContain("http:// or https://");
+  },
+);
+
+test("a URL with user info is refused without showing it", () => {
+  for (const url of ["http://user:hunter22@host:4318", "ftp://us/er:hunter22@host", "http://hunter22@host"]) {
+    const [problem] = problemsOf({ OTEL_COLLECTOR_ENDPOINT: url, CLICKHOUSE_URL: "http://localhost" });
+    expect(problem).toContain("(hidden)@");
+    expect(problem).not.toContain("hunter22");
+  }
+});
+
+test("headers: names in lower case, values percent-decoded, all of them secrets", () => {
+  const { OTLP_HEADERS } = loadConfig({
+    OTLP_HEADERS: "Authorization=Bearer%20abc%2C1, x-scope = one==two ,",
+  });
+  const shown = Object.entries(OTLP_HEADERS).map(([name, value]) => [name, value.expose()]);
+  expect(shown).toEqual([
+    ["authorization", "Bearer abc,1"],
+    ["x-scope", "one==two"],
+  ]);
+  expect(inspect(OTLP_HEADERS)).not.toContain("Bearer");
+});
+
+test.each(["no-value", "a=", "=b", "a b=c", "a=%zz", "a=x%0d%0ainjected: y", "a=%00"])(
+  "the headers %j are refused without showing them",
+  (text) => {
+    expect(problemsOf({ OTLP_HEADERS: text })).toEqual([
+      "OTLP_HEADERS=(hidden): must be name=value pairs separated by commas",
+    ]);
+  },
+);
+
+test("secrets show neither in the configuration nor in a problem", () => {
+  const config = loadConfig({ APP_API_TOKEN: "dapr-token-1", CLICKHOUSE_PASSWORD: "hunter22" });
+  expect(config.APP_API_TOKEN?.expose()).toBe("dapr-token-1");
+  expect(config.CLICKHOUSE_PASSWORD.expose()).toBe("hunter22");
+  expect(inspect(config) + JSON.stringify(config)).not.toMatch(/dapr-token-1|hunter22/);
+  expect(problemsOf({ APP_API_TOKEN: "short" })).toEqual([
+    "APP_API_TOKEN=(hidden): must have at least 8 characters",
+  ]);
+});
+
+test.each([
+  ["METRICS_BATCH_SIZE", ["1", "1000000"], ["0", "1000001", "1.5", "0x10", "-5", "1e3"]],
+  ["PORT", ["0", "65535"], ["65536", "http"]],
+  ["METRICS_COLLECTION_ENABLED", ["true", "false"], ["TRUE", "1", "no"]],
+  ["OTLP_COMPRESSION", ["gzip", "zstd", "none"], ["brotli"]],
+  ["CLICKHOUSE_DATABASE", ["metrics", "_a1"], ["a-b", "1a", "a;drop", "a".repeat(65)]],
+  ["HOST", ["0.0.0.0", "::1", "localhost"], ["a b", "http://x"]],
+  ["COLLECTION_LAG", ["0"], ["2h"]],
+])("%s takes %j and refuses %j", (name, taken, refused) => {
+  for (const value of taken) expect(problemsOf({ [name]: value })).toEqual([]);
+  for (const value of refused) {
+    expect(problemsOf({ [name]: value })).toEqual([
+      expect.stringContaining(`${name}=${JSON.stringify(value.slice(0, 80))}: must be`),
+    ]);
+  }
+});
+
+test("whatever the environment holds, the answer is a configuration or named problems, of bounded length", () => {
+  fc.assert(
+    fc.property(
+      fc.dictionary(fc.constantFrom(...VARIABLES), fc.string({ unit: "binary", maxLength: 300 })),
+      (environment) => {
+        for (const problem of problemsOf(environment)) expect(problem.length).toBeLessThan(800);
+      },
+    ),
+  );
+});
