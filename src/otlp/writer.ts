@@ -232,7 +232,7 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
   const nodeNameOf = (instance: string): Buffer | undefined => {
     if (!nodeNames.has(instance)) {
       const text = settings.nodeNameOf?.(instance);
-      const name = text === undefined ? undefined : Buffer.from(text);
+      const name = text ? Buffer.from(text) : undefined;
       if (nodeNames.size > 10_000) nodeNames.clear();
       nodeNames.set(instance, name && name.length <= NODE_NAME_BYTES_MAX ? name : undefined);
     }

@@ -6,20 +6,7 @@ import { classifyPromql, type PromqlClass } from "./promql.ts";
 import { GPU_QUERIES } from "./queries-gpu.ts";
 import { NODE_QUERIES } from "./queries-node.ts";
 import { POD_QUERIES } from "./queries-pod.ts";
-
-/** One line of the catalogue, as data. */
-export interface QuerySpec {
-  /** Unique; the metric's name when the PromQL's result has none. */
-  name: string;
-  promql: string;
-  group: string;
-  /** UCUM; overrides what metadata and name say; empty says that there is none. */
-  unit?: string;
-  /** Overrides the metadata; needed where the PromQL is not a plain selector. */
-  type?: "counter" | "gauge";
-  /** Seconds between the points of query_range; only where the PromQL is not a plain selector. */
-  stepSeconds?: number;
-}
+import type { QuerySpec } from "./query-spec.ts";
 
 /** A query that is ready to run. selector: raw samples of `promql[window]`; expression: query_range on a grid of `stepMs`. */
 export type Query = QuerySpec &

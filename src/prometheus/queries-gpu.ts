@@ -1,4 +1,4 @@
-import type { QuerySpec } from "./catalogue.ts";
+import type { QuerySpec } from "./query-spec.ts";
 
 const gpu = (name: string, unit = ""): QuerySpec => ({ name, promql: name, group: "gpu", unit });
 

@@ -1,4 +1,4 @@
-import type { QuerySpec } from "./catalogue.ts";
+import type { QuerySpec } from "./query-spec.ts";
 
 const pod = (name: string, unit = ""): QuerySpec => ({ name, promql: name, group: "pod", unit });
 

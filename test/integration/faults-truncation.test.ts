@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { ClusterStatus, RoundResult } from "#collect/status.ts";
 import type { PrometheusFault } from "#simulator/fault-kinds.ts";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
@@ -12,6 +12,7 @@ import { compare, exact } from "../helpers/truth.ts";
 
 const CUT = "kube_pod_info";
 const LAG_MS = 90_000;
+const LOOKBACK_MS = 120_000;
 const HOWS = ["chunked", "length", "close", "complete"] as const;
 /** Where answers are cut: so many bytes after the beginning, or (negative) before the end; each byte of the texts around the series, and some between. */
 const POSITIONS = [
@@ -21,6 +22,7 @@ const POSITIONS = [
 ];
 
 const clock = createJumpingClock();
+const beginMs = clock.now() + 15_000 - LAG_MS - LOOKBACK_MS;
 let simulator: Simulator;
 let collector: OtlpCollector;
 let bridge: TestBridge;
@@ -29,11 +31,19 @@ let positions: number[];
 
 const idOf = (index: number): string => `sim-${index + 1}`;
 
-/** What `cluster`'s Prometheus would answer about the window of the first round. */
-async function wholeAnswer(prometheusUrl: string): Promise<Buffer> {
-  const query = { query: `${CUT}[120000ms]`, time: String((clock.now() - LAG_MS) / 1000) };
-  const answer = await fetch(`${prometheusUrl}/api/v1/query?${new URLSearchParams(query).toString()}`);
-  return Buffer.from(await answer.arrayBuffer());
+/** Cuts as POSITIONS says, by the length of the answers that the next round would get: the window has stayed open since the beginning. */
+async function measure(): Promise<void> {
+  const endMs = clock.now() - LAG_MS;
+  const query = { query: `${CUT}[${endMs - beginMs}ms]`, time: String(endMs / 1000) };
+  const path = `/api/v1/query?${new URLSearchParams(query).toString()}`;
+  const lengths = await Promise.all(
+    simulator.clusters.map(async ({ prometheusUrl }) => {
+      const answer = await fetch(`${prometheusUrl}${path}`);
+      return (await answer.arrayBuffer()).byteLength;
+    }),
+  );
+  positions = POSITIONS.map((at, i) => (at < 0 ? lengths[i]! + at : at));
+  for (const [i, at] of positions.entries()) expect(at).toBeLessThan(lengths[i]!);
 }
 
 async function roundWith(fault: (atByte: number) => PrometheusFault): Promise<{
@@ -53,11 +63,12 @@ beforeAll(async () => {
   // Small batches: a part of a cut answer has been delivered when its end comes.
   const environment = { METRICS_BATCH_SIZE: "20", INITIAL_LOOKBACK: "2m" };
   bridge = await startTestBridge({ simulator, collector, clock, metrics, environment });
-  const lengths = await Promise.all(
-    simulator.clusters.map(async ({ prometheusUrl }) => (await wholeAnswer(prometheusUrl)).length),
-  );
-  positions = POSITIONS.map((at, i) => (at < 0 ? lengths[i]! + at : at));
-  for (const [i, at] of positions.entries()) expect(at).toBeLessThan(lengths[i]!);
+});
+
+beforeEach(async () => {
+  await simulator.faults.clear();
+  clock.jump(15_000);
+  await measure();
 });
 
 afterAll(async () => {
@@ -111,8 +122,6 @@ describe("an answer that ends early", () => {
   });
 
   it("has lost and doubled nothing when a whole answer follows", async () => {
-    await simulator.faults.clear();
-    clock.jump(60_000);
     expect(await bridge.collect()).toMatchObject({ successful: positions.length });
     expect(collector.conflicts).toEqual([]);
     expect(collector.repeats).toBeGreaterThan(0);

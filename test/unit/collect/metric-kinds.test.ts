@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { createMetricKinds } from "#collect/metric-kinds.ts";
 import { emptyProgress, newQueryProgress, type ClusterProgress } from "#collect/progress.ts";
-import { toQueries, type QuerySpec } from "#prometheus/catalogue.ts";
+import { toQueries } from "#prometheus/catalogue.ts";
+import type { QuerySpec } from "#prometheus/query-spec.ts";
 import type { FamilyMetadata, Metadata } from "#prometheus/metadata.ts";
 
 const metadata = (types: Record<string, string>): Metadata =>
