@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { clusterFromCommandLine, createFileRegistry } from "#clusters/registry.ts";
-import { toBridgeError, type BridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { clusterDefaults, createApp, runMigrations, SERVICE, type Overrides } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";

@@ -143,6 +143,41 @@ test("when the Collector breaks down in the middle, nothing more is read, and wh
   expect(differences(collection, end - 15 * MINUTE, end)).toEqual([]);
 });
 
+test("after a Collector that broke down nothing more is sent, not even what is buffered", async () => {
+  const collection = createCollection({ windowMsMax: MINUTE, batchPointsMax: 7, batchesInFlightMax: 1 });
+  let failures = 0;
+  collection.collector.onSend = ([first]) => {
+    if (first?.metric.startsWith("budcluster_")) return "accept";
+    failures++;
+    return "down";
+  };
+  expect((await collection.run()).error?.code).toBe("collector_unavailable");
+  expect(failures).toBe(1);
+});
+
+test("reading waits for the Collector: few batches are on their way at once", async () => {
+  const collection = createCollection({ windowMsMax: 5 * MINUTE, batchPointsMax: 20, lanes: 2 });
+  const { exporter } = collection.collector;
+  let under = 0;
+  let most = 0;
+  collection.deps.exporter = {
+    ...exporter,
+    send: async (...input) => {
+      most = Math.max(most, ++under);
+      try {
+        await new Promise((resolve) => setImmediate(resolve));
+        return await exporter.send(...input);
+      } finally {
+        under--;
+      }
+    },
+  };
+  expect((await collection.run()).outcome).toBe("successful");
+  const { batchesInFlightMax, lanes } = collection.settings;
+  expect(most).toBeGreaterThan(1);
+  expect(most).toBeLessThanOrEqual(batchesInFlightMax + lanes - 1);
+});
+
 test("the deadline ends a collection at once and keeps what was acknowledged", async () => {
   const collection = createCollection({ lanes: 1 });
   const controller = new AbortController();

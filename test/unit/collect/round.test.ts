@@ -183,6 +183,20 @@ test("a cluster that is still busy is skipped and named, not collected twice", a
   expect((await control.start("request")).busy).toEqual([]);
 });
 
+test("of several rounds at once, the status shows the latest that still runs", async () => {
+  const { control, running, bench } = createBench(clustersOf("a"));
+  const first = await control.start("ticker");
+  bench.clusters.push(testCluster("b"));
+  const second = await control.start("ticker");
+  expect((await control.status()).current_round?.id).toBe(second.round.id);
+  running.get("b")!.end();
+  await second.done;
+  expect((await control.status()).current_round?.id).toBe(first.round.id);
+  running.get("a")!.end();
+  await first.done;
+  expect((await control.status()).current_round).toBeNull();
+});
+
 test("a cluster that waits for its turn is busy, too", async () => {
   const { control, running, begun } = createBench(clustersOf("a", "b"), { clustersMax: 1 });
   const first = await control.start("ticker");
