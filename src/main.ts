@@ -119,7 +119,12 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
 /** Loaded only when it is asked for: an image without the simulator's packages has no demo. */
 async function demo(): Promise<void> {
   const ended = onSignal();
-  const { runDemo } = await import("./demo.ts");
+  const { runDemo } = await import("./demo.ts").catch((error: unknown) => {
+    throw new BridgeError("engine_unavailable", "the demo's packages are not installed", {
+      cause: error,
+      hint: "Run `npm ci` in a clone of the project; the production image has neither simulator nor ClickHouse.",
+    });
+  });
   await runDemo(ended, process.env);
 }
 
@@ -128,9 +133,14 @@ function report(error: BridgeError): number {
   const lines = Array.isArray(problems)
     ? problems.map((problem) => `  ${String(problem)}`)
     : [`  ${error.message}`];
-  process.stderr.write(
-    `${SERVICE.name} can't start (${error.code}):\n${lines.join("\n")}\n  ${error.hint}\n`,
-  );
+  // Of a defect nothing else would tell where it is: there may be no logger yet.
+  const cause = error.code === "internal" && error.cause instanceof Error ? `${error.cause.stack}
+` : "";
+  process.stderr.write(`${SERVICE.name} can't start (${error.code}):
+${lines.join("
+")}
+  ${error.hint}
+${cause}`);
   return CONFIG_CODES.has(error.code) ? EXIT_CONFIG : 1;
 }
 

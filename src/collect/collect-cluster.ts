@@ -188,7 +188,13 @@ export function createCollectCluster(
     const exporter: Exporter = {
       ...deps.exporter,
       send: async (batch, probe, signal) => {
-        await kinds.saved();
+        try {
+          signal.throwIfAborted();
+          await kinds.saved();
+        } catch (thrown) {
+          batch.release();
+          throw thrown;
+        }
         return await deps.exporter.send(batch, probe, signal);
       },
     };
@@ -234,12 +240,8 @@ export function createCollectCluster(
       },
     });
     await reads.run(tasks, settings.lanes);
-    const ended = signals.signal.aborted ? toBridgeError(signals.signal.reason) : delivery.stopped();
-    if (ended) {
-      // What is still buffered belongs to windows that were read to the end, of which nothing else would tell that they failed.
-      writer.discard();
-      reads.totals.failures.push({ query: "*", error: ended });
-    } else writer.flush();
+    // Also when all is over: a batch that may not be sent any more fails the windows that were read to the end.
+    writer.flush();
     await delivery.drained();
     while (saves.size > 0) await Promise.all(saves);
     if (saveError) throw saveError;

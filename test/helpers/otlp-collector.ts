@@ -208,15 +208,21 @@ function give(response: ServerResponse, answer: Answer, received: ReceivedReques
     }
     case "page":
       return send(200, "text/html; charset=utf-8", PAGE);
+    case "reset":
+      breakConnection(response, answer.when);
+      break;
     case "hang":
-      return undefined;
-    case "reset": {
-      const { socket } = response;
-      if (answer.when === "within") {
-        response.writeHead(200, { "content-type": "application/x-protobuf", "content-length": 100 });
-        response.write("x", () => socket?.resetAndDestroy());
-      } else socket?.resetAndDestroy();
-      return undefined;
-    }
+      break;
   }
+  return undefined;
+}
+
+function breakConnection(response: ServerResponse, when: "before" | "within"): void {
+  const { socket } = response;
+  if (when === "before") {
+    socket?.resetAndDestroy();
+    return;
+  }
+  response.writeHead(200, { "content-type": "application/x-protobuf", "content-length": 100 });
+  response.write("x", () => socket?.resetAndDestroy());
 }

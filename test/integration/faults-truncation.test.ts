@@ -13,12 +13,12 @@ import { compare, exact } from "../helpers/truth.ts";
 const CUT = "kube_pod_info";
 const LAG_MS = 90_000;
 const LOOKBACK_MS = 120_000;
+const LENGTH_MIN = 5000;
 const HOWS = ["chunked", "length", "close", "complete"] as const;
 /** Where answers are cut: so many bytes after the beginning, or (negative) before the end; each byte of the texts around the series, and some between. */
 const POSITIONS = [
-  ...[0, 1, 14, 40, 61, 62, 63, 64, 75, 200],
-  ...[300, 600, 1000, 1500, 2000, 2500, 3001, 3502, 4003, 4504],
-  ...[-1, -2, -3, -4, -5, -6, -9, -15, -25, -40],
+  0, 1, 14, 40, 61, 62, 63, 64, 75, 200, 300, 600, 1000, 1500, 2000, 2500, 3001, 3502, 4003, 4504, -40, -25,
+  -15, -9, -6, -5, -4, -3, -2, -1,
 ];
 
 const clock = createJumpingClock();
@@ -43,7 +43,7 @@ async function measure(): Promise<void> {
     }),
   );
   positions = POSITIONS.map((at, i) => (at < 0 ? lengths[i]! + at : at));
-  for (const [i, at] of positions.entries()) expect(at).toBeLessThan(lengths[i]!);
+  if (Math.min(...lengths) < LENGTH_MIN) throw new Error(`an answer has only ${Math.min(...lengths)} bytes`);
 }
 
 async function roundWith(fault: (atByte: number) => PrometheusFault): Promise<{
@@ -87,14 +87,20 @@ describe("an answer that ends early", () => {
       atByte,
       how,
     }));
-    for (const [i, atByte] of positions.entries()) {
-      const result = bridge.resultOf(round, idOf(i));
-      const where = `cut after ${atByte} bytes: ${JSON.stringify(result.error)}`;
-      expect(result.outcome, where).toBe("partial");
-      expect(result.error?.code, where).toMatch(/^(prometheus_answer_truncated|tunnel_closed)$/);
-      expect(status.get(idOf(i))!.gaps, where).toMatchObject([{ query: CUT, state: "open" }]);
-      expect(status.get(idOf(i))!.watermark).not.toBeNull();
-    }
+    const told = positions.map((atByte, i) => {
+      const { outcome, error } = bridge.resultOf(round, idOf(i));
+      const { gaps, watermark } = status.get(idOf(i))!;
+      return { atByte, outcome, code: error?.code, gaps, watermark };
+    });
+    expect(told).toEqual(
+      positions.map((atByte) => ({
+        atByte,
+        outcome: "partial",
+        code: expect.stringMatching(/^(prometheus_answer_truncated|tunnel_closed)$/),
+        gaps: [expect.objectContaining({ query: CUT, state: "open" })],
+        watermark: new Date(beginMs).toISOString(),
+      })),
+    );
   });
 
   it.each(["close", "complete"] as const)("%s: an answer about the time fails the cluster", async (how) => {
