@@ -134,13 +134,10 @@ function report(error: BridgeError): number {
     ? problems.map((problem) => `  ${String(problem)}`)
     : [`  ${error.message}`];
   // Of a defect nothing else would tell where it is: there may be no logger yet.
-  const cause = error.code === "internal" && error.cause instanceof Error ? `${error.cause.stack}
-` : "";
-  process.stderr.write(`${SERVICE.name} can't start (${error.code}):
-${lines.join("
-")}
-  ${error.hint}
-${cause}`);
+  const cause = error.code === "internal" && error.cause instanceof Error ? `${error.cause.stack}\n` : "";
+  process.stderr.write(
+    `${SERVICE.name} can't start (${error.code}):\n${lines.join("\n")}\n  ${error.hint}\n${cause}`,
+  );
   return CONFIG_CODES.has(error.code) ? EXIT_CONFIG : 1;
 }
 
