@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { nearMiss } from "#clusters/near-miss.ts";
+import { nearMiss } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
 

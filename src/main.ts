@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { clusterFromCommandLine, createFileRegistry } from "#clusters/registry.ts";
 import { BridgeError, toBridgeError } from "#errors.ts";
+import { systemClock } from "#lib/clock.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { clusterDefaults, createApp, runMigrations, SERVICE, type Overrides } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
@@ -17,6 +18,8 @@ Configuration is read from environment variables (.env.example lists them); ROLE
 
 /** sysexits.h EX_CONFIG: a supervisor need not try again. */
 const EXIT_CONFIG = 78;
+/** Whatever hangs, the process ends before its supervisor loses patience. */
+const STOP_MS_MAX = 9500;
 const CONFIG_CODES = new Set<string>([
   "config_invalid",
   "clusters_file_invalid",
@@ -102,6 +105,10 @@ async function run(args: Arguments): Promise<void> {
   await app.start();
   const signal = await ended;
   logger.info({ signal }, "ending");
+  systemClock.after(STOP_MS_MAX, () => {
+    logger.error("a part did not end in time; what was acknowledged is kept");
+    process.exit(1);
+  });
   await app.stop();
   logger.info("ended");
 }

@@ -5,7 +5,7 @@ import { BridgeError } from "#errors.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
 import { readKubeconfigFile, toKubeConfig } from "./kube-config.ts";
-import { nearMiss } from "./near-miss.ts";
+import { nearMiss } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
 

@@ -1,6 +1,6 @@
-import { type BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
+import { BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
 import type { Cluster } from "#clusters/cluster.ts";
-import type { Clock } from "#lib/clock.ts";
+import { deadline, type Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import { createDelivery } from "#otlp/delivery.ts";
 import type { Exporter } from "#otlp/exporter.ts";
@@ -56,6 +56,7 @@ export type CollectCluster = (cluster: Cluster, signals: CollectSignals) => Prom
 /** More than this between Prometheus' clock and ours is worth a warning. */
 const SKEW_WARNING_MS = 30_000;
 const QUERIES_LOGGED_MAX = 20;
+const DOWN_REPORT_MS = 5000;
 
 export function createCollectCluster(
   deps: CollectClusterDeps,
@@ -91,13 +92,14 @@ export function createCollectCluster(
     let error: BridgeError | undefined;
     try {
       ({ totals, skewMs } = await collect(cluster, file, report, signals, logger));
-      error = totals.failures[0]?.error;
+      error = totals.failures[0]?.error ?? refusal(totals);
       logFailures(totals, logger);
     } catch (thrown) {
       error = toBridgeError(thrown);
-      if (!report.upSent && !error.code.startsWith("collector_")) await report.sendDown(signals.signal);
+      if (!report.upSent && !error.code.startsWith("collector_") && !signals.isStopping())
+        await sendDown(report);
     }
-    const outcome = outcomeOf(totals, error);
+    const outcome = !error ? "successful" : totals && totals.windows > 0 ? "partial" : "failed";
     const summary = result(outcome, totals, error);
     const { queries } = settings;
     recordLast(file.progress, summary, { totals, skewMs, queries, nowMs: deps.clock.now() });
@@ -108,6 +110,13 @@ export function createCollectCluster(
     }
     return summary;
   };
+
+  /** With a time of its own: the cluster's may be over. */
+  async function sendDown(report: ClusterReport): Promise<void> {
+    const limit = deadline(deps.clock, DOWN_REPORT_MS, () => new Error("took too long"));
+    await report.sendDown(limit.signal);
+    limit.dispose();
+  }
 
   async function collect(
     cluster: Cluster,
@@ -272,9 +281,13 @@ async function sendQueries(
   }
 }
 
-function outcomeOf(totals: ReadTotals | undefined, error: BridgeError | undefined): ClusterResult["outcome"] {
-  if (error) return totals && totals.windows > 0 ? "partial" : "failed";
-  return totals && totals.refusedPoints > 0 ? "partial" : "successful";
+/** What the Collector refused for good is on record and its windows are committed, but nobody should call that a success. */
+function refusal({ refusedPoints }: ReadTotals): BridgeError | undefined {
+  if (refusedPoints === 0) return undefined;
+  return new BridgeError(
+    "collector_refused",
+    `the Collector refused ${refusedPoints} points for good: see gaps in the status`,
+  );
 }
 
 async function readMetadata(

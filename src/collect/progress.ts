@@ -13,7 +13,7 @@ export interface Gap {
 }
 
 /** The kind that a metric's points are sent as, for windows that end after `since`. */
-export interface TypeSince {
+interface TypeSince {
   kind: MetricType["kind"];
   since: number;
 }

@@ -43,13 +43,13 @@ export function testCluster(id: string, change: Partial<Cluster> = {}): Cluster 
   };
 }
 
-export const QUERIES: readonly QuerySpec[] = [
+const QUERIES: readonly QuerySpec[] = [
   { name: "node_cpu_seconds_total", promql: "node_cpu_seconds_total", group: "node" },
   { name: "node_load1", promql: "node_load1", group: "node" },
   { name: "kube_pod_info", promql: "kube_pod_info", group: "pod", type: "gauge", unit: "" },
 ];
 
-export function testSeries(): SourceSeries[] {
+function testSeries(): SourceSeries[] {
   const series = (metric: string, labels: Record<string, string>, offsetMs: number): SourceSeries => ({
     metric,
     labels,

@@ -25,7 +25,7 @@ export interface SourceSample {
 }
 
 /** How a read goes wrong: an error before anything came, after some series, or no end at all. */
-export type ReadFault = { error: BridgeError; afterSeries: number } | "hang";
+type ReadFault = { error: BridgeError; afterSeries: number } | "hang";
 
 export interface FakePrometheus {
   open: OpenPrometheus;

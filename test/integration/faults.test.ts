@@ -90,7 +90,9 @@ describe.each([
       const isWhole = fault.outcome === "successful";
       const isNew = !isKnown && fault.outcome === "failed";
       expect(status.state).toBe(isWhole ? "healthy" : isNew ? "failing" : "partial");
-      expect(status.last_error).toEqual(isWhole ? null : { ...error, at: expect.any(String) });
+      expect(status.last_error).toEqual(
+        error && { ...error, at: new Date(clock.now() - PAUSE_MS).toISOString() },
+      );
       expect(status.warnings.join("\n")).toMatch(fault.warning ?? NOTHING);
       expect(status.watermark === null).toBe(isNew);
     });

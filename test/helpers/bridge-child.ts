@@ -1,0 +1,77 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { onTestFinished } from "vitest";
+import type { CollectionStatus, RoundResult } from "#collect/status.ts";
+
+/** The program in a process of its own, as users run it. */
+export interface BridgeChild {
+  /** Resolves when it listens. Rejects when it ends before. */
+  url: Promise<string>;
+  /** Everything that it wrote so far. */
+  stdout(): string;
+  stderr(): string;
+  signal(signal: "SIGTERM" | "SIGKILL"): void;
+  /** Its exit code; null when a signal ended it. */
+  ended: Promise<number | null>;
+  /** POST /metrics/collect-all?wait=true; rejects when it ends before it answers. */
+  collect(): Promise<RoundResult>;
+  status(): Promise<CollectionStatus>;
+}
+
+/** Starts `node src/main.ts` with these arguments and exactly this environment (and PATH). It does not outlive the test. */
+export function startBridgeChild(environment: Record<string, string>, args: string[] = []): BridgeChild {
+  const { PATH = "" } = process.env;
+  const child = spawn(process.execPath, ["src/main.ts", ...args], {
+    env: { PATH, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const written = { stdout: "", stderr: "" };
+  const ended = once(child, "close").then(() => child.exitCode);
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    await ended;
+  });
+  const url = new Promise<string>((resolve, reject) => {
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      written.stdout += text;
+      const line = written.stdout.split("\n").find((each) => each.includes('"msg":"listening"'));
+      if (line) resolve((JSON.parse(line) as { url: string }).url);
+    });
+    void ended.then((code) => reject(new Error(`ended with ${code}: ${written.stdout}${written.stderr}`)));
+  });
+  // Who does not wait for it must not hear of it.
+  url.catch(() => {});
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (written.stderr += text));
+  const call = async <T>(method: string, path: string): Promise<T> => {
+    const answer = await fetch(`${await url}${path}`, { method });
+    const body = await answer.text();
+    if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${body}`);
+    return JSON.parse(body) as T;
+  };
+  return {
+    url,
+    ended,
+    stdout: () => written.stdout,
+    stderr: () => written.stderr,
+    signal: (signal) => void child.kill(signal),
+    collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
+    status: () => call("GET", "/metrics/status"),
+  };
+}
+
+/** Runs the program to its end: its exit code and what it wrote. Killed after 20 s. */
+export async function runBridge(
+  environment: Record<string, string>,
+  args: string[] = [],
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const { PATH = "" } = process.env;
+  const env = { PATH, ...environment };
+  return await new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ["src/main.ts", ...args],
+      { env, timeout: 20_000, killSignal: "SIGKILL" },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+}

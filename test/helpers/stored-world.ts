@@ -1,0 +1,50 @@
+import type { EmbeddedDatabase } from "#allinone/chdb.ts";
+import { createOtlpCodec } from "#allinone/otlp-proto.ts";
+import { toRows } from "#allinone/otlp-rows.ts";
+import { COLUMNS } from "#allinone/otlp-tables.ts";
+import type { ClusterWorld } from "#simulator/world.ts";
+import { bitsOf, toOtlpRequest, type TestMetric } from "./otlp-request.ts";
+
+const codec = createOtlpCodec();
+const REQUEST_BYTES_MAX = 1e8;
+
+/** Stores metrics as the OTLP receiver does. Sent twice they are the same rows. */
+export async function storeMetrics(
+  database: EmbeddedDatabase,
+  clusterId: string,
+  metrics: readonly TestMetric[],
+): Promise<void> {
+  const request = codec.decodeRequest(toOtlpRequest({ cluster_id: clusterId }, metrics));
+  for (const { kind, bytes } of toRows(request, REQUEST_BYTES_MAX).tables) {
+    await database.insertRowBinary(`metrics.otel_metrics_${kind}`, COLUMNS[kind], bytes);
+  }
+}
+
+/** A sample in its test form; `timeMs` in ms since the epoch. */
+export function point(
+  labels: Record<string, string>,
+  timeMs: number,
+  value: number,
+): TestMetric["points"][number] {
+  return { labels, time: BigInt(Math.round(timeMs)) * 1_000_000n, bits: bitsOf(value) };
+}
+
+/** Stores what the simulated cluster scraped in (fromMs, toMs], with `k8s.node.name` where the bridge adds it. */
+export async function storeWorld(
+  database: EmbeddedDatabase,
+  world: ClusterWorld,
+  window: { fromMs: number; toMs: number; metrics: readonly string[] },
+): Promise<void> {
+  const nodeOf = new Map(world.layout.nodes.map((node) => [node.address, node.name]));
+  for (const metric of window.metrics) {
+    const family = world.metrics.find(({ name }) => name === metric)?.family;
+    const points = world.expected({ ...window, metric }).flatMap((series) => {
+      const labels = Object.fromEntries(series.labels.filter(([name]) => name !== "__name__"));
+      const node = nodeOf.get((labels["instance"] ?? "").split(":")[0]!);
+      const all = node === undefined || "node" in labels ? labels : { ...labels, "k8s.node.name": node };
+      return series.timestamps.map((timeMs, i) => point(all, timeMs, series.values[i]!));
+    });
+    const kind = family?.type === "counter" ? "sum" : "gauge";
+    if (points.length > 0) await storeMetrics(database, world.shape.id, [{ name: metric, kind, points }]);
+  }
+}

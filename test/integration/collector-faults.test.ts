@@ -1,0 +1,341 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+import type { Gap } from "#collect/progress.ts";
+import type { RoundResult } from "#collect/status.ts";
+import { startSimulator, type Simulator } from "#simulator/simulator.ts";
+import { createJumpingClock, type JumpingClock } from "../helpers/jumping-clock.ts";
+import {
+  ACCEPT,
+  isOwn,
+  refusal,
+  startOtlpCollector,
+  type Answer,
+  type OtlpCollector,
+  type ReceivedPoint,
+  type ReceivedRequest,
+} from "../helpers/otlp-collector.ts";
+import { METRICS, SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
+import { compare, exact } from "../helpers/truth.ts";
+
+const ID = "sim-1";
+const MINUTE_MS = 60_000;
+
+interface Scene {
+  clock: JumpingClock;
+  simulator: Simulator;
+  collector: OtlpCollector;
+  bridge: TestBridge;
+  /** One round; its one cluster's result. */
+  collect: () => Promise<RoundResult["clusters"][number]>;
+}
+
+async function setScene(environment: Record<string, string> = {}): Promise<Scene> {
+  const clock = createJumpingClock();
+  const simulator = await startSimulator({ clock, shape: SMALL });
+  const collector = await startOtlpCollector();
+  const bridge = await startTestBridge({ simulator, collector, clock, environment });
+  onTestFinished(async () => {
+    await bridge.stop();
+    await collector.stop();
+    await simulator.stop();
+  });
+  return {
+    clock,
+    simulator,
+    collector,
+    bridge,
+    collect: async () => bridge.resultOf(await bridge.collect(), ID),
+  };
+}
+
+/** Requests that hold samples of the cluster, not only what the bridge itself makes. */
+const hasSamples = ({ points }: ReceivedRequest): boolean => points.some((point) => !isOwn(point));
+
+/** Answers so to requests with samples, and takes everything else. */
+const toSamples =
+  (answer: () => Answer): OtlpCollector["onRequest"] =>
+  (request) =>
+    hasSamples(request) ? answer() : ACCEPT;
+
+/** The next round works, and then everything is there once. */
+async function expectRecovery({ bridge, clock, collect, collector, simulator }: Scene): Promise<Gap[]> {
+  clock.jump(MINUTE_MS);
+  expect(await collect()).toMatchObject({ outcome: "successful", error: null });
+  expect(await bridge.statusOf(ID)).toMatchObject({ state: "healthy" });
+  const record = await bridge.progress(ID);
+  expect(Object.keys(record.queries)).toEqual([...METRICS]);
+  for (const { from, committed, attempted } of Object.values(record.queries)) {
+    expect(committed).toEqual([[from, attempted]]);
+    expect(attempted).toBe(clock.now() - 90_000);
+  }
+  const compared = compare(collector, simulator.cluster(ID).world, record);
+  expect(compared).toEqual(exact(compared.samples));
+  expect(compared.samples).toBeGreaterThan(400);
+  expect(collector.conflicts).toEqual([]);
+  return Object.values(record.queries).flatMap((query) => query.gaps);
+}
+
+/** The Collector as a whole took nothing: nothing is committed, nothing is called refused. */
+async function expectNothingCommitted({ bridge }: Scene, code: string): Promise<void> {
+  const status = await bridge.statusOf(ID);
+  expect(status).toMatchObject({ state: "failing", watermark: null, last_error: { code } });
+  expect(status.gaps.filter((gap) => gap.state !== "open")).toEqual([]);
+}
+
+describe("a Collector that takes nothing", () => {
+  it("down: names the endpoint, the Pod and network policies, and asks Prometheus for no samples", async () => {
+    const scene = await setScene();
+    await scene.collector.stop();
+    const { outcome, error, points } = await scene.collect();
+    expect({ outcome, points }).toEqual({ outcome: "failed", points: 0 });
+    expect(error?.code).toBe("collector_unreachable");
+    expect(error?.hint).toMatch(/OTEL_COLLECTOR_ENDPOINT.*Pod.*NetworkPolicy/);
+    await expectNothingCommitted(scene, "collector_unreachable");
+    const asked = scene.simulator.faults.traffic(ID).requests.map(({ query = "" }) => query);
+    expect(asked.filter((query) => query.includes("node_cpu"))).toEqual([]);
+    await scene.collector.start();
+    expect(await expectRecovery(scene)).toEqual([]);
+    expect(scene.collector.repeats).toBe(0);
+  });
+
+  it("down in the middle of a round: what was acknowledged is not sent again", async () => {
+    const scene = await setScene({ METRICS_BATCH_SIZE: "100" });
+    let left = 3;
+    scene.collector.onRequest = toSamples(() =>
+      left-- > 0 ? ACCEPT : { kind: "reset", when: "before", isStored: false },
+    );
+    const { outcome, error } = await scene.collect();
+    expect(outcome).toBe("partial");
+    expect(error?.code).toBe("collector_unreachable");
+    const status = await scene.bridge.statusOf(ID);
+    const open = status.gaps.map((gap) => gap.query);
+    expect(open.length).toBeGreaterThan(0);
+    expect(open.length).toBeLessThan(METRICS.length);
+    const settled = METRICS.filter((metric) => !open.includes(metric));
+    scene.collector.onRequest = () => ACCEPT;
+    const before = scene.collector.requests.length;
+    expect(await expectRecovery(scene)).toEqual([]);
+    const again = scene.collector.requests.slice(before).flatMap(({ points }) => points);
+    const endMs = Date.parse(status.gaps[0]!.to);
+    const repeated = again.filter((point) => point.timestampMs <= endMs).map(({ metric }) => metric);
+    expect(settled.filter((metric) => repeated.includes(metric))).toEqual([]);
+  });
+
+  it("slower than EXPORT_TIMEOUT", async () => {
+    const scene = await setScene();
+    scene.collector.onRequest = toSamples(() => ({ kind: "hang" }));
+    const { outcome, error } = await scene.collect();
+    expect(outcome).toBe("failed");
+    expect(error).toMatchObject({ code: "collector_timeout" });
+    expect(error?.hint).toMatch(/EXPORT_TIMEOUT.*max_elapsed_time/);
+    await expectNothingCommitted(scene, "collector_timeout");
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+  });
+
+  it.each([
+    [
+      "503 for everything",
+      () => refusal(503, "memory_limiter"),
+      "collector_unavailable",
+      /503: memory_limiter/,
+      /ClickHouse/,
+    ],
+    ["502 for everything", () => refusal(502), "collector_unavailable", /502/, /ClickHouse/],
+    [
+      "400 for everything",
+      () => refusal(400, "bad gateway config"),
+      "collector_refused",
+      /400: bad gateway/,
+      /its own words/,
+    ],
+    ["500 for everything", () => refusal(500), "collector_refused", /500/, /its own words/],
+    ["404: the path is wrong", () => refusal(404), "collector_misconfigured", /404/, /\/v1\/metrics/],
+    ["401: the token is wrong", () => refusal(401), "collector_misconfigured", /401/, /OTLP_HEADERS/],
+    [
+      "200 with a page",
+      () => ({ kind: "page" }) as const,
+      "collector_misconfigured",
+      /page/,
+      /OTEL_COLLECTOR_ENDPOINT/,
+    ],
+  ])("%s: nothing is committed or called refused", async (_name, answer, code, message, hint) => {
+    const scene = await setScene();
+    scene.collector.onRequest = answer;
+    const { outcome, error } = await scene.collect();
+    expect(outcome).toBe("failed");
+    expect(error?.code).toBe(code);
+    expect(error?.message).toMatch(message);
+    expect(error?.hint).toMatch(hint);
+    await expectNothingCommitted(scene, code);
+    expect(scene.collector.requests.length).toBeLessThan(4);
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+    expect(scene.collector.repeats).toBe(0);
+  });
+
+  it.each([
+    ["503", () => refusal(503), "collector_unavailable"],
+    ["400", () => refusal(400), "collector_refused"],
+  ])("%s from some request on: not the data's fault, so nothing is given up", async (_name, answer, code) => {
+    const scene = await setScene({ METRICS_BATCH_SIZE: "100" });
+    let isBroken = false;
+    scene.collector.onRequest = (request) => {
+      isBroken ||= request.points.some(({ metric }) => metric === "node_load15");
+      return isBroken ? answer() : ACCEPT;
+    };
+    expect(await scene.collect()).toMatchObject({ outcome: "partial", error: { code } });
+    const { gaps } = await scene.bridge.statusOf(ID);
+    expect(new Set(gaps.map((gap) => gap.state))).toEqual(new Set(["open"]));
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+  });
+});
+
+describe("a Collector that breaks the connection", () => {
+  it.each([
+    ["before it answers", { when: "before", isStored: false }],
+    ["before it answers, though it stored the points", { when: "before", isStored: true }],
+    ["in the middle of its answer, though it stored the points", { when: "within", isStored: true }],
+  ] as const)("%s: the window is sent again, as the same rows", async (_name, how) => {
+    const scene = await setScene();
+    scene.collector.onRequest = toSamples(() => ({ kind: "reset", ...how }));
+    expect(await scene.collect()).toMatchObject({
+      outcome: "failed",
+      error: { code: "collector_unreachable" },
+    });
+    await expectNothingCommitted(scene, "collector_unreachable");
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+    expect(scene.collector.repeats > 0).toBe(how.isStored);
+  });
+});
+
+describe("a Collector that asks for patience", () => {
+  const PATIENT = { EXPORT_RETRY_MAX_ELAPSED: "60" };
+
+  it.each([
+    ["seconds", () => "7", 7000],
+    ["a date", (nowMs: number) => new Date(nowMs + 9000).toUTCString(), 9000],
+    ["less than the backoff", () => "0", 750],
+  ])("429 with Retry-After as %s", async (_name, header, napMs) => {
+    const scene = await setScene(PATIENT);
+    let hits = 0;
+    scene.collector.onRequest = toSamples(() =>
+      ++hits === 1 ? refusal(429, "slow down", { "retry-after": header(scene.clock.now()) }) : ACCEPT,
+    );
+    expect(await scene.collect()).toMatchObject({ outcome: "successful", error: null });
+    expect(scene.clock.naps).toEqual([napMs]);
+    expect(await expectRecovery(scene)).toEqual([]);
+    expect(scene.collector.repeats).toBe(0);
+  });
+
+  it("429 with a Retry-After beyond the limit is left to the next round", async () => {
+    const scene = await setScene(PATIENT);
+    scene.collector.onRequest = toSamples(() => refusal(429, "closed", { "retry-after": "3600" }));
+    expect(await scene.collect()).toMatchObject({
+      outcome: "failed",
+      error: { code: "collector_unavailable" },
+    });
+    expect(scene.clock.naps).toEqual([]);
+    await expectNothingCommitted(scene, "collector_unavailable");
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+  });
+
+  it("503 for a while: waits longer each time", async () => {
+    const scene = await setScene(PATIENT);
+    let hits = 0;
+    scene.collector.onRequest = toSamples(() => (++hits <= 3 ? refusal(503) : ACCEPT));
+    expect(await scene.collect()).toMatchObject({ outcome: "successful" });
+    expect(scene.clock.naps).toEqual([750, 1500, 3000]);
+    expect(await expectRecovery(scene)).toEqual([]);
+  });
+});
+
+describe("a Collector that refuses some of the data", () => {
+  const isPoison = ({ metric, labels }: Pick<ReceivedPoint, "metric" | "labels">): boolean =>
+    metric === "node_cpu_seconds_total" && labels["mode"] === "nice";
+
+  it.each([
+    [400, "invalid label value", {}],
+    [500, "cannot encode", {}],
+    [503, "insert failed", {}],
+    [400, "invalid label value", { METRICS_BATCH_SIZE: "50" }],
+    [503, "insert failed", { METRICS_BATCH_SIZE: "50" }],
+  ])(
+    "%d (%s) on one series: everything else arrives, and it is recorded",
+    async (status, words, environment) => {
+      const scene = await setScene(environment);
+      scene.collector.onRequest = ({ points }) => (points.some(isPoison) ? refusal(status, words) : ACCEPT);
+      const { outcome, error, points } = await scene.collect();
+      expect({ outcome, error }).toEqual({ outcome: "partial", error: null });
+      const cluster = await scene.bridge.statusOf(ID);
+      expect(cluster.watermark).toBe(new Date(scene.clock.now() - 90_000).toISOString());
+      expect(cluster.gaps).toMatchObject([{ query: "node_cpu_seconds_total", state: "refused" }]);
+      expect(cluster.gaps[0]!.reason).toMatch(new RegExp(`${status}: ${words}.*node_cpu_seconds_total`));
+      const told = scene.bridge.logs.filter(
+        ({ code, level }) => code === "collector_refused" && level === "error",
+      );
+      expect(told).toHaveLength(1);
+      expect(told[0]).toMatchObject({ query: "node_cpu_seconds_total", points: cluster.gaps[0]!.points });
+      expect(points).toBe([...scene.collector.acknowledged.values()].filter((point) => !isOwn(point)).length);
+      expect(scene.collector.repeats).toBe(0);
+
+      // The next window's points are refused as well; the first window's are not sent again.
+      scene.clock.jump(MINUTE_MS);
+      expect(await scene.collect()).toMatchObject({ outcome: "partial" });
+      const { gaps } = await scene.bridge.statusOf(ID);
+      const world = scene.simulator.cluster(ID).world;
+      const window = { fromMs: Date.parse(gaps[0]!.from), toMs: Date.parse(gaps[0]!.to) };
+      const poisoned = world
+        .expected({ ...window, metric: "node_cpu_seconds_total" })
+        .filter(({ labels }) =>
+          isPoison({ metric: "node_cpu_seconds_total", labels: Object.fromEntries(labels) }),
+        );
+      expect(gaps).toHaveLength(1);
+      expect(gaps[0]!.points).toBe(poisoned.reduce((sum, { values }) => sum + values.length, 0));
+      expect(scene.collector.repeats).toBe(0);
+      const record = await scene.bridge.progress(ID);
+      const compared = compare(scene.collector, world, record, { without: isPoison });
+      expect(compared).toEqual(exact(compared.samples));
+    },
+  );
+
+  it("413 above a size: the batch is halved until it fits", async () => {
+    const scene = await setScene();
+    scene.collector.onRequest = ({ bytes }) => (bytes > 20_000 ? refusal(413, "too large") : ACCEPT);
+    expect(await scene.collect()).toMatchObject({ outcome: "successful", error: null });
+    expect(scene.collector.requests.some(({ status }) => status === 413)).toBe(true);
+    expect((await scene.bridge.statusOf(ID)).gaps).toEqual([]);
+    expect(await expectRecovery(scene)).toEqual([]);
+    expect(scene.collector.repeats).toBe(0);
+  });
+
+  it("a partial success: the refused points are recorded and never sent again", async () => {
+    const scene = await setScene();
+    scene.collector.onRequest = ({ points }) =>
+      points.some(isPoison) ? { kind: "partial", refuses: isPoison, message: "too old" } : ACCEPT;
+    const { outcome, points } = await scene.collect();
+    expect(outcome).toBe("partial");
+    expect(points).toBe([...scene.collector.acknowledged.values()].filter((point) => !isOwn(point)).length);
+    const cluster = await scene.bridge.statusOf(ID);
+    expect(cluster.last_error).toBeNull();
+    expect(cluster.watermark).not.toBeNull();
+    const [first] = cluster.gaps;
+    expect(first).toMatchObject({ state: "refused" });
+    expect(first!.reason).toMatch(/too old/);
+    const told = scene.bridge.logs.filter(
+      ({ code, level }) => code === "collector_refused" && level === "error",
+    );
+    expect(told).toHaveLength(1);
+    scene.collector.onRequest = () => ACCEPT;
+    const endMs = Date.parse(cluster.watermark!);
+    const isRefused = (point: ReceivedPoint): boolean => isPoison(point) && point.timestampMs <= endMs;
+    scene.clock.jump(MINUTE_MS);
+    const before = scene.collector.requests.length;
+    expect(await scene.collect()).toMatchObject({ outcome: "successful" });
+    const sent = scene.collector.requests.slice(before).flatMap((request) => request.points);
+    expect(sent.filter(isRefused)).toEqual([]);
+    expect(scene.collector.repeats).toBe(0);
+  });
+});
