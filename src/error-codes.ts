@@ -325,6 +325,16 @@ export const ERRORS = {
     httpStatus: 404,
     hint: "No sample of this metric is stored for this cluster; check the name.",
   },
+  query_too_large: {
+    retryable: false,
+    httpStatus: 400,
+    hint: "Ask for less: a shorter range, filters that match fewer series, or a greater step.",
+  },
+  query_timeout: {
+    retryable: false,
+    httpStatus: 504,
+    hint: "Ask for less: a shorter range or filters that match fewer series. If small queries take long as well, look at ClickHouse's load.",
+  },
   body_too_large: { retryable: false, httpStatus: 413, hint: "Send a smaller body." },
   unsupported_media_type: {
     retryable: false,

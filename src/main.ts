@@ -3,7 +3,8 @@ import { clusterFromCommandLine, createFileRegistry } from "#clusters/registry.t
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLogger } from "#telemetry/logger.ts";
-import { clusterDefaults, createApp, runMigrations, SERVICE, type Overrides } from "./app.ts";
+import { runMigrations } from "./app-storage.ts";
+import { clusterDefaults, createApp, SERVICE, type Overrides } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]

@@ -16,6 +16,7 @@ import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
 import { latestRoutes, type LatestSamples } from "./routes/cluster-metrics.ts";
+import { metricQueryRoutes, type MetricQueries } from "./routes/cluster-metrics-query.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
 import { collectionRoutes, ownMetricsRoutes } from "./routes/metrics.ts";
@@ -25,10 +26,11 @@ export interface HttpServerDeps {
   clock: Clock;
   ownMetrics: Pick<OwnMetrics, "prometheusText" | "requestAnswered">;
   readiness: Readiness;
-  /** Of the bridge role; its routes exist only when it is given, as with the next two. */
+  /** Of the bridge role; its routes exist only when it is given, as with the next ones. */
   collection?: Collection;
   clusters?: ClusterRegistry;
   latest?: LatestSamples;
+  metricQueries?: MetricQueries;
   /** Routes of other roles. */
   routes?: readonly RouteModule[];
 }
@@ -123,6 +125,7 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
     ...(deps.collection ? [collectionRoutes(deps.collection, stopping)] : []),
     ...(deps.clusters ? [clusterRoutes(deps.clusters)] : []),
     ...(deps.latest ? [latestRoutes(deps.latest, stopping)] : []),
+    ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, stopping)] : []),
     ...(deps.routes ?? []),
   ];
 }

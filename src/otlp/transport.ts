@@ -3,7 +3,7 @@ import * as zlib from "node:zlib";
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
-import type { Secret } from "#lib/secret.ts";
+import { hideSecrets, secretsOfHeader, type Secret } from "#lib/secret.ts";
 import { LENGTH_DELIMITED, readFields, VARINT } from "./wire.ts";
 
 const gzip = promisify(zlib.gzip);
@@ -60,6 +60,8 @@ export function createTransport(
   settings: TransportSettings,
 ): Transport {
   const { clock } = deps;
+  const secrets = Object.values(settings.headers).flatMap((header) => secretsOfHeader(header.expose()));
+  const toMessage = (text: string): string => hideSecrets(text, secrets).trim().slice(0, MESSAGE_MAX);
 
   const post = async (payload: Payload, signal: AbortSignal): Promise<ExportResult> => {
     const headers: Record<string, string> = {
@@ -84,6 +86,7 @@ export function createTransport(
       type,
       body,
       retryAfterMs(answer.headers["retry-after"], clock.now()),
+      toMessage,
     );
   };
 
@@ -148,15 +151,16 @@ function toExportResult(
   type: string,
   body: Buffer,
   retryAfter: number | undefined,
+  toMessage: (text: string) => string,
 ): ExportResult {
   if (status >= 200 && status < 300) {
-    const partial = readPartialSuccess(type, body);
+    const partial = readPartialSuccess(type, body, toMessage);
     if (!partial) return misconfigured(status, "answers with a page instead of an OTLP response");
     return partial.rejectedPoints > 0
       ? { kind: "partial", ...partial }
       : { kind: "accepted", message: partial.message };
   }
-  const text = readStatusMessage(type, body);
+  const text = readStatusMessage(type, body, toMessage);
   if (RETRYABLE_STATUS.has(status)) {
     const error = new BridgeError("collector_unavailable", `the Collector answered ${status}${text}`);
     return {
@@ -189,6 +193,7 @@ function retryAfterMs(header: string | string[] | undefined, now: number): numbe
 function readPartialSuccess(
   type: string,
   body: Buffer,
+  toMessage: (text: string) => string,
 ): { rejectedPoints: number; message: string } | undefined {
   if (body.length === 0) return { rejectedPoints: 0, message: "" };
   if (type.includes("json")) {
@@ -198,7 +203,7 @@ function readPartialSuccess(
       };
       return {
         rejectedPoints: Number(partialSuccess?.rejectedDataPoints ?? 0) || 0,
-        message: (partialSuccess?.errorMessage ?? "").slice(0, MESSAGE_MAX),
+        message: toMessage(partialSuccess?.errorMessage ?? ""),
       };
     } catch {
       return undefined;
@@ -211,8 +216,7 @@ function readPartialSuccess(
       if (outer.number !== 1 || outer.type !== LENGTH_DELIMITED) continue;
       for (const field of readFields(body, outer.start, outer.end)) {
         if (field.number === 1 && field.type === VARINT) result.rejectedPoints = field.value;
-        if (field.number === 2)
-          result.message = body.toString("utf8", field.start, field.end).slice(0, MESSAGE_MAX);
+        if (field.number === 2) result.message = toMessage(body.toString("utf8", field.start, field.end));
       }
     }
   } catch {
@@ -222,7 +226,7 @@ function readPartialSuccess(
 }
 
 /** The message of a google.rpc.Status (protobuf or JSON), or the beginning of a text, after ": "; empty when there is none. */
-function readStatusMessage(type: string, body: Buffer): string {
+function readStatusMessage(type: string, body: Buffer, toMessage: (text: string) => string): string {
   let text = "";
   try {
     if (type.includes("json")) {
@@ -235,6 +239,6 @@ function readStatusMessage(type: string, body: Buffer): string {
   } catch {
     text = "";
   }
-  text = text.trim().slice(0, MESSAGE_MAX);
+  text = toMessage(text);
   return text === "" ? "" : `: ${text}`;
 }

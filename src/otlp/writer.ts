@@ -336,7 +336,6 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
         if (room < 1) {
           pos = at;
           if (points === 0) {
-            reset();
             throw new BridgeError(
               "prometheus_label_too_large",
               `one point has ${size} bytes, more than a batch may have`,

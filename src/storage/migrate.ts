@@ -143,6 +143,7 @@ function toTemplateValues(parameters: MigrationParameters): Record<string, strin
     db: database,
     ttl_days: String(retentionDays),
     on_cluster: cluster === undefined ? "" : `ON CLUSTER ${cluster}`,
+    replicated: cluster === undefined ? "" : "Replicated",
     replacing_merge_tree: cluster === undefined ? "ReplacingMergeTree" : "ReplicatedReplacingMergeTree",
   };
 }

@@ -1,6 +1,7 @@
-import { STATUS_CODES, type IncomingMessage } from "node:http";
+import { STATUS_CODES, type IncomingMessage, type RequestOptions } from "node:http";
 import { z } from "zod";
 import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors.ts";
+import { hideSecrets, secretsOfHeader } from "#lib/secret.ts";
 
 /** Errors of the X.509 verification, as Node names them (node:tls, "X509 certificate error codes"). */
 const UNTRUSTED = new Set([
@@ -121,8 +122,11 @@ export interface Refusal {
   message: string;
 }
 
-/** Reads an answer that is not a success: its status and what the API server says about it. Never throws. */
-export async function readRefusal(response: IncomingMessage): Promise<Refusal> {
+/**
+ * Reads an answer that is not a success: its status and what the API server says about it, without the credentials of the request that it
+ * answers. Never throws.
+ */
+export async function readRefusal(response: IncomingMessage, sent: RequestOptions): Promise<Refusal> {
   const status = response.statusCode ?? 0;
   let body = "";
   try {
@@ -130,7 +134,17 @@ export async function readRefusal(response: IncomingMessage): Promise<Refusal> {
   } catch {
     // The status alone says enough.
   }
-  return { status, message: statusMessage(body) || (STATUS_CODES[status] ?? "no reason given") };
+  const message = statusMessage(hideSecrets(body, secretsOf(sent)));
+  return { status, message: message || (STATUS_CODES[status] ?? "no reason given") };
+}
+
+function secretsOf({ headers, auth }: RequestOptions): string[] {
+  const authorization = Object.entries(headers ?? {})
+    .filter(([name]) => name.toLowerCase() === "authorization")
+    .flatMap(([, value]) => secretsOfHeader(String(value)));
+  if (typeof auth !== "string") return authorization;
+  const password = auth.slice(auth.indexOf(":") + 1);
+  return [...authorization, password, Buffer.from(auth).toString("base64")];
 }
 
 /**

@@ -129,7 +129,7 @@ async function fetchBody(
       sent.end();
     });
     if (response.statusCode !== 200)
-      throw toApiError(await readRefusal(response), wanted.what, wanted.special);
+      throw toApiError(await readRefusal(response, options), wanted.what, wanted.special);
     return await readBody(response, ANSWER_BYTES_MAX);
   } catch (error) {
     if (signal.aborted) throw signal.reason;

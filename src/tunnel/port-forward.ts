@@ -72,7 +72,7 @@ function connect(
     });
     webSocket.on("unexpected-response", (_request, response) => {
       response.on("error", () => {});
-      void refusal(response, settings).then(fail);
+      void refusal(response, connection, settings).then(fail);
     });
     webSocket.on("open", () => {
       const opened = new PortForwardStream({
@@ -118,8 +118,12 @@ function toHandshakeError(error: unknown): BridgeError {
   return toConnectError(error);
 }
 
-async function refusal(response: IncomingMessage, settings: PortForwardSettings): Promise<BridgeError> {
-  const answer = await readRefusal(response);
+async function refusal(
+  response: IncomingMessage,
+  { options }: KubeConnection,
+  settings: PortForwardSettings,
+): Promise<BridgeError> {
+  const answer = await readRefusal(response, options);
   const what = `get and create pods/portforward in namespace ${JSON.stringify(settings.namespace)}`;
   if (answer.status < 500 && ![401, 403, 404, 408, 429].includes(answer.status)) {
     return new BridgeError("tunnel_protocol", `the API server answered ${answer.status}: ${answer.message}`, {

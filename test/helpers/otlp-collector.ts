@@ -12,6 +12,7 @@ export interface ReceivedPoint {
   nodeName: string | undefined;
   timestampMs: number;
   value: number;
+  unit: string;
   clusterId: string;
 }
 
@@ -172,6 +173,7 @@ function toPoints(metric: Metric, clusterId: string): ReceivedPoint[] {
       nodeName,
       timestampMs: Number(BigInt(point.timeUnixNano.toString()) / 1_000_000n),
       value: point.asDouble,
+      unit: metric.unit,
       clusterId,
     };
   });

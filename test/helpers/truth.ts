@@ -13,11 +13,15 @@ export interface Comparison {
 }
 
 export interface ComparisonOptions {
-  /** Which replica of Prometheus was read at that time. Default 0. */
-  replicaAt?: (fromMs: number, toMs: number) => number;
+  /** Compares only this stretch (left-open). Default: everything that is committed. */
+  between?: readonly [fromMs: number, toMs: number];
+  /** Which replica of Prometheus was read. Default 0. */
+  replica?: number;
   /** Points that are not expected, as the Collector refuses them. */
   without?: (point: Pick<ReceivedPoint, "metric" | "labels">) => boolean;
 }
+
+const EVER = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] as const;
 
 /** Everything is there, once, with its value: what `compare` gives then. */
 export function exact(samples: number): Comparison {
@@ -35,15 +39,23 @@ export function compare(
   options: ComparisonOptions = {},
 ): Comparison {
   const clusterId = world.shape.id;
-  const { replicaAt = () => 0, without = () => false } = options;
+  const { between = EVER, replica = 0, without = () => false } = options;
   const left = new Map(
-    [...collector.acknowledged].filter(([, point]) => point.clusterId === clusterId && !isOwn(point)),
+    [...collector.acknowledged].filter(
+      ([, point]) =>
+        point.clusterId === clusterId &&
+        !isOwn(point) &&
+        point.timestampMs > between[0] &&
+        point.timestampMs <= between[1],
+    ),
   );
   const result = exact(0);
   const note = (list: string[], text: string): void => void (list.length < 5 && list.push(text));
   for (const [metric, { committed }] of Object.entries(progress.queries)) {
-    for (const [fromMs, toMs] of committed) {
-      const replica = replicaAt(fromMs, toMs);
+    for (const [start, end] of committed) {
+      const fromMs = Math.max(start, between[0]);
+      const toMs = Math.min(end, between[1]);
+      if (fromMs >= toMs) continue;
       for (const { labels, timestamps, values } of world.expected({ fromMs, toMs, metric, replica })) {
         const own = labels.filter(([name]) => name !== "__name__");
         if (without({ metric, labels: Object.fromEntries(own) })) continue;

@@ -214,6 +214,18 @@ describe("a batch", () => {
     expect(batches.flatMap(({ body }) => pointsOf(body))).toEqual(expectedPoints(series, COUNTER));
   });
 
+  test("ends within its bytes, whatever the size of its points", () => {
+    const bytesMax = 128 << 10;
+    const long = Array.from({ length: 5_000 }, (_, i): [number, number] => [NOW + i, i]);
+    const sizes = Array.from({ length: 120 }, (_, labelBytes) => {
+      const { writer, batches } = createKeepingWriter<string>({ bytesMax });
+      writer.series(toScanned(seriesOf([["a", "x".repeat(labelBytes)]], long)), COUNTER, "o");
+      return batches[0]!.body.length;
+    });
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(bytesMax);
+    expect(Math.max(...sizes)).toBeGreaterThan(bytesMax - 4);
+  });
+
   test("never holds a metric without points, however close its bytes are to the limit", () => {
     const bytesMax = 128 << 10;
     const { writer, batches } = createKeepingWriter<number>({ bytesMax });

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BridgeError, type ErrorCode } from "#errors.ts";
@@ -6,6 +7,7 @@ import { createPrometheusClient, type PrometheusClient } from "#prometheus/clien
 import type { ScanResult } from "#prometheus/matrix-scanner.ts";
 import { caught } from "../../helpers/caught.ts";
 import { closedOrigin, startHttpServer, startTcpServer, type TestServer } from "../../helpers/http-server.ts";
+import { createLatch } from "../../helpers/latch.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 import { MATRIX_NOW_MS as NOW, toMatrixAnswer } from "../../helpers/matrix-answer.ts";
 
@@ -51,16 +53,6 @@ const read = (
     { sink: { series: options.series ?? (() => {}) }, pause: options.pause ?? (() => undefined) },
     options.signal ?? signal,
   );
-
-/** A promise and the function that resolves it. */
-function latch(): { opened: Promise<void>; open: () => undefined } {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const open = (): undefined => {
-    resolve();
-    return undefined;
-  };
-  return { opened: promise, open };
-}
 
 describe("an answer that is an error", () => {
   const api = (errorType: string, error: string): string =>
@@ -166,7 +158,7 @@ describe("time", () => {
 
   test("a body that stops is a timeout", async () => {
     server.respond = (response) => void response.write(ANSWER.slice(0, 80));
-    const chunk = latch();
+    const chunk = createLatch();
     const work = caught(read({ pause: chunk.open }));
     await chunk.opened;
     clock.advance(TIMEOUT_MS);
@@ -175,13 +167,13 @@ describe("time", () => {
   });
 
   test("our own pauses do not count", async () => {
-    const more = latch();
+    const more = createLatch();
     server.respond = (response) => {
       response.write(ANSWER.slice(0, 80));
       void more.opened.then(() => response.end(ANSWER.slice(80)));
     };
-    const paused = latch();
-    const goOn = latch();
+    const paused = createLatch();
+    const goOn = createLatch();
     const work = read({
       pause: () => {
         paused.open();
@@ -198,11 +190,11 @@ describe("time", () => {
 
   test("what we wait for adds up", async () => {
     const received = server.nextRequest();
-    const more = latch();
+    const more = createLatch();
     server.respond = (response) => {
       void more.opened.then(() => response.write(ANSWER.slice(0, 80)));
     };
-    const chunk = latch();
+    const chunk = createLatch();
     const work = caught(read({ pause: chunk.open }));
     await received;
     clock.advance(TIMEOUT_MS - 1_000);
@@ -252,13 +244,13 @@ describe("an abort", () => {
   });
 
   test("in the middle of the body ends it, and the connection", async () => {
-    const closed = latch();
+    const closed = createLatch();
     server.respond = (response) => {
       response.write(ANSWER.slice(0, 80));
       response.on("close", closed.open);
     };
     const controller = new AbortController();
-    const chunk = latch();
+    const chunk = createLatch();
     const work = caught(read({ signal: controller.signal, pause: chunk.open }));
     await chunk.opened;
     controller.abort(reason);
@@ -269,7 +261,7 @@ describe("an abort", () => {
   test("while paused ends the pause", async () => {
     server.respond = (response) => void response.end(ANSWER);
     const controller = new AbortController();
-    const paused = latch();
+    const paused = createLatch();
     const work = caught(
       read({
         signal: controller.signal,
@@ -284,8 +276,18 @@ describe("an abort", () => {
     expect(await work).toBe(reason);
   });
 
+  test("leaves no listener on the signal, nor does a success", async () => {
+    const controller = new AbortController();
+    server.respond = (response) => void response.end(ANSWER);
+    await read({ signal: controller.signal });
+    await caught(client.now(controller.signal));
+    server.respond = (response) => void response.writeHead(500).end();
+    await caught(read({ signal: controller.signal }));
+    expect(getEventListeners(controller.signal, "abort")).toEqual([]);
+  });
+
   test("by a pause that throws ends the connection", async () => {
-    const closed = latch();
+    const closed = createLatch();
     server.respond = (response) => {
       response.write(ANSWER.slice(0, 80));
       response.on("close", closed.open);

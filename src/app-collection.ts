@@ -1,0 +1,137 @@
+import { Agent } from "undici";
+import type { ClusterRegistry } from "#clusters/cluster.ts";
+import { toKubeConfig } from "#clusters/kube-config.ts";
+import { createCollectCluster } from "#collect/collect-cluster.ts";
+import type { OpenPrometheus } from "#collect/ports.ts";
+import { createRounds, type Rounds } from "#collect/round.ts";
+import { toBridgeError } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createBufferPool } from "#otlp/buffer-pool.ts";
+import { createExporter } from "#otlp/exporter.ts";
+import { createObservedTransport } from "#otlp/observed-transport.ts";
+import { createRetryingTransport } from "#otlp/retrying-transport.ts";
+import { createTransport } from "#otlp/transport.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import { createPrometheusClient } from "#prometheus/client.ts";
+import type { StateStore } from "#state/store.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { openTunnel } from "#tunnel/dispatcher.ts";
+import type { Config } from "./config.ts";
+
+const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
+const BATCHES_IN_FLIGHT = 2;
+const ISOLATION_REQUESTS = 256;
+
+export interface CollectionDeps {
+  clock: Clock;
+  random: () => number;
+  logger: Logger;
+  metrics: OwnMetrics;
+  store: StateStore;
+  registry: ClusterRegistry;
+}
+
+/** The rounds with everything under them: transport, exporter, tunnels, Prometheus clients. */
+export function createCollection(
+  config: Config,
+  deps: CollectionDeps,
+  parts: { queries: Query[]; collectorUrl: string; version: string; lifecycle: Lifecycle },
+): Rounds {
+  const { clock, logger, metrics } = deps;
+  const agent = new Agent({ connections: 64, pipelining: 1 });
+  parts.lifecycle.onStop("connections to the Collector", () => agent.destroy());
+  const single = createObservedTransport({
+    clock,
+    onAttempt: ({ result, ...facts }) => {
+      const error = "error" in result ? { error: result.error.code } : {};
+      metrics.exportFinished({ outcome: result.kind, ...facts, ...error });
+    },
+    transport: createTransport(
+      { clock, dispatcher: agent },
+      {
+        url: parts.collectorUrl,
+        headers: config.OTLP_HEADERS,
+        compression: config.OTLP_COMPRESSION,
+        timeoutMs: config.EXPORT_TIMEOUT,
+      },
+    ),
+  });
+  const transport = createRetryingTransport(
+    { transport: single, clock, random: deps.random },
+    { ...DELIVERY_WAIT, maxElapsedMs: config.EXPORT_RETRY_MAX_ELAPSED },
+  );
+  const exporter = createExporter(
+    { transport, single, logger },
+    { isolationRequestsMax: ISOLATION_REQUESTS },
+  );
+  const collectCluster = createCollectCluster(
+    {
+      ...deps,
+      exporter,
+      openPrometheus: openPrometheusBy(config, deps),
+      pool: createBufferPool(config.MAX_CONCURRENT_CLUSTERS),
+    },
+    {
+      queries: parts.queries,
+      lagMs: config.COLLECTION_LAG,
+      initialLookbackMs: config.INITIAL_LOOKBACK,
+      maxBackfillMs: config.MAX_BACKFILL,
+      windowMsMax: config.MAX_QUERY_WINDOW,
+      lanes: config.QUERY_CONCURRENCY,
+      batchPointsMax: config.METRICS_BATCH_SIZE,
+      batchBytesMax: config.METRICS_BATCH_BYTES,
+      batchesInFlightMax: BATCHES_IN_FLIGHT,
+      version: parts.version,
+    },
+  );
+  return createRounds(
+    { ...deps, collectCluster, logger, metrics },
+    {
+      enabled: config.METRICS_COLLECTION_ENABLED,
+      scheduler: config.SCHEDULER,
+      intervalMs: config.COLLECTION_INTERVAL,
+      lagMs: config.COLLECTION_LAG,
+      clustersMax: config.MAX_CONCURRENT_CLUSTERS,
+      clusterDeadlineMs: config.CLUSTER_DEADLINE,
+      queryNames: parts.queries.map((query) => query.name),
+      warnings: [],
+    },
+  );
+}
+
+/** The only place where a cluster, its tunnel and the Prometheus client meet. */
+function openPrometheusBy(config: Config, deps: CollectionDeps): OpenPrometheus {
+  const { clock, logger, metrics } = deps;
+  const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
+  return async (cluster, pinnedPodUid, signal) => {
+    try {
+      const kubeConfig = await toKubeConfig(cluster.credentials, cluster.validateCerts);
+      const { pathPrefix, ...target } = cluster.prometheus;
+      const tunnel = await openTunnel(
+        { kubeConfig, clock, logger },
+        {
+          clusterId: cluster.id,
+          target,
+          lanes: config.QUERY_CONCURRENCY,
+          timeoutMs,
+          ...(pinnedPodUid === undefined ? {} : { pinnedPodUid }),
+        },
+        signal,
+      );
+      metrics.tunnelOpened();
+      const { dispatcher, origin, pod, nodeNames, warnings } = tunnel;
+      const client = createPrometheusClient({ dispatcher, clock }, { origin, pathPrefix, timeoutMs });
+      const close = async (): Promise<void> => {
+        metrics.tunnelClosed();
+        await tunnel.close();
+      };
+      return { client, pod, nodeNames, warnings, close };
+    } catch (thrown) {
+      const error = toBridgeError(thrown, "cluster_api_error");
+      metrics.tunnelFailed(error.code);
+      throw error;
+    }
+  };
+}

@@ -1,0 +1,58 @@
+import { join } from "node:path";
+import { openChdb } from "#allinone/chdb.ts";
+import { createOtlpReceiver } from "#allinone/otlp-receiver.ts";
+import { systemClock, type Clock } from "#lib/clock.ts";
+import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createClickHouse } from "#storage/clickhouse.ts";
+import type { Database } from "#storage/database.ts";
+import { migrate } from "#storage/migrate.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { Config } from "./config.ts";
+
+/** The ClickHouse server of CLICKHOUSE_URL; nothing is connected yet. */
+export function connectStorage(config: Config, logger: Logger): Database {
+  return createClickHouse({
+    url: config.CLICKHOUSE_URL.href,
+    user: config.CLICKHOUSE_USER,
+    password: config.CLICKHOUSE_PASSWORD,
+    timeoutMs: config.CLICKHOUSE_TIMEOUT,
+    logger,
+  });
+}
+
+/** The role migrate: brings ClickHouse's tables up to date. */
+export async function runMigrations(config: Config, logger: Logger, signal: AbortSignal): Promise<void> {
+  const database = connectStorage(config, logger);
+  try {
+    await migrateTables(config, database, { clock: systemClock, logger }, signal);
+  } finally {
+    await database.close();
+  }
+}
+
+async function migrateTables(
+  config: Config,
+  database: Database,
+  deps: { clock: Clock; logger: Logger },
+  signal: AbortSignal,
+): Promise<void> {
+  const retentionDays = Math.max(1, Math.round(config.CLICKHOUSE_RETENTION / 86_400_000));
+  const parameters = { database: config.CLICKHOUSE_DATABASE, retentionDays };
+  await migrate(database, { parameters, ...deps, signal });
+}
+
+/** The all-in-one role's own ClickHouse engine behind an OTLP receiver, in this process. `collectorUrl` is the receiver's. */
+export async function startEmbeddedStorage(
+  config: Config,
+  deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
+): Promise<{ database: Database; collectorUrl: string }> {
+  const { clock, logger, lifecycle } = deps;
+  const path = join(config.DATA_DIR, "clickhouse");
+  const database = await openChdb({ path, logger, memoryBytesMax: config.EMBEDDED_MEMORY_MAX });
+  lifecycle.onStop("embedded ClickHouse", () => database.close());
+  await migrateTables(config, database, { clock, logger }, new AbortController().signal);
+  const receiver = createOtlpReceiver({ database, databaseName: config.CLICKHOUSE_DATABASE, clock, logger });
+  const { url } = await receiver.start("127.0.0.1", 0);
+  lifecycle.onStop("OTLP receiver", () => receiver.stop());
+  return { database, collectorUrl: `${url}/v1/metrics` };
+}

@@ -1,0 +1,310 @@
+import { z } from "zod";
+import type { ErrorCode } from "#errors.ts";
+import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
+import { stepInput, timeInput } from "#http/time-input.ts";
+import { AGGREGATIONS } from "#query/aggregations.ts";
+import { FILTER_OPERATORS } from "#query/matchers.ts";
+import type { LabelsAnswer, MetricLookup, MetricsAnswer } from "#query/metric-lookup.ts";
+import type { SeriesAnswer, SeriesQuery } from "#query/series.ts";
+
+/** What answers the routes of this file. */
+export interface MetricQueries extends MetricLookup {
+  series: SeriesQuery;
+}
+
+const METRIC_CHARS_MAX = 512;
+const LABEL_CHARS_MAX = 1024;
+const VALUE_CHARS_MAX = 4096;
+const ENTRIES_MAX = 20;
+const SERIES_MAX = 100_000;
+
+const QUERY_ERRORS = [
+  "request_invalid",
+  "query_too_large",
+  "query_timeout",
+  "cluster_not_found",
+  "storage_unavailable",
+  "storage_failed",
+  ...ACCESS_ERRORS,
+] as const satisfies ErrorCode[];
+
+const type = z.enum(["gauge", "counter", "sum"]);
+const metricName = z
+  .string("is needed: the name of a metric")
+  .min(1)
+  .max(METRIC_CHARS_MAX)
+  .meta({ description: "Prometheus' name of the metric", examples: ["node_cpu_seconds_total"] });
+const label = z.string().min(1).max(LABEL_CHARS_MAX);
+
+const queryBody = fields({
+  cluster_id: clusterId,
+  metric_name: metricName,
+  start_time: timeInput,
+  end_time: timeInput,
+  aggregation: z.enum(AGGREGATIONS).meta({
+    description:
+      "Of gauges: avg, min, max, last and p50 to p99 over each point's window, then averaged (min, max: the least, the greatest) over the series; sum adds the series' averages; count is the number of series. Of counters: the same of each series' rate per second; rate and increase are added up.",
+  }),
+  step: stepInput.optional(),
+  group_by: z
+    .array(label)
+    .max(ENTRIES_MAX)
+    .optional()
+    .meta({
+      description: 'Labels; ["*"] answers every series by itself. Left out: the whole cluster is one',
+    }),
+  filters: z
+    .array(
+      fields({
+        label,
+        op: z.enum(FILTER_OPERATORS).default("="),
+        value: z.string().max(VALUE_CHARS_MAX),
+      }),
+    )
+    .max(ENTRIES_MAX)
+    .optional()
+    .meta({
+      description:
+        "All must match, as PromQL's matchers do: regular expressions are RE2 and match the whole value, an absent label is empty",
+    }),
+  limit: z.int().min(1).max(SERIES_MAX).optional().meta({
+    description: "At most this many series, the first in the order of their labels. Default 100",
+  }),
+}).meta({
+  id: "ClusterMetricsQuery",
+  examples: [
+    {
+      cluster_id: "edge-1",
+      metric_name: "node_cpu_seconds_total",
+      start_time: "2025-06-01T11:00:00Z",
+      end_time: "2025-06-01T12:00:00Z",
+      aggregation: "rate",
+      step: "5m",
+      group_by: ["mode"],
+      filters: [{ label: "mode", op: "!=", value: "idle" }],
+    },
+  ],
+});
+
+const queryAnswer = z
+  .object({
+    cluster_id: z.string(),
+    metric_name: z.string(),
+    aggregation: z.enum(AGGREGATIONS),
+    type,
+    unit: z.string().meta({ description: 'Of the values; "" when it is not known' }),
+    start_time: timestamp,
+    end_time: timestamp,
+    step_seconds: z.int(),
+    window_seconds: z.int().meta({ description: "Each point looks back this far" }),
+    promql: z.string().meta({
+      description:
+        "What the answer equals: evaluated by query_range from first_point to last_point by step_seconds",
+    }),
+    first_point: timestamp,
+    last_point: timestamp,
+    as_of: timestamp.nullable().meta({ description: "Time of the newest sample that was read" }),
+    storage: z.enum(["raw"]).meta({ description: "What was read" }),
+    series_total: z.int().meta({ description: "How many there are; series has no more than the limit" }),
+    series: z.array(
+      z.object({
+        labels: z.record(z.string(), z.string()),
+        points: z.array(
+          z.object({ timestamp, value: z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]) }),
+        ),
+      }),
+    ),
+  })
+  .meta({
+    id: "ClusterMetricsAnswer",
+    examples: [
+      {
+        cluster_id: "edge-1",
+        metric_name: "node_cpu_seconds_total",
+        aggregation: "rate",
+        type: "counter",
+        unit: "s/s",
+        start_time: "2025-06-01T11:00:00.000Z",
+        end_time: "2025-06-01T12:00:00.000Z",
+        step_seconds: 300,
+        window_seconds: 300,
+        promql: 'sum by (mode) (rate(node_cpu_seconds_total{mode!="idle"}[300s]))',
+        first_point: "2025-06-01T11:05:00.000Z",
+        last_point: "2025-06-01T12:00:00.000Z",
+        as_of: "2025-06-01T11:59:46.213Z",
+        storage: "raw",
+        series_total: 1,
+        series: [
+          { labels: { mode: "user" }, points: [{ timestamp: "2025-06-01T11:05:00.000Z", value: 1.42 }] },
+        ],
+      },
+    ],
+  }) satisfies z.ZodType<SeriesAnswer>;
+
+const metricsAnswer = z
+  .object({
+    cluster_id: z.string(),
+    start_time: timestamp,
+    end_time: timestamp,
+    as_of: timestamp.nullable().meta({ description: "Time of the newest sample of all in the range" }),
+    metrics: z.array(
+      z.object({
+        metric_name: z.string(),
+        type,
+        unit: z.string(),
+        series: z.int(),
+        first_sample: timestamp,
+        last_sample: timestamp,
+      }),
+    ),
+  })
+  .meta({
+    id: "StoredMetrics",
+    examples: [
+      {
+        cluster_id: "edge-1",
+        start_time: "2025-05-31T12:00:00.000Z",
+        end_time: "2025-06-01T12:00:00.000Z",
+        as_of: "2025-06-01T11:58:30.000Z",
+        metrics: [
+          {
+            metric_name: "node_load1",
+            type: "gauge",
+            unit: "",
+            series: 3,
+            first_sample: "2025-05-31T12:00:13.000Z",
+            last_sample: "2025-06-01T11:58:30.000Z",
+          },
+        ],
+      },
+    ],
+  }) satisfies z.ZodType<MetricsAnswer>;
+
+const labelsAnswer = z
+  .object({
+    cluster_id: z.string(),
+    metric_name: z.string(),
+    start_time: timestamp,
+    end_time: timestamp,
+    series: z.int(),
+    labels: z.array(
+      z.object({
+        label: z.string(),
+        series: z.int().meta({ description: "How many series have the label" }),
+        values_total: z.int(),
+        values: z.array(z.string()).meta({ description: "The first 100 in order" }),
+      }),
+    ),
+  })
+  .meta({
+    id: "StoredLabels",
+    examples: [
+      {
+        cluster_id: "edge-1",
+        metric_name: "node_cpu_seconds_total",
+        start_time: "2025-05-31T12:00:00.000Z",
+        end_time: "2025-06-01T12:00:00.000Z",
+        series: 16,
+        labels: [{ label: "mode", series: 16, values_total: 2, values: ["idle", "user"] }],
+      },
+    ],
+  }) satisfies z.ZodType<LabelsAnswer>;
+
+const range = {
+  from: timeInput.optional().meta({ description: "RFC 3339 or Unix seconds. Default: 24 hours before `to`" }),
+  to: timeInput.optional().meta({ description: "RFC 3339 or Unix seconds. Default: now" }),
+};
+
+/** POST /cluster-metrics/query, GET /cluster-metrics/{cluster_id}/metrics and /labels. */
+export function metricQueryRoutes(queries: MetricQueries, stopping: AbortSignal): RouteModule {
+  return (app) => {
+    addQuery(app, queries, stopping);
+    addLookups(app, queries, stopping);
+  };
+}
+
+function addQuery(app: App, queries: MetricQueries, stopping: AbortSignal): void {
+  app.route({
+    method: "POST",
+    url: "/cluster-metrics/query",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "A metric over time, as PromQL would answer",
+      description:
+        "Points are at the multiples of the step in (start_time, end_time]; each looks back over the step, at least two minutes. The answer's `promql` gives the same numbers in the cluster's own Prometheus. A past range without data is an answer without series.",
+      body: queryBody,
+      response: {
+        200: json("The series", queryAnswer),
+        ...errors(
+          ...QUERY_ERRORS,
+          "metric_not_found",
+          "body_too_large",
+          "unsupported_media_type",
+          "request_timeout",
+        ),
+      },
+    },
+    handler: ({ body }, reply) =>
+      queries.series({
+        clusterId: body.cluster_id,
+        metric: body.metric_name,
+        startMs: body.start_time,
+        endMs: body.end_time,
+        aggregation: body.aggregation,
+        ...(body.step === undefined ? {} : { stepMs: body.step }),
+        ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
+        ...(body.filters === undefined ? {} : { filters: body.filters }),
+        ...(body.limit === undefined ? {} : { limit: body.limit }),
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}
+
+function addLookups(app: App, queries: MetricQueries, stopping: AbortSignal): void {
+  const toRange = (query: { from?: number | undefined; to?: number | undefined }) => ({
+    ...(query.from === undefined ? {} : { fromMs: query.from }),
+    ...(query.to === undefined ? {} : { toMs: query.to }),
+  });
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/metrics",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "The metrics that are stored of a cluster",
+      params: fields({ cluster_id: clusterId }),
+      querystring: fields(range),
+      response: { 200: json("The metrics, by name", metricsAnswer), ...errors(...QUERY_ERRORS) },
+    },
+    handler: ({ params, query }, reply) =>
+      queries.metrics({
+        clusterId: params.cluster_id,
+        ...toRange(query),
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/labels",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "The labels of a metric, with their values",
+      params: fields({ cluster_id: clusterId }),
+      querystring: fields({ metric: metricName, ...range }),
+      response: {
+        200: json("The labels, by name", labelsAnswer),
+        ...errors(...QUERY_ERRORS, "metric_not_found"),
+      },
+    },
+    handler: ({ params, query }, reply) =>
+      queries.labels({
+        clusterId: params.cluster_id,
+        metric: query.metric,
+        ...toRange(query),
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}

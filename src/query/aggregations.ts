@@ -1,0 +1,144 @@
+import { refuseField } from "./limits.ts";
+import { toLabelName } from "./matchers.ts";
+
+/** As stored: "sum" is a sum that may fall, and is asked like a gauge. */
+export type MetricType = "gauge" | "counter" | "sum";
+
+export const AGGREGATIONS = [
+  "avg",
+  "min",
+  "max",
+  "sum",
+  "count",
+  "last",
+  "rate",
+  "increase",
+  "p50",
+  "p90",
+  "p95",
+  "p99",
+] as const;
+
+export type AggregationName = (typeof AGGREGATIONS)[number];
+
+/** Many values to one, each as the PromQL function or operator of the name has it. */
+export type Reduction =
+  | { of: "avg" | "min" | "max" | "sum" | "count" | "last" }
+  | { of: "quantile"; q: number };
+
+/** Of counters, with Prometheus' resets and extrapolation. */
+export interface Rate {
+  of: "rate" | "increase";
+}
+
+export function isRate(perSeries: Reduction | Rate): perSeries is Rate {
+  return perSeries.of === "rate" || perSeries.of === "increase";
+}
+
+/** What an aggregation means: first each series over the window of a point, then across the series of a group. */
+export interface Aggregation {
+  perSeries: Reduction | Rate;
+  across: Reduction;
+}
+
+const QUANTILES: Partial<Record<AggregationName, number>> = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 };
+
+const OF_GAUGES: Partial<Record<AggregationName, Aggregation>> = {
+  avg: { perSeries: { of: "avg" }, across: { of: "avg" } },
+  min: { perSeries: { of: "min" }, across: { of: "min" } },
+  max: { perSeries: { of: "max" }, across: { of: "max" } },
+  // A sum of all samples would grow with the number of scrapes.
+  sum: { perSeries: { of: "avg" }, across: { of: "sum" } },
+  count: { perSeries: { of: "last" }, across: { of: "count" } },
+  last: { perSeries: { of: "last" }, across: { of: "avg" } },
+};
+
+const OF_COUNTERS: Partial<Record<AggregationName, Aggregation>> = {
+  avg: { perSeries: { of: "rate" }, across: { of: "avg" } },
+  min: { perSeries: { of: "rate" }, across: { of: "min" } },
+  max: { perSeries: { of: "rate" }, across: { of: "max" } },
+  sum: { perSeries: { of: "rate" }, across: { of: "sum" } },
+  count: { perSeries: { of: "rate" }, across: { of: "count" } },
+  last: { perSeries: { of: "rate" }, across: { of: "avg" } },
+  rate: { perSeries: { of: "rate" }, across: { of: "sum" } },
+  increase: { perSeries: { of: "increase" }, across: { of: "sum" } },
+};
+
+/** Throws `request_invalid` for an aggregation that a metric of this type can't have. */
+export function toAggregation(name: AggregationName, type: MetricType): Aggregation {
+  const q = QUANTILES[name];
+  if (type === "counter") {
+    if (q !== undefined) return { perSeries: { of: "rate" }, across: { of: "quantile", q } };
+    return OF_COUNTERS[name]!;
+  }
+  if (q !== undefined) return { perSeries: { of: "quantile", q }, across: { of: "avg" } };
+  const aggregation = OF_GAUGES[name];
+  if (aggregation === undefined) {
+    throw refuseField(
+      "aggregation",
+      `${name} is for counters, and the metric is a ${type}`,
+      `Use one of: ${[...Object.keys(OF_GAUGES), ...Object.keys(QUANTILES)].join(", ")}.`,
+    );
+  }
+  return aggregation;
+}
+
+/** The labels by which series are put together; "each" keeps every series by itself, none is all in one. */
+export type Grouping = readonly string[] | "each";
+
+/** The PromQL expression that an aggregation over `selector[window]` equals. */
+export function toPromql(
+  aggregation: Aggregation,
+  selector: string,
+  windowSeconds: number,
+  grouping: Grouping,
+): string {
+  const { perSeries, across } = aggregation;
+  const range = `${selector}[${windowSeconds}s]`;
+  const inner = isRate(perSeries)
+    ? `${perSeries.of}(${range})`
+    : perSeries.of === "quantile"
+      ? `quantile_over_time(${perSeries.q}, ${range})`
+      : `${perSeries.of}_over_time(${range})`;
+  const by =
+    grouping === "each"
+      ? " without () "
+      : grouping.length === 0
+        ? ""
+        : ` by (${grouping.map(toLabelName).join(", ")}) `;
+  return `${across.of}${by}(${across.of === "quantile" ? `${across.q}, ` : ""}${inner})`;
+}
+
+/** The unit of an aggregation's values for a metric of the unit; "" is not known. */
+export function toUnit(aggregation: Aggregation, unit: string): string {
+  if (aggregation.across.of === "count") return "{series}";
+  return aggregation.perSeries.of === "rate" && unit !== "" ? `${unit}/s` : unit;
+}
+
+/** Two to the 64th: what values are scaled by when their sum is more than a double holds. */
+const SCALE = "18446744073709551616.";
+
+const NUMBERS = "NOT isNaN(value)";
+const extreme = (of: "min" | "max"): string =>
+  `if(countIf(${NUMBERS}) = 0, nan, ${of}If(value, ${NUMBERS})) AS v`;
+
+const REDUCTION_SQL: Record<Exclude<Reduction["of"], "quantile">, string> = {
+  avg: `sumKahan(value) AS total, if(isFinite(total), total / count(), sum(value / ${SCALE}) / count() * ${SCALE}) AS v`,
+  sum: "sumKahan(value) AS total, if(isFinite(total), total, sum(value)) AS v",
+  count: "toFloat64(count()) AS v",
+  last: "argMax(value, time) AS v",
+  min: extreme("min"),
+  max: extreme("max"),
+};
+
+/**
+ * The SQL of a select list that gives `v`, the reduction of the column `value` (`last` also needs `time`). NaN and infinities as in Prometheus:
+ * min and max pass over NaN unless there is nothing else, quantiles take it for the least value, sums and averages become NaN; an average
+ * whose sum overflows is still right (promql/engine.go, promql/functions.go, promql/quantile.go of 3.x).
+ */
+export function toReductionSql(reduction: Reduction): string {
+  if (reduction.of !== "quantile") return REDUCTION_SQL[reduction.of];
+  return `arrayConcat(arrayWithConstant(countIf(isNaN(value)), nan), arraySort(groupArrayIf(value, ${NUMBERS}))) AS ordered,
+    ${reduction.q} * (length(ordered) - 1) AS rank, toUInt32(floor(rank)) AS lower, rank - lower AS weight,
+    ordered[lower + 1] * (1 - weight) + ordered[least(lower + 2, length(ordered))] * weight AS v`;
+}

@@ -1,0 +1,182 @@
+import type { LimitedDatabase } from "./limits.ts";
+import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
+import { podLabel } from "./state-sql.ts";
+import { toTimestamp, type WindowRules } from "./state-window.ts";
+
+/** A GPU, or a part of one (MIG), as of the answer's `as_of`; null where nothing is known. */
+export interface GpuState {
+  uuid: string;
+  /** The GPU's number on its node. */
+  gpu: string;
+  /** Of a partitioned GPU's part, else null. */
+  mig_instance: string | null;
+  node: string;
+  model: string;
+  /** The Pods that hold it: none when it is free, several when they share it. */
+  pods: { namespace: string; pod: string; container: string }[];
+  utilization_percent: number | null;
+  memory_used_mib: number | null;
+  /** Used and free; what the driver reserves is in neither. */
+  memory_total_mib: number | null;
+  memory_copy_utilization_percent: number | null;
+  temperature_celsius: number | null;
+  power_watts: number | null;
+  sm_clock_mhz: number | null;
+  /** The last XID error in the window that is not 0; null: none. */
+  xid_error: number | null;
+  last_sample: string;
+}
+
+export interface GpusAnswer extends StateHead {
+  gpu_count: number;
+  /** Sorted by node and number. */
+  gpus: GpuState[];
+}
+
+export type Gpus = (request: StateRequest) => Promise<GpusAnswer>;
+
+/** A GPU that had a sample in the window; `present` while it still has them. */
+export interface FoundGpu extends GpuState {
+  present: boolean;
+}
+
+export type GpuReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<FoundGpu[]>;
+
+const XID = "DCGM_FI_DEV_XID_ERRORS";
+const USED = "DCGM_FI_DEV_FB_USED";
+const FREE = "DCGM_FI_DEV_FB_FREE";
+const UTILIZATION = "DCGM_FI_DEV_GPU_UTIL";
+const COPY = "DCGM_FI_DEV_MEM_COPY_UTIL";
+const TEMPERATURE = "DCGM_FI_DEV_GPU_TEMP";
+const POWER = "DCGM_FI_DEV_POWER_USAGE";
+const CLOCK = "DCGM_FI_DEV_SM_CLOCK";
+
+export const GPU_STATE_METRICS = [UTILIZATION, USED, FREE, COPY, TEMPERATURE, POWER, CLOCK, XID];
+
+const ROWS_MAX = 200_000;
+
+interface Row {
+  metric_name: string;
+  uuid: string;
+  part: string;
+  gpu: string;
+  model: string;
+  node: string;
+  namespace: string;
+  pod: string;
+  container: string;
+  value: number;
+  at_ms: string;
+  /** The newest value that is not 0, and its time; 0: none. */
+  error: number;
+  error_ms: string;
+}
+
+export function createGpus(
+  deps: { openFrame: OpenFrame; readGpus: GpuReader },
+  settings: { window: WindowRules },
+): Gpus {
+  return async (request) => {
+    const frame = await deps.openFrame(request, GPU_STATE_METRICS, settings.window);
+    const [head, found] = await Promise.all([
+      frame.head(GPU_STATE_METRICS),
+      deps.readGpus(frame, request.signal),
+    ]);
+    const gpus = found.filter(({ present }) => present).map(({ present: _, ...gpu }) => gpu);
+    return { ...head, gpu_count: gpus.length, gpus };
+  };
+}
+
+/** XID errors count from the whole window, the rest from the lookback. */
+export function createGpuReader(
+  database: LimitedDatabase,
+  settings: { databaseName: string; lookbackMs: number },
+): GpuReader {
+  return async (frame, signal) => {
+    if (frame.asOfMs === null) return [];
+    const sinceMs = frame.asOfMs - settings.lookbackMs;
+    const rows = await database.query<Row>(
+      gpuSql(`${settings.databaseName}.samples`),
+      {
+        cluster: frame.clusterId,
+        names: GPU_STATE_METRICS,
+        xid: XID,
+        from: Math.min(frame.fromMs, sinceMs),
+        since: sinceMs,
+        as_of: frame.asOfMs,
+      },
+      signal,
+    );
+    const gpus = [...Map.groupBy(rows, (row) => `${row.uuid}/${row.part}`).values()];
+    return gpus.map((own) => toGpu(own, sinceMs)).sort(byPlace);
+  };
+}
+
+function gpuSql(samples: string): string {
+  return `SELECT metric_name, labels['UUID'] AS uuid, labels['GPU_I_ID'] AS part, any(labels['gpu']) AS gpu,
+      any(labels['modelName']) AS model,
+      coalesce(nullIf(any(labels['node']), ''), nullIf(any(labels['Hostname']), ''),
+        nullIf(argMax(labels['k8s.node.name'], (labels['k8s.node.name'] != '', time)), ''), any(labels['instance'])) AS node,
+      any(${podLabel("namespace")}) AS namespace, any(${podLabel("pod")}) AS pod, any(${podLabel("container")}) AS container,
+      argMax(value, time) AS value, toUnixTimestamp64Milli(max(time)) AS at_ms,
+      argMaxIf(value, time, value != 0) AS error, toUnixTimestamp64Milli(maxIf(time, value != 0)) AS error_ms
+    FROM ${samples}
+    WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+      AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
+      AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))
+    GROUP BY metric_name, series_id, uuid, part LIMIT ${ROWS_MAX}`;
+}
+
+/** From all rows of one GPU: each Pod that held it is a series of its own, and the newest counts. */
+function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
+  const newestMs = Math.max(...rows.map((row) => Number(row.at_ms)));
+  const newest = rows.filter((row) => Number(row.at_ms) === newestMs);
+  const first = newest[0]!;
+  const value = (metric: string): number | null =>
+    latest(rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs))?.value ?? null;
+  const used = value(USED);
+  const free = value(FREE);
+  const errors = rows.filter((row) => row.metric_name === XID && row.error !== 0);
+  const holders = newest
+    .filter(({ pod, container }) => pod !== "" && !container.includes("dcgm-exporter"))
+    .map(({ namespace, pod, container }) => ({ namespace, pod, container }));
+  return {
+    uuid: first.uuid,
+    gpu: first.gpu,
+    mig_instance: first.part === "" ? null : first.part,
+    node: first.node,
+    model: first.model,
+    pods: [...new Map(holders.map((holder) => [JSON.stringify(holder), holder])).values()],
+    utilization_percent: value(UTILIZATION),
+    memory_used_mib: used,
+    memory_total_mib: used === null || free === null ? null : used + free,
+    memory_copy_utilization_percent: value(COPY),
+    temperature_celsius: value(TEMPERATURE),
+    power_watts: value(POWER),
+    sm_clock_mhz: value(CLOCK),
+    xid_error:
+      errors.reduce<Row | undefined>(
+        (last, row) => (last === undefined || Number(row.error_ms) > Number(last.error_ms) ? row : last),
+        undefined,
+      )?.error ?? null,
+    last_sample: toTimestamp(newestMs),
+    present: newestMs > sinceMs,
+  };
+}
+
+function latest(rows: readonly Row[]): Row | undefined {
+  return rows.reduce<Row | undefined>(
+    (last, row) => (last === undefined || Number(row.at_ms) > Number(last.at_ms) ? row : last),
+    undefined,
+  );
+}
+
+function byPlace(a: GpuState, b: GpuState): number {
+  const text = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0);
+  return (
+    text(a.node, b.node) ||
+    Number(a.gpu) - Number(b.gpu) ||
+    text(a.uuid, b.uuid) ||
+    text(a.mig_instance ?? "", b.mig_instance ?? "")
+  );
+}

@@ -1,0 +1,102 @@
+import { refuseField, refuseSize, type QueryLimits } from "./limits.ts";
+
+/** The times of an answer's points. All in ms; Unix time. */
+export interface Grid {
+  stepMs: number;
+  /** Every point looks back over (time - windowMs, time]. */
+  windowMs: number;
+  /** Times of the first and last point: multiples of the step. */
+  firstMs: number;
+  lastMs: number;
+  points: number;
+}
+
+export interface GridRequest {
+  startMs: number;
+  endMs: number;
+  /** Whole seconds. Left out: from the range. */
+  stepMs?: number;
+}
+
+const MINUTE_MS = 60_000;
+const WINDOW_MIN_MS = 2 * MINUTE_MS;
+const DEFAULT_POINTS_MAX = 1000;
+const FUTURE_MAX_MS = 5 * MINUTE_MS;
+const STEP_MIN_MS = 1000;
+
+/** Steps that divide an hour or a day, in minutes. */
+const DEFAULT_STEPS = [1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440];
+
+/**
+ * The multiples of the step in (start, end], and the window of each: the step, at least two minutes, so that two scrapes of one a minute
+ * are always in it. Throws `request_invalid` (with the field) and `query_too_large`.
+ */
+export function planGrid(
+  request: GridRequest,
+  nowMs: number,
+  limits: Pick<QueryLimits, "rangeMaxMs" | "pointsPerSeriesMax">,
+): Grid {
+  const { startMs, endMs } = request;
+  checkRange(startMs, endMs, nowMs, limits.rangeMaxMs);
+  const stepMs = request.stepMs ?? defaultStep(endMs - startMs);
+  if (!Number.isInteger(stepMs) || stepMs < STEP_MIN_MS || stepMs % 1000 !== 0) {
+    throw refuseField("step", "is not a whole number of seconds of at least 1", 'Send seconds, or "5m".');
+  }
+  const firstMs = (Math.floor(startMs / stepMs) + 1) * stepMs;
+  const lastMs = Math.floor(endMs / stepMs) * stepMs;
+  if (lastMs < firstMs) {
+    throw refuseField(
+      "step",
+      "no multiple of it is in the range, so the answer could have no point",
+      `Send a step of at most ${Math.max(1, Math.floor((endMs - startMs) / 1000))} s, or a longer range.`,
+    );
+  }
+  const points = (lastMs - firstMs) / stepMs + 1;
+  if (points > limits.pointsPerSeriesMax) {
+    const least = Math.ceil((endMs - startMs) / 1000 / (limits.pointsPerSeriesMax - 1));
+    throw refuseField(
+      "step",
+      `is too small: ${points} points a series, more than ${limits.pointsPerSeriesMax}`,
+      `Send a step of at least ${least} s, or a shorter range.`,
+    );
+  }
+  return { stepMs, windowMs: Math.max(stepMs, WINDOW_MIN_MS), firstMs, lastMs, points };
+}
+
+/** Throws `request_invalid` for a range that is empty, turned round or in the future, `query_too_large` for one that is too long. */
+export function checkRange(startMs: number, endMs: number, nowMs: number, rangeMaxMs: number): void {
+  if (startMs >= endMs) {
+    throw refuseField(
+      "start_time",
+      "is not before end_time",
+      "Send a start_time that is earlier than end_time.",
+    );
+  }
+  if (startMs > nowMs) {
+    throw refuseField("start_time", "is in the future", `Send a time before ${toTimestamp(nowMs)}.`);
+  }
+  if (endMs > nowMs + FUTURE_MAX_MS) {
+    throw refuseField("end_time", "is in the future", `Send a time up to ${toTimestamp(nowMs)}.`);
+  }
+  if (endMs - startMs > rangeMaxMs) {
+    const hours = Math.floor(rangeMaxMs / 3_600_000);
+    throw refuseSize(
+      "range",
+      `the range is longer than ${hours} h`,
+      `Ask for at most ${hours} h in one request.`,
+    );
+  }
+}
+
+/** The smallest that gives at most 1,000 points. */
+function defaultStep(rangeMs: number): number {
+  const fits = (minutes: number): boolean => rangeMs / (minutes * MINUTE_MS) <= DEFAULT_POINTS_MAX;
+  const day = 1440;
+  const minutes =
+    DEFAULT_STEPS.find(fits) ?? Math.ceil(rangeMs / (day * MINUTE_MS * DEFAULT_POINTS_MAX)) * day;
+  return minutes * MINUTE_MS;
+}
+
+export function toTimestamp(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,99 @@
+import { BridgeError, type ErrorCode } from "#errors.ts";
+import type { Database, QueryParameters } from "#storage/database.ts";
+import { clickHouseCode } from "#storage/storage-error.ts";
+
+/** What one request may cost. Each is refused by name with what to change. */
+export interface QueryLimits {
+  /** From start to end. */
+  rangeMaxMs: number;
+  /** Of one series of the answer. */
+  pointsPerSeriesMax: number;
+  /** Of all series of an answer together. */
+  pointsMax: number;
+  /** Stored series that one request may read. */
+  seriesMax: number;
+  /** Rows that ClickHouse may read for one statement, before anything is filtered or deduplicated. */
+  rowsReadMax: number;
+  /** What ClickHouse may take for one statement. */
+  memoryBytesMax: number;
+  /** What one statement may take. Whole seconds count. */
+  timeoutMs: number;
+}
+
+const DAY_MS = 86_400_000;
+
+export const QUERY_LIMITS: QueryLimits = {
+  rangeMaxMs: 100 * DAY_MS,
+  pointsPerSeriesMax: 11_000,
+  pointsMax: 200_000,
+  seriesMax: 10_000,
+  rowsReadMax: 100_000_000,
+  memoryBytesMax: 600_000_000,
+  timeoutMs: 30_000,
+};
+
+/** A Database whose statements are all bound by the limits. */
+export interface LimitedDatabase {
+  /** As a Database's, but with `query_too_large` and `query_timeout` for a limit; `sql` has no SETTINGS of its own. */
+  query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined): Promise<Row[]>;
+}
+
+const TOO_MANY_ROWS = 158;
+const TIMEOUT_EXCEEDED = 159;
+const TOO_SLOW = 160;
+const MEMORY_LIMIT_EXCEEDED = 241;
+
+/** Puts the limits into the SETTINGS of every statement: they hold on a server and in the embedded engine alike. */
+export function limitDatabase(database: Database, limits: QueryLimits): LimitedDatabase {
+  const settings = [
+    `max_execution_time = ${Math.ceil(limits.timeoutMs / 1000)}`,
+    `max_memory_usage = ${limits.memoryBytesMax}`,
+    `max_rows_to_read = ${limits.rowsReadMax}`,
+    "allow_experimental_time_series_aggregate_functions = 1",
+    // Labels without a value must count as empty, not as NULL.
+    "join_use_nulls = 0",
+  ].join(", ");
+  return {
+    query: async <Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined) => {
+      try {
+        return await database.query<Row>(`${sql} SETTINGS ${settings}`, parameters, signal);
+      } catch (error) {
+        throw toLimitError(error, limits);
+      }
+    },
+  };
+}
+
+function toLimitError(error: unknown, limits: QueryLimits): unknown {
+  const refuse = (code: ErrorCode, message: string, limit: string): BridgeError =>
+    new BridgeError(code, message, { cause: error, details: { limit } });
+  const number = clickHouseCode(error) ?? 0;
+  switch (number) {
+    case TOO_MANY_ROWS:
+      return refuse(
+        "query_too_large",
+        `more than ${limits.rowsReadMax} rows would have to be read`,
+        "rows_read",
+      );
+    case MEMORY_LIMIT_EXCEEDED:
+      return refuse("query_too_large", "the query needs more memory than it may have", "memory");
+    case TIMEOUT_EXCEEDED:
+    case TOO_SLOW:
+      return refuse("query_timeout", `the query took longer than ${limits.timeoutMs / 1000} s`, "time");
+    default:
+      return error;
+  }
+}
+
+/** A refusal of one field of the request's body: what is wrong with it, and what to send instead. */
+export function refuseField(field: string, problem: string, remedy: string): BridgeError {
+  return new BridgeError("request_invalid", `${field}: ${problem}`, {
+    hint: remedy,
+    details: { fields: [{ field, problem }] },
+  });
+}
+
+/** A refusal because of one of the limits of QueryLimits. */
+export function refuseSize(limit: string, message: string, remedy: string): BridgeError {
+  return new BridgeError("query_too_large", message, { hint: remedy, details: { limit } });
+}

@@ -1,0 +1,180 @@
+import type { LimitedDatabase } from "./limits.ts";
+import { NODE_METRICS, type NodeGridReader, type NodeGrids } from "./node-grids.ts";
+import { cpuShare, deviceShare, diskShare, load, memoryShare, percent } from "./node-values.ts";
+import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
+import { podLabel } from "./state-sql.ts";
+import type { WindowRules } from "./state-window.ts";
+
+/** A node as of the answer's `as_of`; null where nothing is known. */
+export interface NodeState {
+  node: string;
+  /** Kubernetes' condition Ready; null when kube-state-metrics does not say. */
+  ready: boolean | null;
+  /** Conditions that are true and should not be, as "MemoryPressure". */
+  conditions: string[];
+  cpu_cores: number | null;
+  /** Over the whole window: the rate of all CPU time but mode idle. */
+  cpu_usage_percent: number | null;
+  memory_total_bytes: number | null;
+  memory_used_bytes: number | null;
+  memory_usage_percent: number | null;
+  /** Real file systems, each device once. */
+  disk_total_bytes: number | null;
+  disk_used_bytes: number | null;
+  disk_usage_percent: number | null;
+  /** The fullest of them. */
+  fullest_disk: { device: string; usage_percent: number } | null;
+  load_1: number | null;
+  load_5: number | null;
+  load_15: number | null;
+  pod_count: number | null;
+}
+
+export interface NodesAnswer extends StateHead {
+  node_count: number;
+  /** Sorted by name. */
+  nodes: NodeState[];
+}
+
+export type Nodes = (request: StateRequest) => Promise<NodesAnswer>;
+
+export type NodeReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<NodeState[]>;
+
+const CONDITION = "kube_node_status_condition";
+const POD_INFO = "kube_pod_info";
+export const NODE_STATE_METRICS = [...NODE_METRICS, CONDITION, POD_INFO];
+const ROWS_MAX = 100_000;
+
+export function createNodes(
+  deps: { openFrame: OpenFrame; readNodes: NodeReader },
+  settings: { window: WindowRules },
+): Nodes {
+  return async (request) => {
+    const frame = await deps.openFrame(request, NODE_STATE_METRICS, settings.window);
+    const [head, nodes] = await Promise.all([
+      frame.head(NODE_STATE_METRICS),
+      deps.readNodes(frame, request.signal),
+    ]);
+    return { ...head, node_count: nodes.length, nodes };
+  };
+}
+
+interface ReaderDeps {
+  database: LimitedDatabase;
+  readGrids: NodeGridReader;
+}
+
+/** Nodes that still have samples at `as_of`, or had CPU time in the window while Kubernetes still lists them. */
+export function createNodeReader(
+  deps: ReaderDeps,
+  settings: { databaseName: string; lookbackMs: number },
+): NodeReader {
+  const { lookbackMs } = settings;
+  const samples = `${settings.databaseName}.samples`;
+  return async (frame, signal) => {
+    const { asOfMs, clusterId } = frame;
+    if (asOfMs === null) return [];
+    const parameters = { cluster: clusterId, since: asOfMs - lookbackMs, as_of: asOfMs };
+    const [grids, conditions, pods] = await Promise.all([
+      deps.readGrids(
+        clusterId,
+        {
+          firstMs: asOfMs,
+          lastMs: asOfMs,
+          stepMs: 1000,
+          lookbackMs,
+          rateWindowMs: Math.max(lookbackMs, Math.round((asOfMs - frame.fromMs) / 1000) * 1000),
+        },
+        signal,
+      ),
+      deps.database.query<ConditionRow>(conditionSql(samples), { ...parameters, name: CONDITION }, signal),
+      deps.database.query<{ node: string; pods: string }>(
+        podSql(samples),
+        { ...parameters, name: POD_INFO },
+        signal,
+      ),
+    ]);
+    const conditionsOf = Map.groupBy(conditions, ({ node }) => node);
+    const podsOf = new Map(pods.map(({ node, pods: count }) => [node, Number(count)]));
+    return grids
+      .filter((node) => isPresent(node, conditionsOf.has(node.node)))
+      .map((node) => toNodeState(node, conditionsOf.get(node.node), pods.length > 0, podsOf));
+  };
+}
+
+interface ConditionRow {
+  node: string;
+  condition: string;
+  status: string;
+}
+
+/** Of a condition's three statuses the one counts whose newest sample is 1. */
+function conditionSql(samples: string): string {
+  return `SELECT labels['node'] AS node, labels['condition'] AS condition, labels['status'] AS status
+    FROM ${samples}
+    WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
+      AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
+    GROUP BY node, condition, status HAVING argMax(value, time) = 1 LIMIT ${ROWS_MAX}`;
+}
+
+/** A Pod's node is in its series only once it is scheduled. */
+function podSql(samples: string): string {
+  return `SELECT labels['node'] AS node, uniqExact((${podLabel("namespace")}, ${podLabel("pod")})) AS pods
+    FROM ${samples}
+    WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
+      AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
+    GROUP BY node LIMIT ${ROWS_MAX}`;
+}
+
+function isPresent(node: NodeGrids, hasConditions: boolean): boolean {
+  return (
+    hasConditions ||
+    (node.listed[0] ?? null) !== null ||
+    node.cpus > 0 ||
+    memoryShare(node, 0) !== null ||
+    load(node, 1, 0) !== null
+  );
+}
+
+function toNodeState(
+  node: NodeGrids,
+  conditions: readonly ConditionRow[] | undefined,
+  podsAreCounted: boolean,
+  podsOf: ReadonlyMap<string, number>,
+): NodeState {
+  const memory = memoryShare(node, 0);
+  const disk = diskShare(node, 0);
+  const ready = conditions?.find(({ condition }) => condition === "Ready");
+  return {
+    node: node.node,
+    ready: ready === undefined ? null : ready.status === "true",
+    conditions: (conditions ?? [])
+      .filter(({ condition, status }) => condition !== "Ready" && status === "true")
+      .map(({ condition }) => condition)
+      .sort(),
+    cpu_cores: node.cpus === 0 ? null : node.cpus,
+    cpu_usage_percent: percent(cpuShare(node, 0)),
+    memory_total_bytes: memory?.total ?? null,
+    memory_used_bytes: memory?.used ?? null,
+    memory_usage_percent: percent(memory),
+    disk_total_bytes: disk?.total ?? null,
+    disk_used_bytes: disk?.used ?? null,
+    disk_usage_percent: percent(disk),
+    fullest_disk: fullestOf(node),
+    load_1: load(node, 1, 0),
+    load_5: load(node, 5, 0),
+    load_15: load(node, 15, 0),
+    pod_count: podsAreCounted ? (podsOf.get(node.node) ?? 0) : null,
+  };
+}
+
+function fullestOf(node: NodeGrids): NodeState["fullest_disk"] {
+  let fullest: NodeState["fullest_disk"] = null;
+  for (const device of node.devices) {
+    const usage = percent(deviceShare(device, 0));
+    if (usage !== null && (fullest === null || usage > fullest.usage_percent)) {
+      fullest = { device: device.device, usage_percent: usage };
+    }
+  }
+  return fullest;
+}

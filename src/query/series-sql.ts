@@ -1,0 +1,170 @@
+import type { QueryParameters } from "#storage/database.ts";
+import { isRate, toReductionSql, type Aggregation, type Grouping } from "./aggregations.ts";
+import type { Grid } from "./grid.ts";
+import type { Conditions } from "./matchers.ts";
+
+/** Where a metric's samples are: of one kind, or in both tables after a change of its type. */
+export type Source = "gauge" | "sum" | "both";
+
+export interface Scope {
+  clusterId: string;
+  metric: string;
+  /** Samples of (fromMs, toMs]. */
+  fromMs: number;
+  toMs: number;
+}
+
+/** A statement for LimitedDatabase. */
+export interface Statement {
+  sql: string;
+  parameters: QueryParameters;
+}
+
+const VIEWS: Record<Source, string> = { gauge: "samples_gauge", sum: "samples_sum", both: "samples" };
+
+const IN_SCOPE = `cluster_id = {cluster:String} AND metric_name = {metric:String}
+  AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
+
+export function toScopeParameters(scope: Scope): QueryParameters {
+  return {
+    cluster: scope.clusterId,
+    metric: scope.metric,
+    from: String(scope.fromMs),
+    to: String(scope.toMs),
+  };
+}
+
+/** One row: what there is of the metric in the scope; `newest_kind` is empty when there is nothing. */
+export function toDescribeStatement(databaseName: string, scope: Scope): Statement {
+  return {
+    sql: `SELECT uniqExact(series_id) AS series, argMax(kind, time) AS newest_kind, argMax(unit, time) AS newest_unit,
+        toUnixTimestamp64Milli(max(time)) AS newest_ms, countIf(kind = 'gauge') > 0 AS in_gauge, countIf(kind != 'gauge') > 0 AS in_sum
+      FROM (SELECT series_id, kind, unit, time FROM ${databaseName}.samples WHERE ${IN_SCOPE})`,
+    parameters: toScopeParameters(scope),
+  };
+}
+
+/**
+ * A subquery of (series_id, labels), one row a series. Labels are only read of the hour of each series' newest sample, which the primary
+ * key finds: they are the widest column, and the same in all rows of a series but for k8s.node.name.
+ */
+export function toLabelsSql(databaseName: string, source: Source): string {
+  const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE}`;
+  return `SELECT series_id, argMax(labels, time) AS labels ${from}
+    AND (toStartOfHour(time), series_id) IN (SELECT toStartOfHour(max(time)), series_id ${from} GROUP BY series_id)
+    GROUP BY series_id`;
+}
+
+/** One row: the names of all labels that series of the metric have in the scope. */
+export function toLabelNamesStatement(databaseName: string, scope: Scope, source: Source): Statement {
+  return {
+    sql: `SELECT groupUniqArrayArray(mapKeys(labels)) AS names FROM (${toLabelsSql(databaseName, source)})`,
+    parameters: toScopeParameters(scope),
+  };
+}
+
+export interface SeriesRow {
+  /** The group's labels; those that are empty are left out. */
+  labels: Record<string, string>;
+  /** From 0, ascending: the grid's points that have a value. */
+  indexes: number[];
+  values: (number | string)[];
+  /** How many groups there are, before the limit. */
+  total: string;
+}
+
+interface SeriesPlan {
+  scope: Scope;
+  source: Source;
+  grid: Grid;
+  aggregation: Aggregation;
+  conditions: Conditions;
+  filtered: boolean;
+  grouping: Grouping;
+  /** Groups, the first in the order of their labels. */
+  limit: number;
+}
+
+/** Rows of SeriesRow, sorted by labels. */
+export function toSeriesStatement(databaseName: string, plan: SeriesPlan): Statement {
+  const { scope, grid, aggregation, conditions, grouping } = plan;
+  const whole = grouping !== "each" && grouping.length === 0;
+  const group = toGroupSql(grouping);
+  const members = `SELECT series_id, ${group.sql} AS g FROM (${toLabelsSql(databaseName, plan.source)}) WHERE ${conditions.sql}`;
+  const samples = toSamplesSql(
+    databaseName,
+    plan.source,
+    plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "",
+  );
+  const perSeries = toPerSeriesSql(aggregation.perSeries, samples);
+  const grouped = whole
+    ? `SELECT ${group.sql} AS g, k, value FROM (${perSeries})`
+    : `SELECT g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`;
+  return {
+    sql: `SELECT mapFromArrays(g.1, g.2) AS labels, arraySort(p -> p.1, groupArray(tuple(k, v))) AS points,
+        points.1 AS indexes, points.2 AS values, count() OVER () AS total
+      FROM (SELECT g, k, ${toReductionSql(aggregation.across)} FROM (${grouped}) GROUP BY g, k)
+      GROUP BY g ORDER BY g LIMIT ${plan.limit}`,
+    parameters: {
+      ...toScopeParameters(scope),
+      ...conditions.parameters,
+      ...group.parameters,
+      first: String(grid.firstMs),
+      last: String(grid.lastMs),
+      step: String(grid.stepMs),
+      window: String(grid.windowMs),
+      points: grid.points,
+    },
+  };
+}
+
+/** The group as (names, values) over a column `labels`. */
+function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParameters } {
+  if (grouping === "each") {
+    return {
+      sql: "tuple(mapKeys(mapSort(labels)) AS names, arrayMap(name -> labels[name], names))",
+      parameters: {},
+    };
+  }
+  const parameters = Object.fromEntries(grouping.map((label, i) => [`group_${i}`, label]));
+  const names = grouping.map((_label, i) => `{group_${i}:String}`);
+  const values = names.map((name) => `toString(labels[${name}])`);
+  const none = "CAST([], 'Array(String)')";
+  if (names.length === 0) return { sql: `tuple(${none}, ${none})`, parameters };
+  return { sql: `tuple([${names.join(", ")}], [${values.join(", ")}])`, parameters };
+}
+
+/** Every sample of the scope once, as (series_id, time, value). */
+function toSamplesSql(databaseName: string, source: Source, condition: string): string {
+  const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE} ${condition}`;
+  if (source !== "both") return `SELECT series_id, time, value ${from}`;
+  // Only each table by itself is without copies: a window that was sent again after the change may be in both.
+  return `SELECT series_id, time, argMax(value, kind != 'gauge') AS value ${from} GROUP BY series_id, time`;
+}
+
+/** (series_id, k, value): each series' value at the points k that it has one at. */
+function toPerSeriesSql(perSeries: Aggregation["perSeries"], samples: string): string {
+  if (isRate(perSeries)) {
+    const factor = perSeries.of === "increase" ? " * {window:Int64} / 1000" : "";
+    return `SELECT series_id, number - 1 AS k, assumeNotNull(rate)${factor} AS value
+      FROM (
+        SELECT series_id, timeSeriesRateToGrid(
+          fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}),
+          intDiv({step:Int64}, 1000), intDiv({window:Int64}, 1000)
+        )(time, value) AS rates
+        FROM (${samples}) GROUP BY series_id
+      )
+      ARRAY JOIN rates AS rate, arrayEnumerate(rates) AS number
+      WHERE rate IS NOT NULL`;
+  }
+  // The sample at t is in the windows of the points p with t <= p < t + window; integers, so p <= t + window - 1.
+  return `SELECT series_id, k, v AS value FROM (
+      SELECT series_id, k, ${toReductionSql(perSeries)}
+      FROM (SELECT series_id, time, value, toUnixTimestamp64Milli(time) - {first:Int64} AS offset FROM (${samples}))
+      ARRAY JOIN range(
+        toUInt32(greatest(0, intDiv(offset + {step:Int64} - 1, {step:Int64}))),
+        toUInt32(least({points:Int64}, intDiv(offset + {window:Int64} - 1, {step:Int64}) + 1))
+      ) AS k
+      GROUP BY series_id, k
+    )`;
+}

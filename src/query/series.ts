@@ -1,0 +1,230 @@
+import type { Clock } from "#lib/clock.ts";
+import type { Database } from "#storage/database.ts";
+import {
+  toAggregation,
+  toPromql,
+  toUnit,
+  type AggregationName,
+  type Grouping,
+  type MetricType,
+} from "./aggregations.ts";
+import { planGrid, toTimestamp, type Grid } from "./grid.ts";
+import { toJsonDouble, type JsonDouble } from "./json-double.ts";
+import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
+import { checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
+import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
+import {
+  toDescribeStatement,
+  toLabelNamesStatement,
+  toSeriesStatement,
+  type Scope,
+  type SeriesRow,
+  type Source,
+} from "./series-sql.ts";
+
+export interface SeriesRequest {
+  clusterId: string;
+  /** As Prometheus has it. */
+  metric: string;
+  /** The points are in (startMs, endMs]. Unix time. */
+  startMs: number;
+  endMs: number;
+  aggregation: AggregationName;
+  /** Whole seconds. Left out: at most 1,000 points, at least one minute. */
+  stepMs?: number;
+  /** Labels, up to 20; ["*"] keeps every series by itself; left out or empty: all series in one. */
+  groupBy?: readonly string[];
+  /** All must match. Up to 20. */
+  filters?: readonly LabelFilter[];
+  /** Series of the answer. Default 100, or fewer when that would be too many points. */
+  limit?: number;
+  signal?: AbortSignal;
+}
+
+export interface SeriesAnswer {
+  cluster_id: string;
+  metric_name: string;
+  aggregation: AggregationName;
+  type: MetricType;
+  /** Of the values; "" when it is not known. */
+  unit: string;
+  start_time: string;
+  end_time: string;
+  step_seconds: number;
+  /** Each point looks back over (timestamp - window, timestamp]. */
+  window_seconds: number;
+  /** What the answer equals, evaluated by query_range from `first_point` to `last_point` by the step. */
+  promql: string;
+  first_point: string;
+  last_point: string;
+  /** Time of the newest sample that was read; null when there is none in the range. */
+  as_of: string | null;
+  /** What was read. */
+  storage: "raw";
+  /** How many there are; `series` holds no more than the limit. */
+  series_total: number;
+  /** Sorted by labels. */
+  series: { labels: Record<string, string>; points: { timestamp: string; value: JsonDouble }[] }[];
+}
+
+/**
+ * Points of a metric as the PromQL expression in the answer would give them. Throws BridgeError `request_invalid` (`details.fields`),
+ * `cluster_not_found`, `metric_not_found` (`details.similar`), `query_too_large` and `query_timeout` (`details.limit`), and what a Database
+ * throws.
+ */
+export type SeriesQuery = (request: SeriesRequest) => Promise<SeriesAnswer>;
+
+const SERIES_DEFAULT = 100;
+const LABELS_MAX = 20;
+const TEXT_CHARS_MAX = 4096;
+
+interface Description {
+  type: MetricType;
+  unit: string;
+  source: Source;
+  newestMs: number;
+}
+
+export function createSeriesQuery(
+  deps: { database: Database; clock: Clock },
+  settings: { databaseName: string; limits: QueryLimits },
+): SeriesQuery {
+  const { databaseName, limits } = settings;
+  const database = limitDatabase(deps.database, limits);
+
+  /** undefined: nothing in the scope. */
+  const describe = async (
+    scope: Scope,
+    signal: AbortSignal | undefined,
+  ): Promise<Description | undefined> => {
+    const { sql, parameters } = toDescribeStatement(databaseName, scope);
+    const [row] = await database.query<{
+      series: string;
+      newest_kind: MetricType | "";
+      newest_unit: string;
+      newest_ms: string;
+      in_gauge: number;
+      in_sum: number;
+    }>(sql, parameters, signal);
+    if (row === undefined || row.newest_kind === "") return undefined;
+    if (Number(row.series) > limits.seriesMax) {
+      throw refuseSize(
+        "series",
+        `the metric has ${row.series} series in the range, more than ${limits.seriesMax}`,
+        "Ask for a shorter range.",
+      );
+    }
+    const source = row.in_gauge && row.in_sum ? "both" : row.in_gauge ? "gauge" : "sum";
+    return { type: row.newest_kind, unit: row.newest_unit, source, newestMs: Number(row.newest_ms) };
+  };
+
+  const assertLabels = async (request: Checked, scope: Scope, source: Source): Promise<void> => {
+    const groupBy = request.grouping === "each" ? [] : request.grouping;
+    if (groupBy.length === 0 && request.filters.length === 0) return;
+    const { sql, parameters } = toLabelNamesStatement(databaseName, scope, source);
+    const [row] = await database.query<{ names: string[] }>(sql, parameters, request.signal);
+    checkLabels({ groupBy, filters: request.filters }, row?.names ?? []);
+  };
+
+  return async (input) => {
+    const request = check(input);
+    const { clusterId, metric, grouping, filters, signal } = request;
+    const grid = planGrid(request, deps.clock.now(), limits);
+    const limit = toLimit(request.limit, grid, limits);
+    const scope = { clusterId, metric, fromMs: grid.firstMs - grid.windowMs, toMs: grid.lastMs };
+    const found = await describe(scope, signal);
+    const { type, unit } =
+      found ?? (await assertMetric(database, databaseName, { clusterId, metric, signal }));
+    const aggregation = toAggregation(request.aggregation, type);
+    let rows: SeriesRow[] = [];
+    if (found) {
+      await assertLabels(request, scope, found.source);
+      const { sql, parameters } = toSeriesStatement(databaseName, {
+        scope,
+        source: found.source,
+        grid,
+        aggregation,
+        conditions: toConditions(filters),
+        filtered: filters.length > 0,
+        grouping,
+        limit,
+      });
+      rows = await database.query<SeriesRow>(sql, parameters, signal);
+    }
+    return {
+      cluster_id: clusterId,
+      metric_name: metric,
+      aggregation: request.aggregation,
+      type,
+      unit: toUnit(aggregation, unit),
+      start_time: toTimestamp(request.startMs),
+      end_time: toTimestamp(request.endMs),
+      step_seconds: grid.stepMs / 1000,
+      window_seconds: grid.windowMs / 1000,
+      promql: toPromql(aggregation, toSelector(metric, filters), grid.windowMs / 1000, grouping),
+      first_point: toTimestamp(grid.firstMs),
+      last_point: toTimestamp(grid.lastMs),
+      as_of: found ? toTimestamp(found.newestMs) : null,
+      storage: "raw",
+      series_total: Number(rows[0]?.total ?? 0),
+      series: rows.map((row) => toSeries(row, grid)),
+    };
+  };
+}
+
+function toSeries(row: SeriesRow, grid: Grid): SeriesAnswer["series"][number] {
+  return {
+    labels: Object.fromEntries(Object.entries(row.labels).filter(([, value]) => value !== "")),
+    points: row.indexes.map((index, i) => ({
+      timestamp: toTimestamp(grid.firstMs + index * grid.stepMs),
+      value: toJsonDouble(row.values[i]!),
+    })),
+  };
+}
+
+interface Checked extends SeriesRequest {
+  grouping: Grouping;
+  filters: readonly LabelFilter[];
+}
+
+function check(request: SeriesRequest): Checked {
+  const { groupBy = [], filters = [] } = request;
+  checkClusterId(request.clusterId);
+  checkMetricName(request.metric, "metric_name");
+  if (groupBy.includes("*") && groupBy.length > 1) {
+    throw refuseField("group_by", '"*" stands for every label', 'Send ["*"] alone, or the labels alone.');
+  }
+  if (groupBy.length > LABELS_MAX || filters.length > LABELS_MAX) {
+    const field = groupBy.length > LABELS_MAX ? "group_by" : "filters";
+    throw refuseField(field, `has more than ${LABELS_MAX} entries`, `Send at most ${LABELS_MAX}.`);
+  }
+  filters.forEach(({ value }, i) => {
+    if (value.length <= TEXT_CHARS_MAX) return;
+    throw refuseField(
+      `filters.${i}.value`,
+      `has more than ${TEXT_CHARS_MAX} characters`,
+      "Send a shorter value.",
+    );
+  });
+  return { ...request, filters, grouping: groupBy[0] === "*" ? "each" : [...new Set(groupBy)] };
+}
+
+function toLimit(asked: number | undefined, grid: Grid, limits: QueryLimits): number {
+  const most = Math.max(1, Math.floor(limits.pointsMax / grid.points));
+  if (asked === undefined) return Math.min(SERIES_DEFAULT, most);
+  if (!Number.isInteger(asked) || asked < 1 || asked > limits.seriesMax) {
+    throw refuseField(
+      "limit",
+      `is not a whole number from 1 to ${limits.seriesMax}`,
+      `Send at most ${limits.seriesMax}.`,
+    );
+  }
+  if (asked > most) {
+    throw refuseSize(
+      "points",
+      `${asked} series of ${grid.points} points are more than ${limits.pointsMax}`,
+      `Send a limit of at most ${most}, a greater step or a shorter range.`,
+    );
+  }
+  return asked;
+}

@@ -1,0 +1,95 @@
+import type { Clock } from "#lib/clock.ts";
+import { BridgeError } from "#errors.ts";
+import type { CollectionRecords, QueryRecord } from "./collection-record.ts";
+import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "./completeness.ts";
+import { parseRange, toStateWindow, toTimestamp, type TimeRange, type WindowRules } from "./state-window.ts";
+
+export interface StateRequest extends TimeRange {
+  clusterId: string;
+  signal?: AbortSignal;
+}
+
+/** What every answer about the state of a cluster begins with. */
+export interface StateHead {
+  cluster_id: string;
+  /** The time that the answer describes: the newest of the window up to which everything is stored. null: nothing of it is. */
+  as_of: string | null;
+  window: StateWindowAnswer;
+  completeness: Completeness;
+}
+
+export interface StateWindowAnswer {
+  from: string;
+  to: string;
+  /** A gauge counts with its newest sample of this many seconds before the time that is described. */
+  lookback_seconds: number;
+}
+
+/** A request that was understood, with what is known of the cluster's collection. */
+export interface Frame {
+  clusterId: string;
+  fromMs: number;
+  toMs: number;
+  /** null: there is nothing to read. */
+  asOfMs: number | null;
+  nowMs: number;
+  /** Does a query of the catalogue collect this metric? */
+  collects(metric: string): boolean;
+  /** Reads what is still missing for the head; to be run beside the answer's own queries. */
+  head(metrics: readonly string[]): Promise<StateHead>;
+}
+
+/**
+ * Checks the request and finds the cluster. Throws `request_invalid`, `query_too_large` (the range) and `cluster_not_found`; what a
+ * LimitedDatabase throws.
+ */
+export type OpenFrame = (
+  request: StateRequest,
+  metrics: readonly string[],
+  rules: WindowRules,
+) => Promise<Frame>;
+
+const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+export function createOpenFrame(
+  deps: { records: CollectionRecords; clock: Clock },
+  settings: { staleAfterMs: number; lookbackMs: number },
+): OpenFrame {
+  return async (request, needed, rules) => {
+    const { clusterId, signal } = request;
+    if (!CLUSTER_ID.test(clusterId)) {
+      throw new BridgeError("request_invalid", "the cluster's id must be 1 to 64 of A-Z a-z 0-9 . _ -", {
+        details: { fields: [{ field: "cluster_id", problem: "has other characters, or too many" }] },
+      });
+    }
+    const nowMs = deps.clock.now();
+    const asked = parseRange(request, nowMs, rules);
+    const record = await deps.records.latest(clusterId, nowMs, signal);
+    const stored = storedUntil(relevantQueries(record, needed), settings.staleAfterMs);
+    const { fromMs, toMs, asOfMs } = toStateWindow(asked, stored, nowMs, rules);
+    const collected = new Set(record.queries.map(({ query }) => query));
+    return {
+      clusterId,
+      fromMs,
+      toMs,
+      asOfMs,
+      nowMs,
+      collects: (metric) => collected.has(metric),
+      head: async (metrics) => {
+        const before: QueryRecord[] = await deps.records.at(clusterId, fromMs, signal);
+        const firstMs = before.length === 0 ? await deps.records.began(clusterId, signal) : undefined;
+        const beganMs = firstMs !== undefined && firstMs > fromMs ? firstMs : undefined;
+        return {
+          cluster_id: clusterId,
+          as_of: asOfMs === null ? null : toTimestamp(asOfMs),
+          window: {
+            from: toTimestamp(fromMs),
+            to: toTimestamp(toMs),
+            lookback_seconds: settings.lookbackMs / 1000,
+          },
+          completeness: toCompleteness({ record, metrics, before, beganMs, asOfMs, nowMs }),
+        };
+      },
+    };
+  };
+}

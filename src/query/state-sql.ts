@@ -1,0 +1,18 @@
+/**
+ * File systems that are a disk of the node. The others are memory, layers or images over another file system, or a server's that every node
+ * would count again.
+ */
+export const REAL_FILE_SYSTEM = {
+  /** `not_real` is bound to `excluded`, an RE2 expression of the whole type. */
+  sql: "labels['device'] != '' AND NOT match(labels['fstype'], {not_real:String})",
+  excluded: `^(${[
+    "tmpfs|devtmpfs|ramfs|rootfs|overlay|overlayfs|aufs|unionfs|squashfs|erofs|iso9660|udf|cramfs|autofs|nsfs|mqueue|none",
+    "proc|sysfs|cgroup2?|cgroupfs|bpf|debugfs|tracefs|configfs|securityfs|pstore|efivarfs|hugetlbfs|fusectl|binfmt_misc|devpts|rpc_pipefs|selinuxfs|fuse",
+    "nfs.*|cifs|smb.*|ceph|glusterfs|lustre|9p|afs|beegfs.*|gpfs|fuse[.].*|virtiofs",
+  ].join("|")})$`,
+} as const;
+
+/** A label of a Pod's series. Prometheus renames it to `exported_*` where its own target label has the name (honor_labels: false). */
+export function podLabel(name: "namespace" | "pod" | "container"): string {
+  return `if(labels['exported_pod'] != '', labels['exported_${name}'], labels['${name}'])`;
+}

@@ -1,0 +1,54 @@
+import { onTestFinished } from "vitest";
+import { startSimulator, type Simulator, type SimulatorSettings } from "#simulator/simulator.ts";
+import { createJumpingClock, type JumpingClock } from "./jumping-clock.ts";
+import { startOtlpCollector, type OtlpCollector } from "./otlp-collector.ts";
+import { SMALL, startTestBridge, type TestBridge, type TestBridgeParts } from "./test-bridge.ts";
+import { compare, type Comparison } from "./truth.ts";
+
+/** Simulated clusters, the bridge and a Collector, for one test. */
+export interface Scene {
+  clock: JumpingClock;
+  simulator: Simulator;
+  collector: OtlpCollector;
+  bridge: TestBridge;
+  /** Stops the bridge; then what the Collector has of a cluster, beside the truth of all the time from the beginning to the last window's end. */
+  compareAll: (clusterId?: string) => Promise<Comparison>;
+}
+
+export type SceneSettings = Pick<SimulatorSettings, "clusters" | "prometheus" | "shape" | "seed"> &
+  Pick<TestBridgeParts, "metrics" | "environment">;
+
+/** Everything of it ends with the test. */
+export async function setScene(settings: SceneSettings = {}): Promise<Scene> {
+  const { metrics, environment, ...world } = settings;
+  const clock = createJumpingClock();
+  const simulator = await startSimulator({ ...world, clock, shape: { ...SMALL, ...world.shape } });
+  const collector = await startOtlpCollector();
+  const bridge = await startTestBridge({
+    simulator,
+    collector,
+    clock,
+    ...(metrics ? { metrics } : {}),
+    ...(environment ? { environment } : {}),
+  });
+  onTestFinished(async () => {
+    await bridge.stop();
+    await collector.stop();
+    await simulator.stop();
+  });
+  return {
+    clock,
+    simulator,
+    collector,
+    bridge,
+    compareAll: async (clusterId = "sim-1") => {
+      const record = await bridge.progress(clusterId);
+      for (const [query, { from, committed, attempted }] of Object.entries(record.queries)) {
+        const isWhole = committed.length === 1 && committed[0]![0] === from && committed[0]![1] === attempted;
+        if (!isWhole)
+          throw new Error(`${query} has a hole: ${JSON.stringify({ from, committed, attempted })}`);
+      }
+      return compare(collector, simulator.cluster(clusterId).world, record);
+    },
+  };
+}

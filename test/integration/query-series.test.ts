@@ -1,0 +1,86 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { AGGREGATIONS, type AggregationName } from "#query/aggregations.ts";
+import { QUERY_LIMITS } from "#query/limits.ts";
+import { createSeriesQuery, type SeriesRequest } from "#query/series.ts";
+import { useEngine } from "../helpers/engine.ts";
+import { createManualClock } from "../helpers/manual-clock.ts";
+import { differences, toPoints } from "../helpers/points.ts";
+import { evaluateReference, type ReferenceSeries } from "../helpers/promql-reference.ts";
+import { createScenario } from "../helpers/series-scenario.ts";
+import { storeMetric } from "../helpers/stored-series.ts";
+
+const engine = useEngine({ migrated: true });
+const HOUR_MS = 3_600_000;
+// Old rows are deleted by their TTL, by the engine's own clock.
+const START_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 30 * HOUR_MS;
+const END_MS = START_MS + 6 * HOUR_MS;
+const clock = createManualClock(END_MS + HOUR_MS);
+
+const query = (request: Omit<SeriesRequest, "clusterId">) =>
+  createSeriesQuery(
+    { database: engine.database, clock },
+    { databaseName: "metrics", limits: QUERY_LIMITS },
+  )({
+    clusterId: "prod",
+    ...request,
+  });
+
+const scenario = { startMs: START_MS, endMs: END_MS, seriesCount: 12 };
+const METRICS: Record<string, { kind: "gauge" | "counter"; series: ReferenceSeries[] }> = {
+  load: { kind: "gauge", series: createScenario({ ...scenario, kind: "gauge", seed: 1 }) },
+  odd: { kind: "gauge", series: createScenario({ ...scenario, kind: "gauge", seed: 2, oddValues: true }) },
+  cpu_seconds_total: { kind: "counter", series: createScenario({ ...scenario, kind: "counter", seed: 3 }) },
+};
+
+beforeAll(async () => {
+  for (const [metric, { kind, series }] of Object.entries(METRICS)) {
+    await storeMetric(engine.database, { clusterId: "prod", metric, kind, series });
+  }
+  // Sent twice.
+  await storeMetric(engine.database, { clusterId: "prod", metric: "load", ...METRICS["load"]! });
+  await storeMetric(engine.database, {
+    clusterId: "other",
+    metric: "load",
+    kind: "gauge",
+    series: [{ labels: { id: "0" }, samples: [[START_MS + 1000, 1e9]] }],
+  });
+});
+
+const RANGES = [
+  { name: "all of it at 1 min", from: 0, to: 6 * HOUR_MS, step: 60_000 },
+  { name: "37 s", from: 40 * 60_000 + 123, to: 100 * 60_000, step: 37_000 },
+  { name: "97 s, from inside the series", from: 3.21 * HOUR_MS, to: 4.77 * HOUR_MS, step: 97_000 },
+  { name: "10 min", from: -HOUR_MS, to: 6 * HOUR_MS, step: 600_000 },
+  { name: "one point", from: 2 * HOUR_MS - 1, to: 2 * HOUR_MS, step: 60_000 },
+];
+
+describe.each(Object.keys(METRICS))("%s equals a brute-force evaluation", (metric) => {
+  const { kind, series } = METRICS[metric]!;
+  const possible = AGGREGATIONS.filter((name) => kind === "counter" || !["rate", "increase"].includes(name));
+  describe.each(RANGES)("$name", ({ from, to, step }) => {
+    test.each(possible)("%s", async (aggregation: AggregationName) => {
+      for (const groupBy of [[], ["mode"], ["zone", "mode"], ["*"]]) {
+        const answer = await query({
+          metric,
+          aggregation,
+          groupBy,
+          startMs: START_MS + from,
+          endMs: START_MS + to,
+          stepMs: step,
+        });
+        const expected = evaluateReference(series, {
+          aggregation,
+          counter: kind === "counter",
+          groupBy,
+          firstMs: Date.parse(answer.first_point),
+          lastMs: Date.parse(answer.last_point),
+          stepMs: step,
+          windowMs: answer.window_seconds * 1000,
+        });
+        expect(differences(expected, toPoints(answer))).toEqual([]);
+        expect(answer.series_total).toBe(expected.size);
+        expect(expected.size).toBeGreaterThan(0);
+      }
+    });
+  });
+});

@@ -1,0 +1,150 @@
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";
+import { createJumpingClock, type JumpingClock } from "../helpers/jumping-clock.ts";
+import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
+import { compare, exact, type ComparisonOptions } from "../helpers/truth.ts";
+
+// Replicas of Prometheus scrape the same targets at their own moments, so their samples have different timestamps: reading one window from two of
+// them would double it.
+
+const ID = "sim-1";
+const LAG_MS = 90_000;
+const MINUTE_MS = 60_000;
+const pod = (replica: number): string => `prometheus-bud-metrics-kube-prometheu-prometheus-${replica}`;
+
+let clock: JumpingClock;
+let simulator: Simulator;
+let cluster: SimulatedCluster;
+let collector: OtlpCollector;
+let bridge: TestBridge;
+
+beforeEach(async () => {
+  clock = createJumpingClock();
+  simulator = await startSimulator({ clock, shape: SMALL, replicas: 3 });
+  cluster = simulator.cluster(ID);
+  collector = await startOtlpCollector();
+  bridge = await startTestBridge({ simulator, collector, clock });
+});
+
+afterEach(async () => {
+  await bridge.stop();
+  await collector.stop();
+  await simulator.stop();
+});
+
+const endOfWindow = (): number => clock.now() - LAG_MS;
+
+async function expectPod(replica: number): Promise<void> {
+  expect((await bridge.statusOf(ID)).prometheus_pod).toBe(pod(replica));
+}
+
+async function expectExact(options: ComparisonOptions): Promise<void> {
+  const compared = compare(collector, cluster.world, await bridge.progress(ID), options);
+  expect(compared).toEqual(exact(compared.samples));
+  expect(compared.samples).toBeGreaterThan(50);
+}
+
+it("reads every window from the pinned Pod, as long as it is ready", async () => {
+  for (let round = 0; round < 4; round++) {
+    expect(await bridge.collect()).toMatchObject({ successful: 1 });
+    await expectPod(0);
+    clock.jump(MINUTE_MS);
+  }
+  await expectExact({ replica: 0 });
+  expect((await bridge.progress(ID)).pod).toMatchObject({ name: pod(0), uid: cluster.kube.pods[0]!.uid });
+});
+
+it.each([
+  ["not ready any more", () => cluster.kube.updatePod(pod(0), { ready: false })],
+  ["terminating", () => cluster.kube.updatePod(pod(0), { terminating: true })],
+  ["gone", () => cluster.kube.deletePod(pod(0))],
+])(
+  "a pinned Pod that is %s: another takes over at the boundary, recorded, and stays",
+  async (_name, leave) => {
+    await bridge.collect();
+    const boundary = endOfWindow();
+    leave();
+    clock.jump(MINUTE_MS);
+    const since = endOfWindow();
+    expect(await bridge.collect()).toMatchObject({ successful: 1 });
+    await expectPod(1);
+    expect(bridge.logs.find(({ msg }) => String(msg).includes("another Prometheus Pod"))).toMatchObject({
+      cluster_id: ID,
+      from: pod(0),
+      to: pod(1),
+    });
+    if (cluster.kube.pods.some(({ name }) => name === pod(0))) {
+      cluster.kube.updatePod(pod(0), { ready: true, terminating: false });
+    }
+    clock.jump(MINUTE_MS);
+    expect(await bridge.collect()).toMatchObject({ successful: 1 });
+    await expectPod(1);
+    const record = await bridge.progress(ID);
+    expect(record.pod).toMatchObject({ name: pod(1), since });
+    await expectExact({ replica: 0, between: [0, boundary] });
+    await expectExact({ replica: 1, between: [boundary, endOfWindow()] });
+  },
+);
+
+it("a Pod that dies in the middle of a round leaves whole windows to the next one", async () => {
+  await bridge.collect();
+  const boundary = endOfWindow();
+  await simulator.faults.set(ID, {
+    layer: "prometheus",
+    query: "kube_pod_info",
+    kind: "pod-restart",
+    afterBytes: 700,
+    times: 1,
+  });
+  clock.jump(MINUTE_MS);
+  const failed = endOfWindow();
+  expect(await bridge.collect()).toMatchObject({ partial: 1 });
+  const { gaps } = await bridge.statusOf(ID);
+  const open = gaps.map(({ query }) => query);
+  expect(open).toContain("kube_pod_info");
+  // It comes back with the same name but as another Pod; the Service's other Pods are ready as well.
+  cluster.kube.updatePod(pod(0), { ready: false });
+  clock.jump(MINUTE_MS);
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  await expectPod(1);
+  const isOpen = ({ metric }: { metric: string }): boolean => open.includes(metric);
+  // The windows that were read to the end came from the first Pod, those that were left from the second.
+  const record = await bridge.progress(ID);
+  // Of the answer that broke off, what had left already is there as well: samples that are true, but of the first Pod.
+  const settled = compare(collector, cluster.world, record, { between: [boundary, failed], without: isOpen });
+  expect({ ...settled, extra: [] }).toEqual(exact(settled.samples));
+  expect(settled.extra.filter((text) => !open.some((metric) => text.includes(metric)))).toEqual([]);
+  const left = compare(collector, cluster.world, record, {
+    between: [boundary, failed],
+    replica: 1,
+    without: (point) => !isOpen(point),
+  });
+  expect({ ...left, extra: [] }).toEqual(exact(left.samples));
+  await expectExact({ replica: 1, between: [failed, endOfWindow()] });
+});
+
+it("what the new Pod lacks is a gap marked lost, and nothing else is missing", async () => {
+  await bridge.collect();
+  const boundary = endOfWindow();
+  // A while without the bridge; then only a younger Prometheus is left.
+  await expectExact({ replica: 0 });
+  clock.jump(40 * MINUTE_MS);
+  cluster.kube.deletePod(pod(0));
+  const oldestMs = clock.now() - 20 * MINUTE_MS;
+  cluster.world.shape.oldestMs = oldestMs;
+  await bridge.restart();
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  await expectPod(1);
+  const { gaps, state } = await bridge.statusOf(ID);
+  expect(state).toBe("healthy");
+  expect(new Set(gaps.map((gap) => gap.state))).toEqual(new Set(["lost"]));
+  expect(gaps).toHaveLength(5);
+  for (const gap of gaps) {
+    expect(Date.parse(gap.from)).toBe(boundary);
+    expect(Date.parse(gap.to)).toBeGreaterThanOrEqual(oldestMs - 1);
+    expect(Date.parse(gap.to)).toBeLessThan(oldestMs + 20_000);
+    expect(gap.reason).toMatch(/no samples of that time any more/);
+  }
+  await expectExact({ replica: 1, between: [boundary, endOfWindow()] });
+});
