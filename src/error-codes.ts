@@ -272,6 +272,16 @@ export const ERRORS = {
     httpStatus: 500,
     hint: "The database was migrated by another version of this program; use that version or a newer one.",
   },
+  storage_layout_unknown: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "Rename the named tables (RENAME TABLE a TO b) or set CLICKHOUSE_DATABASE to another database, and set create_schema: false in the Collector's clickhouse exporter. Nothing was changed.",
+  },
+  storage_version_unsupported: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "Upgrade the ClickHouse server; docs/clickhouse.md names the versions that were tested.",
+  },
 
   // HTTP
   request_invalid: {

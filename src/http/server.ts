@@ -6,6 +6,7 @@ import type { ClusterRegistry } from "#clusters/cluster.ts";
 import type { Collection } from "#collect/status.ts";
 import { BridgeError } from "#errors.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
+import type { ClusterState } from "#query/cluster-state.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import type { App, RouteModule } from "./app-types.ts";
@@ -14,6 +15,7 @@ import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
 import { answerClientError, createErrorHandler } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
+import { clusterStateRoutes } from "./routes/cluster-state.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
 import { latestRoutes, type LatestSamples } from "./routes/cluster-metrics.ts";
 import { metricQueryRoutes, type MetricQueries } from "./routes/cluster-metrics-query.ts";
@@ -30,6 +32,7 @@ export interface HttpServerDeps {
   collection?: Collection;
   clusters?: ClusterRegistry;
   latest?: LatestSamples;
+  clusterState?: ClusterState;
   metricQueries?: MetricQueries;
   /** Routes of other roles. */
   routes?: readonly RouteModule[];
@@ -126,6 +129,7 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
     ...(deps.clusters ? [clusterRoutes(deps.clusters)] : []),
     ...(deps.latest ? [latestRoutes(deps.latest, stopping)] : []),
     ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, stopping)] : []),
+    ...(deps.clusterState ? [clusterStateRoutes(deps.clusterState, stopping)] : []),
     ...(deps.routes ?? []),
   ];
 }

@@ -1,6 +1,16 @@
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import { BridgeError } from "#errors.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import {
+  instanceWithoutNode,
+  NODE_NAME,
+  patchPoints,
+  putAttribute,
+  putLabels,
+  recordBytesMax,
+  repeatRecord,
+  textAt,
+} from "./point-bytes.ts";
 import { encodeField, putVarint, varintBytes } from "./wire.ts";
 
 /** What OTLP says of a metric. Prometheus' own name is kept; counter is a cumulative monotonic Sum, gauge a Gauge. */
@@ -67,7 +77,6 @@ const CUMULATIVE = [0x10, 2];
 const MONOTONIC = [0x18, 1];
 const TIME_UNIX_NANO = 0x19;
 const AS_DOUBLE = 0x21;
-const ATTRIBUTES = 0x3a;
 const KEY = 0x0a;
 const VALUE = 0x12;
 const STRING_VALUE = 0x0a;
@@ -75,16 +84,11 @@ const STRING_VALUE = 0x0a;
 /** Enclosing messages get a length of 4 bytes (a padded varint) that is filled in at their end. */
 const OPEN_LENGTH = 4;
 const FIRST_BYTES = 256 << 10;
-/** Above this the engine's own copy beats a loop. */
-const LONG_COPY_BYTES = 128;
 /** Room for what closes a batch, beyond bytesMax. */
 const SLACK_BYTES = 1024;
 const METRIC_END_BYTES = CUMULATIVE.length + MONOTONIC.length;
 /** A DNS subdomain, as Kubernetes has it. */
 const NODE_NAME_BYTES_MAX = 253;
-const INSTANCE = Buffer.from("instance");
-const NODE = Buffer.from("node");
-const NODE_NAME = Buffer.from("k8s.node.name");
 
 /**
  * Writes series as OTLP/protobuf, a request at a time. A point's record is written once for a series and copied for each further sample,
@@ -197,38 +201,6 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
     settings.onBatch(batch);
   };
 
-  /** One attribute `key: "value"`; the caller has reserved the room. Locals instead of the shared position: this is the inner loop. */
-  const attribute = (
-    key: Uint8Array,
-    k0: number,
-    k1: number,
-    value: Uint8Array,
-    v0: number,
-    v1: number,
-  ): void => {
-    const out = buffer;
-    let p = pos;
-    const keyBytes = k1 - k0;
-    const valueBytes = v1 - v0;
-    const anyValueBytes = 1 + varintBytes(valueBytes) + valueBytes;
-    const keyValueBytes =
-      1 + varintBytes(keyBytes) + keyBytes + 1 + varintBytes(anyValueBytes) + anyValueBytes;
-    out[p++] = ATTRIBUTES;
-    p = putVarint(out, p, keyValueBytes);
-    out[p++] = KEY;
-    p = putVarint(out, p, keyBytes);
-    for (let i = k0; i < k1; i++) out[p++] = key[i]!;
-    out[p++] = VALUE;
-    p = putVarint(out, p, anyValueBytes);
-    out[p++] = STRING_VALUE;
-    p = putVarint(out, p, valueBytes);
-    if (valueBytes > LONG_COPY_BYTES) {
-      out.set(value.subarray(v0, v1), p);
-      p += valueBytes;
-    } else for (let i = v0; i < v1; i++) out[p++] = value[i]!;
-    pos = p;
-  };
-
   const nodeNameOf = (instance: string): Buffer | undefined => {
     if (!nodeNames.has(instance)) {
       const text = settings.nodeNameOf?.(instance);
@@ -239,52 +211,24 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
     return nodeNames.get(instance);
   };
 
-  const attributes = (series: ScannedSeries): void => {
-    const { bytes, labels } = series;
-    let instanceAt = -1;
-    let hasNode = false;
-    const last = series.labelCount * 4;
-    for (let at = 0; at < last; at += 4) {
-      const k0 = labels[at]!;
-      const k1 = labels[at + 1]!;
-      if (k1 - k0 === INSTANCE.length && equal(bytes, k0, INSTANCE)) instanceAt = at;
-      else if (k1 - k0 === NODE.length && equal(bytes, k0, NODE)) hasNode = true;
-      else if (k1 - k0 === NODE_NAME.length && equal(bytes, k0, NODE_NAME)) hasNode = true;
-      attribute(bytes, k0, k1, bytes, labels[at + 2]!, labels[at + 3]!);
-    }
-    if (instanceAt < 0 || hasNode || !settings.nodeNameOf) return;
-    const instance = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    const name = nodeNameOf(instance.toString("utf8", labels[instanceAt + 2], labels[instanceAt + 3]));
-    if (name) attribute(NODE_NAME, 0, NODE_NAME.length, name, 0, name.length);
-  };
-
   /** Writes `DataPoint{time, value, attributes}` with time and value left open; returns the offset of the time in the record. */
   const writeRecord = (series: ScannedSeries, at: number): number => {
     reserve(recordBytesMax(series) + 64);
-    pos = at + 1 + OPEN_LENGTH;
-    buffer[pos] = TIME_UNIX_NANO;
-    buffer[pos + 9] = AS_DOUBLE;
-    pos += 18;
-    attributes(series);
     const body = at + 1 + OPEN_LENGTH;
-    const n = pos - body;
+    buffer[body] = TIME_UNIX_NANO;
+    buffer[body + 9] = AS_DOUBLE;
+    let end = putLabels(buffer, body + 18, series);
+    const instanceAt = settings.nodeNameOf ? instanceWithoutNode(series) : -1;
+    if (instanceAt >= 0) {
+      const name = nodeNameOf(textAt(series, instanceAt));
+      if (name) end = putAttribute(buffer, end, NODE_NAME, 0, NODE_NAME.length, name, 0, name.length);
+    }
+    const n = end - body;
     const lengthBytes = varintBytes(n);
-    buffer.copyWithin(at + 1 + lengthBytes, body, pos);
+    buffer.copyWithin(at + 1 + lengthBytes, body, end);
     buffer[at] = DATA_POINT;
     pos = putVarint(buffer, at + 1, n) + n;
     return 1 + lengthBytes + 1;
-  };
-
-  const patch = (at: number, ms: number, value: number): void => {
-    // ns = ms * 1e6 by halves, exact without BigInt: ms < 2^53 / 2^10.
-    const high = Math.floor(ms / 65536);
-    const highNs = high * 1e6;
-    const carried = Math.floor(highNs / 65536);
-    const low = (highNs - carried * 65536) * 65536 + (ms - high * 65536) * 1e6;
-    const overflow = Math.floor(low / 4294967296);
-    view.setUint32(at, low - overflow * 4294967296, true);
-    view.setUint32(at + 4, carried + overflow, true);
-    view.setFloat64(at + 9, value, true);
   };
 
   /** Writes samples [from, to) as copies of the record at `at`. */
@@ -298,12 +242,8 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
   ): void => {
     const count = to - from;
     reserve(size * (count - 1) + SLACK_BYTES);
-    for (let have = 1; have < count; have *= 2) {
-      const more = Math.min(have, count - have);
-      buffer.copyWithin(at + have * size, at, at + more * size);
-    }
-    const { timestamps, values } = series;
-    for (let i = from, p = at + timeAt; i < to; i++, p += size) patch(p, timestamps[i]!, values[i]!);
+    repeatRecord(buffer, at, size, count);
+    patchPoints(view, at + timeAt, size, series, from, to);
     pos = at + size * count;
     points += count;
   };
@@ -352,20 +292,6 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
       }
     },
   };
-}
-
-function equal(bytes: Uint8Array, at: number, literal: Buffer): boolean {
-  for (let i = 0; i < literal.length; i++) if (bytes[at + i] !== literal[i]) return false;
-  return true;
-}
-
-/** Upper bound of a record's size: each attribute has at most 16 bytes of tags and lengths; the node's name is at most 253 bytes. */
-function recordBytesMax(series: ScannedSeries): number {
-  let bytes = 512 + series.labelCount * 20;
-  for (let at = 0; at < series.labelCount * 4; at += 4) {
-    bytes += series.labels[at + 3]! - series.labels[at + 2]! + series.labels[at + 1]! - series.labels[at]!;
-  }
-  return bytes;
 }
 
 /** The beginning of every request: resource and scope, with the two enclosing lengths left open. */

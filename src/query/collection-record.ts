@@ -34,7 +34,7 @@ const ROWS_MAX = 50_000;
 interface Row {
   metric_name: string;
   query: string;
-  value: number;
+  latest: number;
   at_ms: string;
 }
 
@@ -53,7 +53,7 @@ export function createCollectionRecords(
 ): CollectionRecords {
   const read = (clusterId: string, range: { fromMs: number; toMs: number }, signal?: AbortSignal) =>
     database.query<Row>(
-      `SELECT metric_name, labels['query'] AS query, argMax(value, time) AS value, toUnixTimestamp64Milli(max(time)) AS at_ms
+      `SELECT metric_name, labels['query'] AS query, argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms
        FROM ${settings.databaseName}.samples
        WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
          AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
@@ -99,7 +99,7 @@ export function createCollectionRecords(
       }
       const up = rows.find((row) => row.metric_name === UP);
       return {
-        up: up === undefined ? null : { value: up.value === 1, atMs: Number(up.at_ms) },
+        up: up === undefined ? null : { value: up.latest === 1, atMs: Number(up.at_ms) },
         queries: toQueryRecords(rows),
       };
     },
@@ -113,12 +113,12 @@ export function createCollectionRecords(
 function toQueryRecords(rows: readonly Row[]): QueryRecord[] {
   const reported = rows.filter((row) => row.metric_name === WATERMARK);
   const newestMs = Math.max(...reported.map((row) => Number(row.at_ms)));
-  const values = new Map(rows.map((row) => [`${row.metric_name}/${row.query}`, row.value]));
+  const values = new Map(rows.map((row) => [`${row.metric_name}/${row.query}`, row.latest]));
   return reported
     .filter((row) => Number(row.at_ms) === newestMs)
-    .map(({ query, value }) => ({
+    .map(({ query, latest }) => ({
       query,
-      watermarkMs: Math.round(value * 1000),
+      watermarkMs: Math.round(latest * 1000),
       openGaps: values.get(`${OPEN_GAPS}/${query}`) ?? 0,
       lostGaps: values.get(`${LOST_GAPS}/${query}`) ?? 0,
       samplesRead: values.get(`${READ}/${query}`) ?? 0,

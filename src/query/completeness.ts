@@ -85,7 +85,8 @@ export function toCompleteness(input: {
   const samplesSent = total((query) => query.samplesSent);
   const watermarkMs = queries.length === 0 ? null : Math.min(...queries.map((query) => query.watermarkMs));
   return {
-    complete: asOfMs !== null && !began && behind.length === 0 && lostGaps === 0 && samplesSent >= samplesRead,
+    complete:
+      asOfMs !== null && !began && behind.length === 0 && lostGaps === 0 && samplesSent >= samplesRead,
     watermark: watermarkMs === null ? null : toTimestamp(watermarkMs),
     lag_seconds: watermarkMs === null ? null : Math.max(0, (nowMs - watermarkMs) / 1000),
     collected_since: began ? toTimestamp(beganMs) : null,

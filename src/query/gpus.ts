@@ -36,8 +36,9 @@ export interface GpusAnswer extends StateHead {
 export type Gpus = (request: StateRequest) => Promise<GpusAnswer>;
 
 /** A GPU that had a sample in the window; `present` while it still has them. */
-export interface FoundGpu extends GpuState {
+export interface FoundGpu {
   present: boolean;
+  state: GpuState;
 }
 
 export type GpuReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<FoundGpu[]>;
@@ -65,7 +66,7 @@ interface Row {
   namespace: string;
   pod: string;
   container: string;
-  value: number;
+  latest: number;
   at_ms: string;
   /** The newest value that is not 0, and its time; 0: none. */
   error: number;
@@ -82,7 +83,7 @@ export function createGpus(
       frame.head(GPU_STATE_METRICS),
       deps.readGpus(frame, request.signal),
     ]);
-    const gpus = found.filter(({ present }) => present).map(({ present: _, ...gpu }) => gpu);
+    const gpus = found.filter(({ present }) => present).map(({ state }) => state);
     return { ...head, gpu_count: gpus.length, gpus };
   };
 }
@@ -108,7 +109,7 @@ export function createGpuReader(
       signal,
     );
     const gpus = [...Map.groupBy(rows, (row) => `${row.uuid}/${row.part}`).values()];
-    return gpus.map((own) => toGpu(own, sinceMs)).sort(byPlace);
+    return gpus.map((own) => toGpu(own, sinceMs)).sort((a, b) => byPlace(a.state, b.state));
   };
 }
 
@@ -118,7 +119,7 @@ function gpuSql(samples: string): string {
       coalesce(nullIf(any(labels['node']), ''), nullIf(any(labels['Hostname']), ''),
         nullIf(argMax(labels['k8s.node.name'], (labels['k8s.node.name'] != '', time)), ''), any(labels['instance'])) AS node,
       any(${podLabel("namespace")}) AS namespace, any(${podLabel("pod")}) AS pod, any(${podLabel("container")}) AS container,
-      argMax(value, time) AS value, toUnixTimestamp64Milli(max(time)) AS at_ms,
+      argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms,
       argMaxIf(value, time, value != 0) AS error, toUnixTimestamp64Milli(maxIf(time, value != 0)) AS error_ms
     FROM ${samples}
     WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
@@ -133,14 +134,14 @@ function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
   const newest = rows.filter((row) => Number(row.at_ms) === newestMs);
   const first = newest[0]!;
   const value = (metric: string): number | null =>
-    latest(rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs))?.value ?? null;
+    newestOf(rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs))?.latest ?? null;
   const used = value(USED);
   const free = value(FREE);
   const errors = rows.filter((row) => row.metric_name === XID && row.error !== 0);
   const holders = newest
     .filter(({ pod, container }) => pod !== "" && !container.includes("dcgm-exporter"))
     .map(({ namespace, pod, container }) => ({ namespace, pod, container }));
-  return {
+  const state = {
     uuid: first.uuid,
     gpu: first.gpu,
     mig_instance: first.part === "" ? null : first.part,
@@ -160,11 +161,11 @@ function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
         undefined,
       )?.error ?? null,
     last_sample: toTimestamp(newestMs),
-    present: newestMs > sinceMs,
   };
+  return { present: newestMs > sinceMs, state };
 }
 
-function latest(rows: readonly Row[]): Row | undefined {
+function newestOf(rows: readonly Row[]): Row | undefined {
   return rows.reduce<Row | undefined>(
     (last, row) => (last === undefined || Number(row.at_ms) > Number(last.at_ms) ? row : last),
     undefined,

@@ -43,15 +43,20 @@ const TIMEOUT_EXCEEDED = 159;
 const TOO_SLOW = 160;
 const MEMORY_LIMIT_EXCEEDED = 241;
 
-/** Puts the limits into the SETTINGS of every statement: they hold on a server and in the embedded engine alike. */
-export function limitDatabase(database: Database, limits: QueryLimits): LimitedDatabase {
+/**
+ * Puts the limits into the SETTINGS of every statement: they hold on a server and in the embedded engine alike. `more`: further settings that
+ * the statements need, as "name = value".
+ */
+export function limitDatabase(
+  database: Database,
+  limits: QueryLimits,
+  more: readonly string[] = [],
+): LimitedDatabase {
   const settings = [
     `max_execution_time = ${Math.ceil(limits.timeoutMs / 1000)}`,
     `max_memory_usage = ${limits.memoryBytesMax}`,
     `max_rows_to_read = ${limits.rowsReadMax}`,
-    "allow_experimental_time_series_aggregate_functions = 1",
-    // Labels without a value must count as empty, not as NULL.
-    "join_use_nulls = 0",
+    ...more,
   ].join(", ");
   return {
     query: async <Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined) => {

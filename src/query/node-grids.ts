@@ -128,7 +128,8 @@ export function createNodeGridReader(
   };
 }
 
-const GRID_ENDS = "fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}), {step:UInt32}";
+const GRID_ENDS =
+  "fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}), {step:UInt32}";
 const GAUGE_GRID = `timeSeriesResampleToGridWithStaleness(${GRID_ENDS}, {lookback:UInt32})(time, value)`;
 const RATE_GRID = `timeSeriesRateToGrid(${GRID_ENDS}, {rate_window:UInt32})(time, value)`;
 const WITHIN = (window: string): string =>

@@ -12,6 +12,7 @@ const CPU = "container_cpu_usage_seconds_total";
 const MEMORY = "container_memory_working_set_bytes";
 
 export const POD_STATE_METRICS = [INFO, PHASE, RESTARTS, REQUESTS, LIMITS, CPU, MEMORY];
+export const POD_RESTART_METRICS = [INFO, RESTARTS];
 
 // Whole numbers, so that a key is the same on the next page whatever order a sum was made in: millionths of a core.
 const SORT_KEYS: Record<PodSort, string> = {
@@ -63,7 +64,7 @@ function seriesRows(samples: string): string {
     FROM ${samples}
     WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
       AND time > fromUnixTimestamp64Milli(if(metric_name = '${RESTARTS}', {restarts_from:Int64},
-        if(metric_name = '${CPU}', {from:Int64}, {since:Int64})))
+        if(metric_name = '${CPU}', {rate_from:Int64}, {since:Int64})))
       AND time > fromUnixTimestamp64Milli({restarts_from:Int64})
       AND time <= ${end}
       AND ({namespace:String} = '' OR ${podLabel("namespace")} = {namespace:String})
@@ -80,10 +81,14 @@ function stepSum(): string {
 }
 
 /** The statements about Pods; their parameters are those of `createPods`. */
-export function createPodSql(databaseName: string): { page(sort: PodSort): string } {
+export function createPodSql(databaseName: string): { page(sort: PodSort): string; restarted: string } {
   const samples = `${databaseName}.samples`;
   return {
-    page: (sort) => `SELECT namespace, pod, node, phase, restarts_total, restarts, cpu_usage_cores, memory_working_set_bytes,
+    restarted: `SELECT namespace, pod, node, restarts FROM (${podRows(samples)})
+      WHERE restarts >= {least:Float64} ORDER BY restarts DESC, namespace, pod LIMIT 100`,
+    page: (
+      sort,
+    ) => `SELECT namespace, pod, node, phase, restarts_total, restarts, cpu_usage_cores, memory_working_set_bytes,
         cpu_request_cores, cpu_limit_cores, memory_request_bytes, memory_limit_bytes, gpu_request, sort_key, total
       FROM (
         SELECT *, toUInt64(greatest(0, ${SORT_KEYS[sort]})) AS sort_key, count() OVER () AS total

@@ -1,7 +1,7 @@
 import { refuseField, type LimitedDatabase } from "./limits.ts";
-import { createPodSql, POD_STATE_METRICS, POD_SORTS, type PodSort } from "./pod-sql.ts";
+import { createPodSql, POD_RESTART_METRICS, POD_SORTS, POD_STATE_METRICS, type PodSort } from "./pod-sql.ts";
 import { parsePodCursor, toPodCursor } from "./pod-cursor.ts";
-import type { OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
+import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
 import type { WindowRules } from "./state-window.ts";
 
 /** A Pod as of the answer's `as_of`; null where nothing is known. */
@@ -64,27 +64,21 @@ export function createPods(
     checkRequest(sort, limit, namespace);
     const cursor = request.cursor === undefined ? undefined : parsePodCursor(request.cursor, sort, namespace);
     const { clusterId, signal } = request;
-    const range = cursor === undefined ? request : { clusterId, ...(signal ? { signal } : {}), ...cursor.range };
+    const range =
+      cursor === undefined ? request : { clusterId, ...(signal ? { signal } : {}), ...cursor.range };
     const frame = await deps.openFrame(range, POD_STATE_METRICS, settings.window);
     const { asOfMs, fromMs } = frame;
     if (asOfMs === null) {
       return { ...(await frame.head(POD_STATE_METRICS)), pod_count: 0, pods: [], next_cursor: null };
     }
-    const sinceMs = asOfMs - settings.lookbackMs;
     const [head, rows] = await Promise.all([
       frame.head(POD_STATE_METRICS),
       deps.database.query<Row>(
         sql.page(sort),
         {
-          cluster: clusterId,
+          ...toParameters({ clusterId, fromMs, asOfMs }, settings.lookbackMs),
           names: POD_STATE_METRICS,
           namespace,
-          from: Math.min(fromMs, sinceMs),
-          restarts_from: fromMs - settings.lookbackMs,
-          window_from: fromMs,
-          since: sinceMs,
-          as_of: asOfMs,
-          rate_window: Math.max(settings.lookbackMs, Math.round((asOfMs - fromMs) / 1000) * 1000) / 1000,
           after_key: cursor?.key ?? "0",
           after: cursor === undefined ? 0 : 1,
           after_namespace: cursor?.namespace ?? "",
@@ -102,6 +96,57 @@ export function createPods(
       pods: page.map(toPodState),
       next_cursor: last === undefined ? null : toCursor(last, { sort, namespace }, { fromMs, asOfMs }),
     };
+  };
+}
+
+/** A Pod whose containers were restarted in the window. */
+export interface RestartedPod {
+  namespace: string;
+  pod: string;
+  node: string;
+  restarts: number;
+}
+
+/** The Pods with at least so many restarts, at most 100 of them, the most first. */
+export type RestartReader = (
+  frame: Frame,
+  least: number,
+  signal: AbortSignal | undefined,
+) => Promise<RestartedPod[]>;
+
+export function createRestartReader(
+  database: LimitedDatabase,
+  settings: { databaseName: string; lookbackMs: number },
+): RestartReader {
+  const sql = createPodSql(settings.databaseName);
+  return async ({ clusterId, fromMs, asOfMs }, least, signal) =>
+    asOfMs === null
+      ? []
+      : await database.query<RestartedPod>(
+          sql.restarted,
+          {
+            ...toParameters({ clusterId, fromMs, asOfMs }, settings.lookbackMs),
+            names: POD_RESTART_METRICS,
+            namespace: "",
+            least,
+          },
+          signal,
+        );
+}
+
+function toParameters(
+  { clusterId, fromMs, asOfMs }: { clusterId: string; fromMs: number; asOfMs: number },
+  lookbackMs: number,
+) {
+  const rateSeconds = Math.max(lookbackMs, asOfMs - fromMs) / 1000;
+  return {
+    cluster: clusterId,
+    as_of: asOfMs,
+    since: asOfMs - lookbackMs,
+    window_from: fromMs,
+    restarts_from: fromMs - lookbackMs,
+    rate_from: asOfMs - Math.round(rateSeconds) * 1000,
+    rate_window: Math.round(rateSeconds),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { QueryParameters } from "#storage/database.ts";
-import { isRate, toReductionSql, type Aggregation, type Grouping } from "./aggregations.ts";
+import { isRate, toReductionSql, type Aggregation, type Grouping, type Rate } from "./aggregations.ts";
 import type { Grid } from "./grid.ts";
 import type { Conditions } from "./matchers.ts";
 
@@ -144,27 +144,35 @@ function toSamplesSql(databaseName: string, source: Source, condition: string): 
 
 /** (series_id, k, value): each series' value at the points k that it has one at. */
 function toPerSeriesSql(perSeries: Aggregation["perSeries"], samples: string): string {
-  if (isRate(perSeries)) {
-    const factor = perSeries.of === "increase" ? " * {window:Int64} / 1000" : "";
-    return `SELECT series_id, number - 1 AS k, assumeNotNull(rate)${factor} AS value
-      FROM (
-        SELECT series_id, timeSeriesRateToGrid(
-          fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}),
-          intDiv({step:Int64}, 1000), intDiv({window:Int64}, 1000)
-        )(time, value) AS rates
-        FROM (${samples}) GROUP BY series_id
-      )
-      ARRAY JOIN rates AS rate, arrayEnumerate(rates) AS number
-      WHERE rate IS NOT NULL`;
-  }
+  const reduction = isRate(perSeries) ? toRateSql(perSeries) : toReductionSql(perSeries);
   // The sample at t is in the windows of the points p with t <= p < t + window; integers, so p <= t + window - 1.
   return `SELECT series_id, k, v AS value FROM (
-      SELECT series_id, k, ${toReductionSql(perSeries)}
+      SELECT series_id, k, ${reduction}
       FROM (SELECT series_id, time, value, toUnixTimestamp64Milli(time) - {first:Int64} AS offset FROM (${samples}))
       ARRAY JOIN range(
         toUInt32(greatest(0, intDiv(offset + {step:Int64} - 1, {step:Int64}))),
         toUInt32(least({points:Int64}, intDiv(offset + {window:Int64} - 1, {step:Int64}) + 1))
       ) AS k
-      GROUP BY series_id, k
+      GROUP BY series_id, k ${isRate(perSeries) ? "HAVING length(xs) > 1" : ""}
     )`;
+}
+
+/**
+ * `v`, the rate or increase over the point's window of a column `value` at `offset` (ms since the first point), in the steps of promql/functions.go,
+ * extrapolatedRate. timeSeriesRateToGrid would be faster but keeps one running sum of all resets: one at 1e17, or at infinity, spoils every
+ * later point of the series.
+ */
+function toRateSql(rate: Rate): string {
+  const seconds = "({window:Int64} / 1000)";
+  const point = "k * {step:Int64}";
+  return `arraySort(groupArray(tuple(offset, value))) AS ordered, ordered.1 AS ts, ordered.2 AS xs,
+    arrayMap((before, x) -> if(x < before, before, 0.), arrayPopBack(xs), arrayPopFront(xs)) AS resets,
+    arraySum(arrayPushFront(resets, xs[-1] - xs[1])) AS risen,
+    (ts[-1] - ts[1]) / 1000 AS sampled, sampled / (length(xs) - 1) AS between,
+    (ts[1] - (${point} - {window:Int64})) / 1000 AS to_start, (${point} - ts[-1]) / 1000 AS to_end,
+    if(to_start >= between * 1.1, between / 2, to_start) AS before_first,
+    if(to_end >= between * 1.1, between / 2, to_end) AS after_last,
+    if(risen > 0 AND xs[1] >= 0, sampled * (xs[1] / risen), before_first) AS to_zero,
+    (sampled + if(to_zero < before_first, to_zero, before_first) + after_last) / sampled AS factor,
+    risen * ${rate.of === "rate" ? `(factor / ${seconds})` : "factor"} AS v`;
 }

@@ -6,6 +6,7 @@ import type { Database } from "./database.ts";
 
 const TABLE = "migration_lock_";
 const TABLE_ALREADY_EXISTS = 57;
+const UNKNOWN_TABLE = 60;
 /** A holder that has not renewed for so long is dead: somebody else takes the lock. */
 const LEASE_MS = 60_000;
 const RENEW_MS = 15_000;
@@ -110,10 +111,15 @@ export async function takeMigrationLock(database: Database, settings: LockSettin
     const renewing = (async () => {
       while (!ended.signal.aborted) {
         await clock.sleep(RENEW_MS, ended.signal);
-        await setUntil((await readNow()) + LEASE_MS);
+        try {
+          await setUntil((await readNow()) + LEASE_MS);
+        } catch (error) {
+          // Somebody took over; anything else may pass before the lease does.
+          if (clickHouseCode(error) === UNKNOWN_TABLE) return;
+        }
       }
     })();
-    // Either the end of holding, or a failed renewal: the next assertHeld tells whether the lock is lost.
+    // The end of holding. Whether the lock was lost, assertHeld tells.
     renewing.catch(() => {});
     return {
       assertHeld: async () => {

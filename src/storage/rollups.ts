@@ -119,7 +119,7 @@ async function readDirty(
 function planTasks(hours: readonly DirtyHour[], rowsMax: number): RollTask[] {
   const tasks: RollTask[] = [];
   for (const hour of hours) {
-    const toMs = Number(hour.hour_end) * 1000;
+    const toMs = hour.hour_end * 1000;
     const rows = Number(hour.rows);
     const last = tasks.at(-1);
     const joins =

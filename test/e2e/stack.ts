@@ -20,6 +20,8 @@ export interface Stack {
   /** The Collector is gone: connections are refused. */
   stopCollector(): Promise<void>;
   startCollector(): Promise<void>;
+  /** What the Collector has written since it was first started. */
+  collectorLog(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -85,12 +87,13 @@ export function clickhouseEnvironment(stack: Stack): Record<string, string> {
 /** Stops and starts the container without removing it, so that its port stays. */
 async function controlOf(
   container: StartedTestContainer,
-): Promise<Pick<Stack, "stopCollector" | "startCollector">> {
+): Promise<Pick<Stack, "stopCollector" | "startCollector" | "collectorLog">> {
   const client = await getContainerRuntimeClient();
   const handle = client.container.getById(container.getId());
   return {
     stopCollector: async () => void (await handle.stop({ t: 0 })),
     startCollector: async () => void (await handle.start()),
+    collectorLog: async () => String(await handle.logs({ stdout: true, stderr: true, follow: false })),
   };
 }
 

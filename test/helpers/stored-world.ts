@@ -48,3 +48,35 @@ export async function storeWorld(
     if (points.length > 0) await storeMetrics(database, world.shape.id, [{ name: metric, kind, points }]);
   }
 }
+
+/** What a collection reports of itself (collect/report.ts), the same for each of its queries. */
+export interface StoredRecord {
+  atMs: number;
+  up?: 0 | 1;
+  queries?: readonly string[];
+  watermarkMs?: number;
+  read?: number;
+  sent?: number;
+  openGaps?: number;
+  lostGaps?: number;
+}
+
+/** Stores the `budcluster_*` rows of one collection. */
+export async function storeRecord(
+  database: EmbeddedDatabase,
+  clusterId: string,
+  record: StoredRecord,
+): Promise<void> {
+  const { atMs, up = 1, queries = [], watermarkMs = atMs, read = 0, openGaps = 0, lostGaps = 0 } = record;
+  const each = (value: number) => queries.map((query) => point({ query, group: "any" }, atMs, value));
+  const gauge = (name: string, points: TestMetric["points"]): TestMetric => ({ name, kind: "gauge", points });
+  const sum = (name: string, points: TestMetric["points"]): TestMetric => ({ name, kind: "sum", points });
+  await storeMetrics(database, clusterId, [
+    gauge("budcluster_cluster_up", [point({}, atMs, up)]),
+    gauge("budcluster_query_watermark_seconds", each(watermarkMs / 1000)),
+    gauge("budcluster_query_open_gaps", each(openGaps)),
+    gauge("budcluster_query_lost_gaps", each(lostGaps)),
+    sum("budcluster_query_samples_read_total", each(read)),
+    sum("budcluster_query_samples_sent_total", each(record.sent ?? read)),
+  ]);
+}

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { migrate, type MigrateSettings } from "#storage/migrate.ts";
+import { migrationStatus } from "#storage/migration-plan.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
@@ -45,12 +46,16 @@ async function tableNames(): Promise<string[]> {
 const TABLES = ["exponential_histogram", "gauge", "histogram", "sum", "summary"].map(
   (kind) => `otel_metrics_${kind}`,
 );
+const ROLLUPS = ["counter", "gauge", "marks", "marks_gauge", "marks_sum"].map((name) => `rollup_${name}`);
 const VIEWS = ["samples", "samples_gauge", "samples_sum", "summaries"];
+const HOURLY = ["hourly_counter", "hourly_gauge"];
+const FILES = ["0001_tables.sql", "0002_views.sql", "0003_rollups.sql"];
 
 test("makes tables and views once, with the retention asked for", async () => {
   const first = await migrate(engine.database, settings());
-  expect(first).toEqual({ applied: ["0001_tables.sql", "0002_views.sql"], version: 2 });
-  expect(await tableNames()).toEqual(["exponential_histograms", "histograms", ...TABLES, ...VIEWS]);
+  expect(first).toEqual({ applied: FILES, version: 3 });
+  const names = ["exponential_histograms", "histograms", ...HOURLY, ...TABLES, ...ROLLUPS, ...VIEWS];
+  expect(await tableNames()).toEqual(names);
   const [table] = await engine.database.query<{ engine_full: string; primary_key: string }>(
     "SELECT engine_full, primary_key FROM system.tables WHERE database = {name:String} AND name = 'otel_metrics_sum'",
     { name: databaseName },
@@ -58,25 +63,45 @@ test("makes tables and views once, with the retention asked for", async () => {
   expect(table?.engine_full).toContain("ReplacingMergeTree");
   expect(table?.engine_full).toContain("toIntervalDay(30)");
   expect(table?.primary_key).toBe("cluster_id, MetricName, toStartOfHour(TimeUnix), series_id");
-  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 2 });
+  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 3 });
 });
 
-test("a retention that is changed later reaches the tables that exist", async () => {
+test("a retention that is changed later reaches the tables that exist, and what is stored in them", async () => {
   await migrate(engine.database, settings());
-  await migrate(engine.database, settings({ parameters: { database: databaseName, retentionDays: 7 } }));
-  const rows = await engine.database.query<{ days: string }>(
-    `SELECT DISTINCT extract(engine_full, 'toIntervalDay\\\\((\\\\d+)') AS days FROM system.tables
-     WHERE database = {name:String} AND startsWith(name, 'otel_metrics_')`,
-    { name: databaseName },
+  const daysAgo = [1, 10, 20].map((days) => `now64(9, 'UTC') - INTERVAL ${days} DAY`);
+  await engine.database.command(
+    `INSERT INTO ${databaseName}.otel_metrics_gauge (ResourceAttributes, MetricName, TimeUnix, Value)
+     SELECT map('cluster_id', 'c'), 'm', arrayJoin([${daysAgo.join(", ")}]), 1`,
   );
-  expect(rows).toEqual([{ days: "7" }]);
+  await migrate(engine.database, settings({ parameters: { database: databaseName, retentionDays: 15 } }));
+  const plan = {
+    parameters: { database: databaseName, retentionDays: 15 },
+    signal: new AbortController().signal,
+  };
+  const { retention } = await migrationStatus(engine.database, plan);
+  expect(retention.tables.map(({ days }) => days)).toEqual(Array(8).fill(15));
+  const left = `SELECT count() AS n, (
+      SELECT countIf(NOT is_done) FROM system.mutations WHERE database = {name:String}
+    ) AS waiting FROM ${databaseName}.otel_metrics_gauge`;
+  await expect
+    .poll(() => engine.database.query(left, { name: databaseName }), { timeout: 20_000, interval: 50 })
+    .toEqual([{ n: "2", waiting: "0" }]);
+  const marks = await engine.database.query(`SELECT count() AS n FROM ${databaseName}.rollup_marks`);
+  expect(marks).toEqual([{ n: "3" }]);
+
+  await migrate(engine.database, settings({ parameters: { database: databaseName, retentionDays: 400 } }));
+  const newDates = `SELECT DISTINCT dateDiff('day', max_time, delete_ttl_info_max) AS days FROM system.parts
+    WHERE database = {name:String} AND table = 'otel_metrics_gauge' AND active AND rows > 0`;
+  await expect
+    .poll(() => engine.database.query(newDates, { name: databaseName }), { timeout: 20_000, interval: 50 })
+    .toEqual([{ days: "400" }]);
 });
 
 test("several at once apply everything exactly once", async () => {
   const results = await Promise.all(Array.from({ length: 4 }, () => migrate(engine.database, settings())));
-  expect(results.flatMap((result) => result.applied)).toEqual(["0001_tables.sql", "0002_views.sql"]);
+  expect(results.flatMap((result) => result.applied)).toEqual(FILES);
   const rows = await engine.database.query(`SELECT version FROM ${databaseName}.migrations ORDER BY version`);
-  expect(rows).toEqual([{ version: 1 }, { version: 2 }]);
+  expect(rows).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }]);
   // Only the newest generation of the lock is left.
   const locks = await engine.database.query(
     "SELECT name FROM system.tables WHERE database = {name:String} AND startsWith(name, 'migration_lock_')",

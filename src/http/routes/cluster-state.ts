@@ -1,0 +1,179 @@
+import { z } from "zod";
+import type { ErrorCode } from "#errors.ts";
+import type { ClusterState } from "#query/cluster-state.ts";
+import { POD_SORTS } from "#query/pod-sql.ts";
+import { PODS_DEFAULT, PODS_MAX } from "#query/pods.ts";
+import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
+import { gpusAnswer, healthAnswer, nodesAnswer, podsAnswer, summaryAnswer } from "#http/state-schemas.ts";
+
+const TIME_CHARS_MAX = 40;
+const CURSOR_CHARS_MAX = 4096;
+const NAMESPACE_CHARS_MAX = 253;
+
+const STATE_ERRORS = [
+  "request_invalid",
+  "query_too_large",
+  "query_timeout",
+  "cluster_not_found",
+  "storage_unavailable",
+  "storage_failed",
+  ...ACCESS_ERRORS,
+] as const satisfies ErrorCode[];
+
+const time = (description: string) =>
+  z
+    .string()
+    .max(TIME_CHARS_MAX)
+    .exactOptional()
+    .meta({ description, examples: ["2025-06-01T12:00:00Z", "1748779200"] });
+
+/** The stretch of time that an answer is about. */
+const range = (defaultLength: string, longest: string) => ({
+  from: time(
+    `Start, not included: RFC 3339 or Unix seconds. Default ${defaultLength} before \`to\`, at most ${longest}`,
+  ),
+  to: time("End: RFC 3339 or Unix seconds. Default: where the stored data ends"),
+});
+
+const stateRange = range("15 minutes", "24 hours");
+const params = fields({ cluster_id: clusterId });
+
+/** GET /cluster-metrics/{cluster_id}/summary, /health, /nodes, /pods and /gpus. */
+export function clusterStateRoutes(state: ClusterState, stopping: AbortSignal): RouteModule {
+  return (app) => {
+    summaryRoute(app, state, stopping);
+    healthRoute(app, state, stopping);
+    nodesRoute(app, state, stopping);
+    podsRoute(app, state, stopping);
+    gpusRoute(app, state, stopping);
+  };
+}
+
+function summaryRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/summary",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "One cluster in numbers",
+      params,
+      querystring: fields(range("1 hour", "31 days")),
+      response: { 200: json("The numbers; null where nothing is known", summaryAnswer), ...errors(...STATE_ERRORS) },
+    },
+    handler: (request, reply) =>
+      state.summary({
+        clusterId: request.params.cluster_id,
+        ...request.query,
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}
+
+function healthRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/health",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "Is the cluster healthy, and if not, why",
+      params,
+      querystring: fields(stateRange),
+      response: { 200: json("The judgement", healthAnswer), ...errors(...STATE_ERRORS) },
+    },
+    handler: (request, reply) =>
+      state.health({
+        clusterId: request.params.cluster_id,
+        ...request.query,
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}
+
+function nodesRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/nodes",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "The state of each node",
+      params,
+      querystring: fields(stateRange),
+      response: { 200: json("The nodes", nodesAnswer), ...errors(...STATE_ERRORS) },
+    },
+    handler: (request, reply) =>
+      state.nodes({
+        clusterId: request.params.cluster_id,
+        ...request.query,
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}
+
+function podsRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/pods",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "The state of each Pod, a page at a time",
+      params,
+      querystring: fields({
+        ...stateRange,
+        namespace: z
+          .string()
+          .min(1)
+          .max(NAMESPACE_CHARS_MAX)
+          .exactOptional()
+          .meta({ description: "Only this namespace", examples: ["team-a"] }),
+        sort: z
+          .enum(POD_SORTS)
+          .default("name")
+          .meta({ description: "name: by namespace and name; the others: the largest first" }),
+        limit: z.coerce
+          .number()
+          .int()
+          .min(1)
+          .max(PODS_MAX)
+          .default(PODS_DEFAULT)
+          .meta({ description: "Pods of a page" }),
+        cursor: z.string().min(1).max(CURSOR_CHARS_MAX).exactOptional().meta({
+          description:
+            "next_cursor of the page before, with the same sort and namespace; it brings its own from and to",
+        }),
+      }),
+      response: { 200: json("A page of Pods", podsAnswer), ...errors(...STATE_ERRORS) },
+    },
+    handler: (request, reply) =>
+      state.pods({
+        clusterId: request.params.cluster_id,
+        ...request.query,
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}
+
+function gpusRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+  app.route({
+    method: "GET",
+    url: "/cluster-metrics/:cluster_id/gpus",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "The state of each GPU, and which Pod holds it",
+      params,
+      querystring: fields(stateRange),
+      response: { 200: json("The GPUs", gpusAnswer), ...errors(...STATE_ERRORS) },
+    },
+    handler: (request, reply) =>
+      state.gpus({
+        clusterId: request.params.cluster_id,
+        ...request.query,
+        signal: requestSignal(reply, stopping),
+      }),
+  });
+}

@@ -1,0 +1,214 @@
+import type { GpuState } from "./gpus.ts";
+import type { NodeState } from "./nodes.ts";
+import type { RestartedPod } from "./pods.ts";
+
+/** A value above `warning` is a warning, above `critical` is critical. */
+export interface Threshold {
+  warning: number;
+  critical: number;
+}
+
+export interface HealthThresholds {
+  cpuPercent: Threshold;
+  memoryPercent: Threshold;
+  /** Of the fullest file system of a node. */
+  diskPercent: Threshold;
+  /** The one-minute load divided by the CPUs; above it is a warning. */
+  loadPerCore: number;
+  /** Restarts of one Pod in the window, from this number on. */
+  podRestarts: Threshold;
+  gpuTemperatureCelsius: Threshold;
+  /** XID errors that a program causes rather than the hardware (NVIDIA's XID catalogue): a warning. All others are critical. */
+  xidWarnings: readonly number[];
+}
+
+export const HEALTH_THRESHOLDS: HealthThresholds = {
+  cpuPercent: { warning: 70, critical: 80 },
+  memoryPercent: { warning: 80, critical: 90 },
+  diskPercent: { warning: 80, critical: 90 },
+  loadPerCore: 2,
+  podRestarts: { warning: 3, critical: 10 },
+  gpuTemperatureCelsius: { warning: 80, critical: 90 },
+  xidWarnings: [13, 31, 43, 45],
+};
+
+export const SEVERITIES = ["critical", "warning"] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+export const ISSUE_METRICS = [
+  "cpu_usage_percent",
+  "memory_usage_percent",
+  "disk_usage_percent",
+  "load_per_core",
+  "node_ready",
+  "node_condition",
+  "node_metrics",
+  "pod_restarts",
+  "gpu_temperature_celsius",
+  "gpu_xid_error",
+  "cluster_up",
+] as const;
+export type IssueMetric = (typeof ISSUE_METRICS)[number];
+
+export interface HealthIssue {
+  severity: Severity;
+  metric: IssueMetric;
+  /** null: it is about the whole cluster. */
+  node: string | null;
+  /** What of the node: a device, a condition, "namespace/pod" or a GPU's UUID. */
+  object: string | null;
+  value: number | null;
+  threshold: number | null;
+  message: string;
+}
+
+export interface ObservedState {
+  nodes: readonly NodeState[];
+  gpus: readonly GpuState[];
+  restarts: readonly RestartedPod[];
+  clusterUp: boolean | null;
+}
+
+/** Everything that is over a threshold, the critical first. */
+export function findIssues(state: ObservedState, thresholds: HealthThresholds): HealthIssue[] {
+  const issues = [
+    ...clusterIssues(state.clusterUp),
+    ...state.nodes.flatMap((node) => nodeIssues(node, thresholds)),
+    ...state.gpus.flatMap((gpu) => gpuIssues(gpu, thresholds)),
+    ...state.restarts.flatMap((pod) => restartIssues(pod, thresholds.podRestarts)),
+  ];
+  return SEVERITIES.flatMap((severity) => issues.filter((issue) => issue.severity === severity));
+}
+
+/** Is anything known by which the cluster could be called healthy? */
+export function isKnown(nodes: readonly NodeState[]): boolean {
+  return nodes.some((node) => node.ready !== null || isMeasured(node));
+}
+
+function isMeasured(node: NodeState): boolean {
+  return node.cpu_usage_percent !== null || node.memory_usage_percent !== null;
+}
+
+const ADVICE: Record<IssueMetric, string> = {
+  cpu_usage_percent: "Find what uses the CPU (sort=cpu of /pods), then add nodes or set CPU limits.",
+  memory_usage_percent:
+    "Find what uses the memory (sort=memory of /pods) before the kernel kills Pods; add memory or nodes.",
+  disk_usage_percent:
+    "Free space on the named device (images, logs, emptyDir volumes) or enlarge it; kubelet evicts Pods when it is full.",
+  load_per_core:
+    "More runs or waits for the disk than the CPUs can do: compare CPU usage and disk traffic of the node.",
+  node_ready:
+    "Look at the node's kubelet and network (kubectl describe node); its Pods are moved after five minutes.",
+  node_condition: "kubectl describe node explains the condition; kubelet evicts Pods while it lasts.",
+  node_metrics: "Check that node_exporter runs on the node and that Prometheus scrapes it.",
+  pod_restarts: "kubectl logs --previous and kubectl describe pod say why the containers end.",
+  gpu_temperature_celsius: "Check the cooling of the node; the GPU lowers its clock when it is too hot.",
+  gpu_xid_error:
+    "Look the XID up in NVIDIA's catalogue; drain the node when the error comes from the hardware.",
+  cluster_up:
+    "The cluster's Prometheus could not be reached at the last attempt: see last_error of GET /metrics/status of the bridge.",
+};
+
+/** What to do, once for each kind of issue. */
+export function recommend(issues: readonly HealthIssue[]): string[] {
+  return [...new Set(issues.map(({ metric }) => ADVICE[metric]))];
+}
+
+function clusterIssues(up: boolean | null): HealthIssue[] {
+  if (up !== false) return [];
+  const message = "the cluster's Prometheus could not be reached at the last attempt";
+  return [
+    { severity: "warning", metric: "cluster_up", node: null, object: null, value: 0, threshold: 1, message },
+  ];
+}
+
+function nodeIssues(node: NodeState, thresholds: HealthThresholds): HealthIssue[] {
+  const issues: HealthIssue[] = [];
+  const about = { node: node.node, object: null };
+  const above = (
+    metric: IssueMetric,
+    value: number | null,
+    limits: Threshold,
+    what: string,
+    object: string | null = null,
+  ): void => {
+    const level = levelOf(value, limits, false);
+    if (level === undefined || value === null) return;
+    const message = `${what} ${value.toFixed(1)} %, above ${level.threshold} %`;
+    issues.push({ ...level, metric, node: node.node, object, value, message });
+  };
+  if (node.ready === false) {
+    const message = "the node is not ready";
+    issues.push({ severity: "critical", metric: "node_ready", ...about, value: 0, threshold: 1, message });
+  }
+  for (const condition of node.conditions) {
+    const at = { node: node.node, object: condition, value: 1, threshold: 0 };
+    issues.push({ severity: "warning", metric: "node_condition", ...at, message: `${condition} is true` });
+  }
+  if (!isMeasured(node)) {
+    const message = "there is no sample of the node's CPU or memory";
+    issues.push({
+      severity: "warning",
+      metric: "node_metrics",
+      ...about,
+      value: null,
+      threshold: null,
+      message,
+    });
+  }
+  above("cpu_usage_percent", node.cpu_usage_percent, thresholds.cpuPercent, "CPU usage is");
+  above("memory_usage_percent", node.memory_usage_percent, thresholds.memoryPercent, "memory usage is");
+  const disk = node.fullest_disk;
+  above(
+    "disk_usage_percent",
+    disk?.usage_percent ?? null,
+    thresholds.diskPercent,
+    "disk usage is",
+    disk?.device,
+  );
+  const perCore = node.load_1 === null || node.cpu_cores === null ? null : node.load_1 / node.cpu_cores;
+  if (perCore !== null && perCore > thresholds.loadPerCore) {
+    const message = `load per CPU is ${perCore.toFixed(2)}, above ${thresholds.loadPerCore}`;
+    const limit = { value: perCore, threshold: thresholds.loadPerCore };
+    issues.push({ severity: "warning", metric: "load_per_core", ...about, ...limit, message });
+  }
+  return issues;
+}
+
+function gpuIssues(gpu: GpuState, thresholds: HealthThresholds): HealthIssue[] {
+  const issues: HealthIssue[] = [];
+  const about = { node: gpu.node, object: gpu.uuid };
+  const temperature = gpu.temperature_celsius;
+  const level = levelOf(temperature, thresholds.gpuTemperatureCelsius, false);
+  if (level !== undefined) {
+    const message = `GPU ${gpu.gpu} has ${temperature} °C, above ${level.threshold} °C`;
+    issues.push({ ...level, metric: "gpu_temperature_celsius", ...about, value: temperature, message });
+  }
+  if (gpu.xid_error !== null) {
+    const severity = thresholds.xidWarnings.includes(gpu.xid_error) ? "warning" : "critical";
+    const message = `GPU ${gpu.gpu} reported XID ${gpu.xid_error}`;
+    const limit = { value: gpu.xid_error, threshold: 0 };
+    issues.push({ severity, metric: "gpu_xid_error", ...about, ...limit, message });
+  }
+  return issues;
+}
+
+function restartIssues(pod: RestartedPod, limits: Threshold): HealthIssue[] {
+  const level = levelOf(pod.restarts, limits, true);
+  if (level === undefined) return [];
+  const object = `${pod.namespace}/${pod.pod}`;
+  const message = `${object} restarted ${pod.restarts} times in the window`;
+  const node = pod.node === "" ? null : pod.node;
+  return [{ ...level, metric: "pod_restarts", node, object, value: pod.restarts, message }];
+}
+
+/** `inclusive`: the threshold itself counts. */
+function levelOf(
+  value: number | null,
+  limits: Threshold,
+  inclusive: boolean,
+): { severity: Severity; threshold: number } | undefined {
+  if (value === null) return undefined;
+  const severity = SEVERITIES.find((each) => value > limits[each] || (inclusive && value === limits[each]));
+  return severity === undefined ? undefined : { severity, threshold: limits[severity] };
+}

@@ -1,0 +1,125 @@
+import { BridgeError } from "#errors.ts";
+import type { Database } from "./database.ts";
+
+/** What tells an object of ours from one of the same name. */
+interface Layout {
+  /** The end of the engine's name: `ReplicatedReplacingMergeTree` is a ReplacingMergeTree. */
+  engine: string;
+  /** Columns that it has at least. */
+  columns: readonly string[];
+  sortingKey?: string;
+}
+
+const samplesTable: Layout = {
+  engine: "ReplacingMergeTree",
+  columns: ["ResourceAttributes", "MetricName", "Attributes", "TimeUnix", "cluster_id", "series_id"],
+  sortingKey: "cluster_id, MetricName, toStartOfHour(TimeUnix), series_id, TimeUnix",
+};
+const samplesView: Layout = {
+  engine: "View",
+  columns: ["cluster_id", "metric_name", "series_id", "labels", "time"],
+};
+const rollup: Layout = {
+  engine: "ReplacingMergeTree",
+  columns: ["series_id", "hour_end", "labels", "count", "last_value", "rolled_at"],
+  sortingKey: "cluster_id, metric_name, series_id, hour_end",
+};
+const hourlyView: Layout = { engine: "View", columns: ["series_id", "hour_end", "labels", "last_value"] };
+const marking: Layout = { engine: "MaterializedView", columns: ["hour_end", "marked_at", "rows"] };
+
+/** The tables that the Collector's exporter inserts into. */
+export const SAMPLE_TABLES = [
+  "otel_metrics_gauge",
+  "otel_metrics_sum",
+  "otel_metrics_histogram",
+  "otel_metrics_exponential_histogram",
+  "otel_metrics_summary",
+] as const;
+
+/** Tables with a TTL by `hour_end`. */
+export const ROLLUP_TABLES = ["rollup_marks", "rollup_gauge", "rollup_counter"] as const;
+
+const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
+  ...SAMPLE_TABLES.map((name) => [name, samplesTable] as const),
+  ...["samples", "samples_gauge", "samples_sum", "histograms", "exponential_histograms", "summaries"].map(
+    (name) => [name, samplesView] as const,
+  ),
+  ["rollup_gauge", rollup],
+  ["rollup_counter", rollup],
+  ["rollup_marks_gauge", marking],
+  ["rollup_marks_sum", marking],
+  ["hourly_gauge", hourlyView],
+  ["hourly_counter", hourlyView],
+  [
+    "rollup_marks",
+    {
+      engine: "AggregatingMergeTree",
+      columns: ["hour_end", "marked_at", "rolled_at", "rows"],
+      sortingKey: "cluster_id, metric_name, hour_end",
+    },
+  ],
+  [
+    "migrations",
+    { engine: "ReplacingMergeTree", columns: ["version", "name", "checksum"], sortingKey: "version" },
+  ],
+]);
+
+/** Every name that the migrations use. Other objects of the database are never looked at. */
+export const OBJECTS = [...LAYOUTS.keys()];
+
+interface ObjectRow {
+  name: string;
+  engine: string;
+  sorting_key: string;
+  columns: string[];
+}
+
+/** Objects of the database that have a name of ours and are something else, as `name: why`. */
+export async function findForeign(
+  database: Database,
+  databaseName: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const rows = await database.query<ObjectRow>(
+    `SELECT t.name AS name, t.engine AS engine, t.sorting_key AS sorting_key, c.columns AS columns
+     FROM system.tables AS t
+     LEFT JOIN (
+       SELECT table, groupArray(name) AS columns FROM system.columns WHERE database = {database:String} GROUP BY table
+     ) AS c ON c.table = t.name
+     WHERE t.database = {database:String} AND has({names:Array(String)}, t.name) ORDER BY name`,
+    { database: databaseName, names: OBJECTS },
+    signal,
+  );
+  return rows.flatMap((row) => {
+    const why = differenceOf(row, LAYOUTS.get(row.name)!);
+    return why === undefined ? [] : [`${row.name}: ${why}`];
+  });
+}
+
+function differenceOf(row: ObjectRow, layout: Layout): string | undefined {
+  const isOfEngine = row.engine === layout.engine || row.engine === `Replicated${layout.engine}`;
+  if (!isOfEngine && row.engine !== `Shared${layout.engine}`) {
+    return `its engine is ${row.engine}, not ${layout.engine}`;
+  }
+  const missing = layout.columns.filter((column) => !row.columns.includes(column));
+  if (missing.length > 0) return `it has no column ${missing.join(", ")}`;
+  if (layout.sortingKey !== undefined && row.sorting_key !== layout.sortingKey) {
+    return `it is sorted by (${row.sorting_key})`;
+  }
+  return undefined;
+}
+
+/** Throws `storage_layout_unknown` naming everything that has a name of ours and is something else. */
+export async function requireOwnLayout(
+  database: Database,
+  databaseName: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const foreign = await findForeign(database, databaseName, signal);
+  if (foreign.length === 0) return;
+  throw new BridgeError(
+    "storage_layout_unknown",
+    `the database ${databaseName} has tables of another layout: ${foreign.join("; ")}`,
+    { details: { tables: foreign } },
+  );
+}

@@ -1,0 +1,46 @@
+import { BridgeError } from "#errors.ts";
+
+export interface MigrationParameters {
+  /** Of letters, digits and _. */
+  database: string;
+  /** Samples older than this are dropped, also those that are stored already. */
+  retentionDays: number;
+  /** A cluster of the server's configuration: everything is made ON CLUSTER with replicated engines. */
+  cluster?: string;
+}
+
+const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+const RETENTION_DAYS_MAX = 36_500;
+
+/** What the `{{names}}` in SQL files stand for. */
+export interface TemplateValues extends Record<string, string> {
+  db: string;
+  ttl_days: string;
+  /** `ON CLUSTER ...` or nothing. */
+  on_cluster: string;
+  /** The beginning of an engine's name: `Replicated` or nothing. */
+  replicated: string;
+  replacing_merge_tree: string;
+}
+
+/** Throws `config_invalid` for what can't be put into a statement as it is. */
+export function toTemplateValues(parameters: MigrationParameters): TemplateValues {
+  const { database, retentionDays, cluster } = parameters;
+  if (!IDENTIFIER.test(database)) {
+    throw new BridgeError("config_invalid", "the database's name must consist of letters, digits and _");
+  }
+  if (cluster !== undefined && !IDENTIFIER.test(cluster)) {
+    throw new BridgeError("config_invalid", "the cluster's name must consist of letters, digits and _");
+  }
+  if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > RETENTION_DAYS_MAX) {
+    throw new BridgeError("config_invalid", `the retention must be 1 to ${RETENTION_DAYS_MAX} whole days`);
+  }
+  const replicated = cluster === undefined ? "" : "Replicated";
+  return {
+    db: database,
+    ttl_days: String(retentionDays),
+    on_cluster: cluster === undefined ? "" : `ON CLUSTER ${cluster}`,
+    replicated,
+    replacing_merge_tree: `${replicated}ReplacingMergeTree`,
+  };
+}

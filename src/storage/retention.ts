@@ -1,0 +1,45 @@
+import type { Database } from "./database.ts";
+import { ROLLUP_TABLES, SAMPLE_TABLES } from "./layout.ts";
+import type { TemplateValues } from "./migration-parameters.ts";
+
+export interface TableRetention {
+  table: string;
+  /** Undefined when somebody gave it a TTL that is not a number of days, or took it away. */
+  days?: number;
+}
+
+/** The retention of those of our tables that exist. */
+export async function readRetention(
+  database: Database,
+  databaseName: string,
+  signal: AbortSignal,
+): Promise<TableRetention[]> {
+  const rows = await database.query<{ name: string; engine_full: string }>(
+    `SELECT name, engine_full FROM system.tables
+     WHERE database = {database:String} AND has({names:Array(String)}, name) ORDER BY name`,
+    { database: databaseName, names: [...SAMPLE_TABLES, ...ROLLUP_TABLES] },
+    signal,
+  );
+  return rows.map(({ name, engine_full }) => {
+    const days = /\bTTL \S+ \+ toIntervalDay\((\d+)\)(?= SETTINGS|$)/.exec(engine_full)?.[1];
+    return days === undefined ? { table: name } : { table: name, days: Number(days) };
+  });
+}
+
+/**
+ * The statements that give tables the retention of `values`, for those that have another. What is stored gets its new date by a mutation in
+ * the background, which reads times only and rewrites nothing; parts that are over it are dropped after that.
+ */
+export function planRetention(tables: readonly TableRetention[], values: TemplateValues): string[] {
+  return tables
+    .filter(({ days }) => days !== Number(values.ttl_days))
+    .flatMap(({ table }) => {
+      const isSamples = table.startsWith("otel_metrics_");
+      const time = isSamples ? "toDateTime(TimeUnix)" : "hour_end";
+      const alter = `ALTER TABLE ${values.db}.${table} ${values.on_cluster}`.trimEnd();
+      return [
+        `${alter} MODIFY SETTING materialize_ttl_recalculate_only = 1`,
+        `${alter} MODIFY TTL ${time} + INTERVAL ${values.ttl_days} DAY SETTINGS materialize_ttl_after_modify = 1`,
+      ];
+    });
+}
