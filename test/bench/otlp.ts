@@ -17,9 +17,9 @@ import { answerChunks, windowOf, type Workload } from "./workload.ts";
 // `npm run bench` prints medians; the machine's load changes them, the ratios less so.
 
 const RUNS = 9;
-const WARM_UPS = 3;
+const WARM_UPS = 5;
 const CHUNK_BYTES = 32 << 10;
-const SPEED: Workload = { series: 40_000, samplesPerSeries: 10 };
+const SPEED: Workload = { series: 20_000, samplesPerSeries: 10 };
 const RESOURCE = {
   cluster_id: "bench",
   cluster_name: "bench",
@@ -134,7 +134,6 @@ interface Contender {
 function race(contenders: Contender[]): void {
   for (let round = 0; round < WARM_UPS + RUNS; round++) {
     for (const contender of contenders) {
-      globalThis.gc?.();
       const start = process.cpuUsage();
       contender.converted = contender.run();
       const { user, system } = process.cpuUsage(start);

@@ -69,7 +69,7 @@ export function isOwn({ metric }: Pick<ReceivedPoint, "metric">): boolean {
 }
 
 /** Metric, labels and time, within the cluster. */
-export function identityOf(point: ReceivedPoint): string {
+function identityOf(point: ReceivedPoint): string {
   return identity(point.clusterId, point.metric, Object.entries(point.labels), point.timestampMs);
 }
 
