@@ -85,12 +85,26 @@ export function createExporter(
       const refusable = isolated || failure.kind === "rejected";
       // The Collector may have broken down meanwhile: only one that still takes good data can refuse bad data.
       if (refusable && !(await probe())) stop = error;
+      // A 503 may pass by itself: what stands alone gets a second chance from a Collector that takes data right now.
+      if (isolated && !stop && failure.kind === "retryable" && (await sendRange(from, to)).kind === "settled")
+        return;
       const reason = `${error.message} (${request.metricOf(from)}${isolated ? "" : "; not isolated further"})`;
       ranges.push({
         from,
         to,
         fate: refusable && !stop ? { state: "refused", reason } : { state: "failed", error },
       });
+    };
+
+    /** One request with the points of the range; "settled" when it was accepted and is accounted for. */
+    const sendRange = async (from: number, to: number): Promise<{ kind: "settled" } | Failure> => {
+      const payload = await deps.single.encode(request.slice(from, to));
+      requests++;
+      const result = await deps.single.send(payload, signal);
+      if (result.kind !== "accepted" && result.kind !== "partial") return result;
+      bytes += payload.body.length;
+      ranges.push(...acceptedRanges(from, to, result));
+      return { kind: "settled" };
     };
 
     const divide = async (from: number, to: number, failure: Failure): Promise<void> => {
@@ -106,17 +120,10 @@ export function createExporter(
         ranges.push({ from, to, fate: { state: "failed", error: stop } });
         return;
       }
-      const payload = await deps.single.encode(request.slice(from, to));
-      requests++;
-      const result = await deps.single.send(payload, signal);
-      if (result.kind === "accepted" || result.kind === "partial") {
-        bytes += payload.body.length;
-        ranges.push(...acceptedRanges(from, to, result));
-      } else if (isDivisible(result)) {
-        await divide(from, to, result);
-      } else {
-        ranges.push({ from, to, fate: { state: "failed", error: result.error } });
-      }
+      const result = await sendRange(from, to);
+      if (result.kind === "settled") return;
+      if (isDivisible(result)) await divide(from, to, result);
+      else ranges.push({ from, to, fate: { state: "failed", error: result.error } });
     };
 
     await divide(0, request.points, first);

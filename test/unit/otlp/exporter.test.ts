@@ -200,6 +200,17 @@ describe("a Collector that does not take good data either", () => {
     expect(probes).toBe(0);
   });
 
+  test("a stray 503 on a single point refuses nothing when the Collector takes it the next time", async () => {
+    let strays = 1;
+    const verdict: Verdict = (points) => {
+      if (points.length > 1 && points.includes(3)) return retryable(503);
+      return points.includes(3) && strays-- > 0 ? retryable(503) : ACCEPTED;
+    };
+    const { fates, collector } = await send([8], verdict);
+    expect(pointsWith(fates, "acknowledged")).toHaveLength(8);
+    expect(storedOnce(collector)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
   test("since it broke down in the middle refuses nothing from then on", async () => {
     let isBroken = false;
     const verdict: Verdict = (points) => {
