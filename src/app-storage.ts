@@ -6,11 +6,15 @@ import type { Lifecycle } from "#lib/lifecycle.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";
 import type { Database } from "#storage/database.ts";
 import { migrate } from "#storage/migrate.ts";
+import type { MigrationParameters } from "#storage/migration-parameters.ts";
+import { migrationStatus, planMigrate } from "#storage/migration-plan.ts";
+import { isUpToDate, toPlanText, toStatusText } from "#storage/migration-report.ts";
+import { createRollupTimer } from "#storage/rollup-timer.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Config } from "./config.ts";
 
 /** The ClickHouse server of CLICKHOUSE_URL; nothing is connected yet. */
-export function connectStorage(config: Config, logger: Logger): Database {
+function connectStorage(config: Config, logger: Logger): Database {
   return createClickHouse({
     url: config.CLICKHOUSE_URL.href,
     user: config.CLICKHOUSE_USER,
@@ -30,15 +34,61 @@ export async function runMigrations(config: Config, logger: Logger, signal: Abor
   }
 }
 
+/** What `migrate --dry-run` and `migrate status` print. `isUpToDate` is false when something is to be done or wrong. */
+export async function inspectMigrations(
+  config: Config,
+  what: "plan" | "status",
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<{ text: string; isUpToDate: boolean }> {
+  const database = connectStorage(config, logger);
+  try {
+    const settings = { parameters: toParameters(config), signal };
+    if (what === "plan") return { text: toPlanText(await planMigrate(database, settings)), isUpToDate: true };
+    const status = await migrationStatus(database, settings);
+    return { text: toStatusText(status), isUpToDate: isUpToDate(status) };
+  } finally {
+    await database.close();
+  }
+}
+
+function toParameters(config: Config): MigrationParameters {
+  return {
+    database: config.CLICKHOUSE_DATABASE,
+    retentionDays: Math.max(1, Math.round(config.CLICKHOUSE_RETENTION / 86_400_000)),
+    ...(config.CLICKHOUSE_CLUSTER === undefined ? {} : { cluster: config.CLICKHOUSE_CLUSTER }),
+  };
+}
+
 async function migrateTables(
   config: Config,
   database: Database,
   deps: { clock: Clock; logger: Logger },
   signal: AbortSignal,
 ): Promise<void> {
-  const retentionDays = Math.max(1, Math.round(config.CLICKHOUSE_RETENTION / 86_400_000));
-  const parameters = { database: config.CLICKHOUSE_DATABASE, retentionDays };
-  await migrate(database, { parameters, ...deps, signal });
+  await migrate(database, { parameters: toParameters(config), ...deps, signal });
+}
+
+/** The query role's storage: the server of CLICKHOUSE_URL, whose hours are rolled up. */
+export function startServerStorage(
+  config: Config,
+  deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
+): Database {
+  const database = connectStorage(config, deps.logger);
+  deps.lifecycle.onStop("ClickHouse", () => database.close());
+  startRollups(config, database, deps);
+  return database;
+}
+
+function startRollups(
+  config: Config,
+  database: Database,
+  { clock, logger, lifecycle }: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
+): void {
+  const settings = { databaseName: config.CLICKHOUSE_DATABASE, intervalMs: config.ROLLUP_INTERVAL };
+  const rollups = createRollupTimer({ database, clock, logger }, settings);
+  rollups.start();
+  lifecycle.onStop("roll-ups", () => rollups.stop());
 }
 
 /** The all-in-one role's own ClickHouse engine behind an OTLP receiver, in this process. `collectorUrl` is the receiver's. */
@@ -51,6 +101,7 @@ export async function startEmbeddedStorage(
   const database = await openChdb({ path, logger, memoryBytesMax: config.EMBEDDED_MEMORY_MAX });
   lifecycle.onStop("embedded ClickHouse", () => database.close());
   await migrateTables(config, database, { clock, logger }, new AbortController().signal);
+  startRollups(config, database, deps);
   const receiver = createOtlpReceiver({ database, databaseName: config.CLICKHOUSE_DATABASE, clock, logger });
   const { url } = await receiver.start("127.0.0.1", 0);
   lifecycle.onStop("OTLP receiver", () => receiver.stop());

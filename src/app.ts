@@ -13,6 +13,8 @@ import { loadTokensFile } from "#http/tokens.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
+import { createClusterState } from "#query/cluster-state.ts";
+import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/health-judgement.ts";
 import { createLatest } from "#query/latest.ts";
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { StateStore } from "#state/store.ts";
@@ -20,7 +22,7 @@ import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createOwnMetrics, type OwnMetrics } from "#telemetry/metrics.ts";
 import { createCollection } from "./app-collection.ts";
-import { startEmbeddedStorage } from "./app-storage.ts";
+import { startEmbeddedStorage, startServerStorage } from "./app-storage.ts";
 import type { Config } from "./config.ts";
 
 export const SERVICE = { name: "budcluster", version: "0.1.0" };
@@ -43,7 +45,8 @@ export interface App {
 export interface RunningApp {
   /** Base URL of the HTTP API. */
   url: string;
-  collection: Collection;
+  /** Of the roles that collect. */
+  collection?: Collection;
 }
 
 /** What a round gets to come to an end before it is abandoned. Kubernetes kills after 30 s, users expect 10 s. */
@@ -58,7 +61,7 @@ interface Base {
   lifecycle: Lifecycle;
 }
 
-/** The roles that run until they are stopped: bridge and all-in-one. */
+/** The roles that run until they are stopped: bridge, query and all-in-one. */
 export function createApp(config: Config, logger: Logger, overrides: Overrides = {}): App {
   const clock = overrides.clock ?? systemClock;
   const lifecycle = createLifecycle((part, error) =>
@@ -69,32 +72,10 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
   const start = async (): Promise<RunningApp> => {
     const tokens = config.API_TOKENS_FILE === undefined ? [] : await loadTokensFile(config.API_TOKENS_FILE);
     refuseOpenBind(config.HOST, tokens.length > 0 || config.APP_API_TOKEN !== undefined);
-    const queries = await loadQueries(config.QUERIES_FILE);
-    const registry = overrides.registry ?? createFileRegistry(await loadClusters(config, logger));
-    await warnOfUnverified(registry, logger);
-    const store = createSqliteStore({ path: join(config.DATA_DIR, "state.sqlite"), logger });
-    lifecycle.onStop("state store", () => store.close());
-    const storage = config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, base) : undefined;
-    const collectorUrl = storage?.collectorUrl ?? config.OTEL_COLLECTOR_ENDPOINT.href;
-    const metrics = startOwnMetrics(base, collectorUrl);
-
-    const random = overrides.random ?? Math.random;
-    const rounds = createCollection(
-      config,
-      { clock, random, logger, metrics, store, registry },
-      { queries, collectorUrl, version: SERVICE.version, lifecycle },
-    );
-    lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
+    const { ports, collection, ownMetrics, facts } =
+      config.ROLE === "query" ? startQuery(base) : await startCollecting(base, overrides);
     const server = createHttpServer(
-      {
-        logger,
-        clock,
-        ownMetrics: metrics,
-        collection: rounds,
-        clusters: registry,
-        readiness: () => checkStore(store),
-        ...(storage ? queryPorts(config, storage.database) : {}),
-      },
+      { logger, clock, ownMetrics, ...ports },
       {
         host: config.HOST,
         port: config.PORT,
@@ -104,17 +85,13 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
     );
     const { url } = await server.start();
     lifecycle.onStop("HTTP server", () => server.stop());
-    if (config.SCHEDULER === "internal" && config.METRICS_COLLECTION_ENABLED) {
-      const ticker = createTicker(
-        { collection: rounds, clock, logger },
-        { intervalMs: config.COLLECTION_INTERVAL },
-      );
+    if (collection && config.SCHEDULER === "internal" && config.METRICS_COLLECTION_ENABLED) {
+      const ticker = createTicker({ collection, clock, logger }, { intervalMs: config.COLLECTION_INTERVAL });
       ticker.start();
       lifecycle.onStop("ticker", () => ticker.stop());
     }
-    const facts = { url, role: config.ROLE, scheduler: config.SCHEDULER, queries: queries.length };
-    logger.info(facts, "listening");
-    return { url, collection: rounds };
+    logger.info({ url, role: config.ROLE, ...facts }, "listening");
+    return { url, ...(collection ? { collection } : {}) };
   };
 
   return {
@@ -130,10 +107,88 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
   };
 }
 
+/** What a role gives the HTTP server. */
+interface Started {
+  ports: Omit<HttpServerDeps, "logger" | "clock" | "ownMetrics">;
+  ownMetrics: OwnMetrics;
+  collection?: Collection;
+  /** For the log. */
+  facts: Record<string, unknown>;
+}
+
+/** The role query: answers from the ClickHouse server, and knows nothing else. */
+function startQuery(base: Base): Started {
+  const { config } = base;
+  const database = startServerStorage(config, base);
+  return {
+    ports: { ...queryPorts(config, database, base.clock), readiness: () => checkStorage(database) },
+    ownMetrics: startOwnMetrics(base, undefined),
+    facts: { clickhouse: config.CLICKHOUSE_URL.host },
+  };
+}
+
+/** The roles bridge and all-in-one: everything that collects. */
+async function startCollecting(base: Base, overrides: Overrides): Promise<Started> {
+  const { config, clock, logger, lifecycle } = base;
+  const queries = await loadQueries(config.QUERIES_FILE);
+  const registry = overrides.registry ?? createFileRegistry(await loadClusters(config, logger));
+  await warnOfUnverified(registry, logger);
+  const store = createSqliteStore({ path: join(config.DATA_DIR, "state.sqlite"), logger });
+  lifecycle.onStop("state store", () => store.close());
+  const storage = config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, base) : undefined;
+  const collectorUrl = storage?.collectorUrl ?? config.OTEL_COLLECTOR_ENDPOINT.href;
+  // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
+  const metrics = startOwnMetrics(base, storage ? undefined : collectorUrl);
+  const rounds = createCollection(
+    config,
+    { clock, random: overrides.random ?? Math.random, logger, metrics, store, registry },
+    { queries, collectorUrl, version: SERVICE.version, lifecycle },
+  );
+  lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
+  return {
+    ports: {
+      collection: rounds,
+      clusters: registry,
+      readiness: () => checkStore(store),
+      ...(storage ? queryPorts(config, storage.database, clock) : {}),
+    },
+    ownMetrics: metrics,
+    collection: rounds,
+    facts: { scheduler: config.SCHEDULER, queries: queries.length },
+  };
+}
+
 /** What the HTTP API answers from ClickHouse. */
-function queryPorts(config: Config, database: Database): Pick<HttpServerDeps, "latest"> {
+function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
   const settings = { databaseName: config.CLICKHOUSE_DATABASE };
-  return { latest: createLatest(database, settings) };
+  return {
+    latest: createLatest(database, settings),
+    clusterState: createClusterState(
+      { database, clock },
+      { ...settings, staleAfterMs: config.STALE_AFTER, thresholds: healthThresholds(config) },
+    ),
+  };
+}
+
+function healthThresholds(config: Config): HealthThresholds {
+  return {
+    ...HEALTH_THRESHOLDS,
+    cpuPercent: config.HEALTH_CPU_PERCENT,
+    memoryPercent: config.HEALTH_MEMORY_PERCENT,
+    diskPercent: config.HEALTH_DISK_PERCENT,
+    loadPerCore: config.HEALTH_LOAD_PER_CORE,
+    podRestarts: config.HEALTH_POD_RESTARTS,
+    gpuTemperatureCelsius: config.HEALTH_GPU_TEMPERATURE,
+  };
+}
+
+async function checkStorage(database: Database): Promise<string[]> {
+  try {
+    await database.query("SELECT 1 AS ok");
+    return [];
+  } catch (error) {
+    return [toBridgeError(error, "storage_unavailable").message];
+  }
 }
 
 /** Defaults that the configuration gives every cluster. */
@@ -173,16 +228,14 @@ async function checkStore(store: StateStore): Promise<string[]> {
   }
 }
 
-function startOwnMetrics({ config, clock, logger, lifecycle }: Base, collectorUrl: string): OwnMetrics {
+function startOwnMetrics(
+  { config, clock, logger, lifecycle }: Base,
+  pushUrl: string | undefined,
+): OwnMetrics {
   const headers = Object.fromEntries(
     Object.entries(config.OTLP_HEADERS).map(([name, value]) => [name, value.expose()]),
   );
-  const push = {
-    url: collectorUrl,
-    intervalMs: config.OWN_METRICS_INTERVAL,
-    timeoutMs: config.EXPORT_TIMEOUT,
-    headers,
-  };
+  const push = { intervalMs: config.OWN_METRICS_INTERVAL, timeoutMs: config.EXPORT_TIMEOUT, headers };
   const metrics = createOwnMetrics(
     { clock, logger },
     {
@@ -190,8 +243,9 @@ function startOwnMetrics({ config, clock, logger, lifecycle }: Base, collectorUr
       serviceVersion: SERVICE.version,
       instanceId: hostname(),
       lagClustersMax: LAG_CLUSTERS_MAX,
-      // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
-      ...(config.OWN_METRICS_INTERVAL > 0 && config.ROLE === "bridge" ? { push } : {}),
+      ...(config.OWN_METRICS_INTERVAL > 0 && pushUrl !== undefined
+        ? { push: { url: pushUrl, ...push } }
+        : {}),
     },
   );
   metrics.start();

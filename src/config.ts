@@ -67,6 +67,19 @@ const token = z
   .min(TOKEN_CHARS_MIN, `must have at least ${TOKEN_CHARS_MIN} characters`)
   .transform((value) => createSecret(value));
 
+/** `warning/critical`. */
+const threshold = (max: number) =>
+  z.string().transform((value, context) => {
+    const [, warning, critical] = /^(\d+(?:\.\d+)?)\/(\d+(?:\.\d+)?)$/.exec(value.trim()) ?? [];
+    const pair = { warning: Number(warning), critical: Number(critical) };
+    if (pair.warning <= pair.critical && pair.critical <= max) return pair;
+    context.addIssue({
+      code: "custom",
+      message: `must be WARNING/CRITICAL, two numbers up to ${max}, the first not above the second`,
+    });
+    return z.NEVER;
+  });
+
 /** `a=b,c=d` as in OTEL_EXPORTER_OTLP_HEADERS: values may be percent-encoded. */
 const headers = z.string().transform((value, context) => {
   const result: Record<string, Secret> = {};
@@ -112,7 +125,7 @@ const schema = z.object({
   METRICS_BATCH_SIZE: integer(1, 1_000_000).default(20_000),
   VALIDATE_CERTS: boolean.default(true),
 
-  ROLE: oneOf("all-in-one", "bridge", "migrate").default("all-in-one"),
+  ROLE: oneOf("all-in-one", "bridge", "query", "migrate").default("all-in-one"),
   HOST: text(/^[0-9a-zA-Z.:-]+$/, "an address or host name").default("127.0.0.1"),
   PORT: integer(0, 65535).default(9081),
   LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal").default("info"),
@@ -151,6 +164,19 @@ const schema = z.object({
   ).default("metrics"),
   CLICKHOUSE_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
   CLICKHOUSE_RETENTION: duration(DAYS, 3650 * DAYS).default(90 * DAYS),
+  CLICKHOUSE_CLUSTER: text(
+    /^[A-Za-z_][A-Za-z0-9_]{0,63}$/,
+    "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)",
+  ).optional(),
+  ROLLUP_INTERVAL: duration(10 * SECONDS, DAYS).default(300 * SECONDS),
+
+  STALE_AFTER: duration(SECONDS, DAYS).default(15 * 60 * SECONDS),
+  HEALTH_CPU_PERCENT: threshold(100).default({ warning: 70, critical: 80 }),
+  HEALTH_MEMORY_PERCENT: threshold(100).default({ warning: 80, critical: 90 }),
+  HEALTH_DISK_PERCENT: threshold(100).default({ warning: 80, critical: 90 }),
+  HEALTH_LOAD_PER_CORE: integer(1, 1000).default(2),
+  HEALTH_POD_RESTARTS: threshold(1_000_000).default({ warning: 3, critical: 10 }),
+  HEALTH_GPU_TEMPERATURE: threshold(200).default({ warning: 80, critical: 90 }),
   EMBEDDED_MEMORY_MAX: integer(256 << 20, 2 ** 40).default(1 << 30),
 });
 

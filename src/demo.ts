@@ -80,6 +80,7 @@ function toCluster(simulated: SimulatedCluster, config: Config): Cluster {
 }
 
 async function showRounds({ url, collection }: RunningApp, signal: AbortSignal): Promise<void> {
+  if (!collection) return;
   say("Collecting the last 15 minutes of every cluster ...");
   let shown: string | undefined;
   while (!signal.aborted) {

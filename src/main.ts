@@ -2,18 +2,22 @@ import { parseArgs } from "node:util";
 import { clusterFromCommandLine, createFileRegistry } from "#clusters/registry.ts";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
-import { createLogger } from "#telemetry/logger.ts";
-import { runMigrations } from "./app-storage.ts";
+import { createLogger, type Logger } from "#telemetry/logger.ts";
+import { inspectMigrations, runMigrations } from "./app-storage.ts";
 import { clusterDefaults, createApp, SERVICE, type Overrides } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
+       npm run migrate -- [status | --dry-run]
        npm run demo
 
-Configuration is read from environment variables (.env.example lists them); ROLE is all-in-one, bridge or migrate.
+Configuration is read from environment variables (.env.example lists them); ROLE is all-in-one, bridge, query or migrate.
 
   --kubeconfig FILE   collect from the one cluster of this kubeconfig, read as kubectl reads it
   --context NAME      with --kubeconfig: the context to use (default: its current-context)
+  migrate             as ROLE=migrate: bring ClickHouse's tables up to date
+  migrate status      say what is applied and what is not; exit code 1 when something is to be done
+  migrate --dry-run   say what would be done, and change nothing
   --version, --help
 `;
 
@@ -28,10 +32,12 @@ const CONFIG_CODES = new Set<string>([
   "tokens_file_invalid",
   "kubeconfig_invalid",
   "kubeconfig_refused",
+  "storage_layout_unknown",
+  "storage_version_unsupported",
 ]);
 
 interface Arguments {
-  command: "start" | "demo" | "help" | "version";
+  command: "start" | "demo" | "help" | "version" | "migrate" | "migrate status" | "migrate plan";
   kubeconfig?: string;
   context?: string;
 }
@@ -40,9 +46,14 @@ function readArguments(argv: string[]): Arguments {
   const { values, positionals } = parseCommandLine(argv);
   if (values.help) return { command: "help" };
   if (values.version) return { command: "version" };
-  const [command = "start", ...rest] = positionals;
-  if ((command !== "start" && command !== "demo") || rest.length > 0) {
-    throw invalid([`unknown command ${JSON.stringify(positionals.join(" "))}: see --help`]);
+  const command = positionals.length === 0 ? "start" : positionals.join(" ");
+  if (values["dry-run"] && command !== "migrate")
+    throw invalid(["--dry-run: belongs to the command migrate"]);
+  if (command === "migrate" || command === "migrate status") {
+    return { command: values["dry-run"] ? "migrate plan" : command };
+  }
+  if (command !== "start" && command !== "demo") {
+    throw invalid([`unknown command ${JSON.stringify(command)}: see --help`]);
   }
   if (values.context !== undefined && values.kubeconfig === undefined) {
     throw invalid(["--context: needs --kubeconfig FILE"]);
@@ -62,6 +73,7 @@ function parseCommandLine(argv: string[]) {
       options: {
         kubeconfig: { type: "string" },
         context: { type: "string" },
+        "dry-run": { type: "boolean" },
         help: { type: "boolean", short: "h" },
         version: { type: "boolean" },
       },
@@ -84,7 +96,7 @@ function onSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-async function run(args: Arguments): Promise<void> {
+async function run(args: Arguments): Promise<number> {
   const config = loadConfig(process.env);
   const secrets = [config.APP_API_TOKEN, config.CLICKHOUSE_PASSWORD, ...Object.values(config.OTLP_HEADERS)];
   const logger = createLogger({
@@ -97,10 +109,8 @@ async function run(args: Arguments): Promise<void> {
     process.exit(70);
   });
   const ended = onSignal();
-  if (config.ROLE === "migrate") {
-    const interrupted = new AbortController();
-    void ended.then(() => interrupted.abort(new Error("interrupted")));
-    return await runMigrations(config, logger, interrupted.signal);
+  if (config.ROLE === "migrate" || args.command.startsWith("migrate")) {
+    return await runMigrate(args.command, config, logger, ended);
   }
   const app = createApp(config, logger, await overridesOf(config, args));
   await app.start();
@@ -112,6 +122,25 @@ async function run(args: Arguments): Promise<void> {
   });
   await app.stop();
   logger.info("ended");
+  return 0;
+}
+
+async function runMigrate(
+  command: Arguments["command"],
+  config: Config,
+  logger: Logger,
+  ended: Promise<unknown>,
+): Promise<number> {
+  const interrupted = new AbortController();
+  void ended.then(() => interrupted.abort(new Error("interrupted")));
+  if (command !== "migrate status" && command !== "migrate plan") {
+    await runMigrations(config, logger, interrupted.signal);
+    return 0;
+  }
+  const what = command === "migrate plan" ? "plan" : "status";
+  const { text, isUpToDate } = await inspectMigrations(config, what, logger, interrupted.signal);
+  process.stdout.write(`${text.trimEnd()}\n`);
+  return isUpToDate ? 0 : 1;
 }
 
 async function overridesOf(config: Config, args: Arguments): Promise<Overrides> {
@@ -155,7 +184,7 @@ async function main(): Promise<number> {
     if (args.command === "help") process.stdout.write(USAGE);
     else if (args.command === "version") process.stdout.write(`${SERVICE.name} ${SERVICE.version}\n`);
     else if (args.command === "demo") await demo();
-    else await run(args);
+    else return await run(args);
     return 0;
   } catch (thrown) {
     return report(toBridgeError(thrown));

@@ -18,7 +18,8 @@ const completeness = z
         "Every sample of the window up to as_of is stored, as far as the collection knows: no query behind, no gap, nothing refused",
     }),
     watermark: timestamp.nullable().meta({
-      description: "The oldest among the answer's queries: up to here every sample is stored or named as a gap",
+      description:
+        "The oldest among the answer's queries: up to here every sample is stored or named as a gap",
     }),
     lag_seconds: number("Seconds from the watermark to now"),
     collected_since: timestamp.nullable().meta({
@@ -172,9 +173,11 @@ export const healthAnswer = z
     ...headShape,
     status: z.enum(HEALTH_STATUSES).meta({
       description:
-        "unknown: nothing is stored by which to judge. stale: what is stored is too old, issues are the last known. Else the severest issue",
+        "stale: what is stored is too old, the issues are the last known. unknown: nothing by which to judge is stored. Else the severest issue",
     }),
-    stale_after_seconds: z.number().meta({ description: "as_of may be this much older than the window's end" }),
+    stale_after_seconds: z
+      .number()
+      .meta({ description: "as_of may be this much older than the window's end" }),
     node_count: z.int(),
     issue_count: z.int(),
     issues: z
@@ -241,37 +244,35 @@ const nodeState = z
   })
   .meta({ id: "NodeState" });
 
-export const nodesAnswer = z
-  .object({ ...headShape, node_count: z.int(), nodes: z.array(nodeState) })
-  .meta({
-    id: "ClusterNodes",
-    examples: [
-      {
-        ...exampleHead,
-        node_count: 1,
-        nodes: [
-          {
-            node: "node-1",
-            ready: true,
-            conditions: [],
-            cpu_cores: 4,
-            cpu_usage_percent: 29.3,
-            memory_total_bytes: 68_596_020_224,
-            memory_used_bytes: 30_116_784_786,
-            memory_usage_percent: 43.9,
-            disk_total_bytes: 502_468_108_288,
-            disk_used_bytes: 250_200_000_000,
-            disk_usage_percent: 49.8,
-            fullest_disk: { device: "/dev/nvme0n1p1", usage_percent: 49.8 },
-            load_1: 2.2,
-            load_5: 3.8,
-            load_15: 6.1,
-            pod_count: 4,
-          },
-        ],
-      },
-    ],
-  }) satisfies z.ZodType<NodesAnswer>;
+export const nodesAnswer = z.object({ ...headShape, node_count: z.int(), nodes: z.array(nodeState) }).meta({
+  id: "ClusterNodes",
+  examples: [
+    {
+      ...exampleHead,
+      node_count: 1,
+      nodes: [
+        {
+          node: "node-1",
+          ready: true,
+          conditions: [],
+          cpu_cores: 4,
+          cpu_usage_percent: 29.3,
+          memory_total_bytes: 68_596_020_224,
+          memory_used_bytes: 30_116_784_786,
+          memory_usage_percent: 43.9,
+          disk_total_bytes: 502_468_108_288,
+          disk_used_bytes: 250_200_000_000,
+          disk_usage_percent: 49.8,
+          fullest_disk: { device: "/dev/nvme0n1p1", usage_percent: 49.8 },
+          load_1: 2.2,
+          load_5: 3.8,
+          load_15: 6.1,
+          pod_count: 4,
+        },
+      ],
+    },
+  ],
+}) satisfies z.ZodType<NodesAnswer>;
 
 const podState = z
   .object({
@@ -348,33 +349,31 @@ const gpuState = z
   })
   .meta({ id: "GpuState" });
 
-export const gpusAnswer = z
-  .object({ ...headShape, gpu_count: z.int(), gpus: z.array(gpuState) })
-  .meta({
-    id: "ClusterGpus",
-    examples: [
-      {
-        ...exampleHead,
-        gpu_count: 1,
-        gpus: [
-          {
-            uuid: "GPU-f5a18759-9410-460c-a83a-5baf40932945",
-            gpu: "0",
-            mig_instance: null,
-            node: "node-1",
-            model: "NVIDIA H200",
-            pods: [{ namespace: "team-a", pod: "trainer-0-b6dfx", container: "main" }],
-            utilization_percent: 94,
-            memory_used_mib: 93_354,
-            memory_total_mib: 149_351,
-            memory_copy_utilization_percent: 34,
-            temperature_celsius: 47,
-            power_watts: 593.9,
-            sm_clock_mhz: 1801,
-            xid_error: null,
-            last_sample: "2025-06-01T11:58:16.730Z",
-          },
-        ],
-      },
-    ],
-  }) satisfies z.ZodType<GpusAnswer>;
+export const gpusAnswer = z.object({ ...headShape, gpu_count: z.int(), gpus: z.array(gpuState) }).meta({
+  id: "ClusterGpus",
+  examples: [
+    {
+      ...exampleHead,
+      gpu_count: 1,
+      gpus: [
+        {
+          uuid: "GPU-f5a18759-9410-460c-a83a-5baf40932945",
+          gpu: "0",
+          mig_instance: null,
+          node: "node-1",
+          model: "NVIDIA H200",
+          pods: [{ namespace: "team-a", pod: "trainer-0-b6dfx", container: "main" }],
+          utilization_percent: 94,
+          memory_used_mib: 93_354,
+          memory_total_mib: 149_351,
+          memory_copy_utilization_percent: 34,
+          temperature_celsius: 47,
+          power_watts: 593.9,
+          sm_clock_mhz: 1801,
+          xid_error: null,
+          last_sample: "2025-06-01T11:58:16.730Z",
+        },
+      ],
+    },
+  ],
+}) satisfies z.ZodType<GpusAnswer>;

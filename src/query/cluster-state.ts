@@ -34,7 +34,7 @@ export interface ClusterStateSettings {
   lookbackMs?: number;
 }
 
-/** timeSeries*ToGrid: they compute what PromQL computes (docs/decisions), but need to be allowed. */
+/** timeSeries*ToGrid compute what PromQL computes, but must be allowed: ClickHouse calls them experimental. */
 const GRID_FUNCTIONS = "allow_experimental_time_series_aggregate_functions = 1";
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

@@ -34,15 +34,23 @@ const ROWS_MAX = 50_000;
 interface Row {
   metric_name: string;
   query: string;
+  /** At the time asked for, and newest; the times are "0" where there is none. */
+  base: number;
+  base_ms: string;
   latest: number;
-  at_ms: string;
+  latest_ms: string;
 }
 
 export interface CollectionRecords {
-  /** The newest record. Throws `cluster_not_found` when there is none, at any time. */
-  latest(clusterId: string, nowMs: number, signal: AbortSignal | undefined): Promise<CollectionRecord>;
-  /** The queries' records as they were at a time; empty when there is none from the two hours before it. */
-  at(clusterId: string, timeMs: number, signal: AbortSignal | undefined): Promise<QueryRecord[]>;
+  /**
+   * The newest record, and beside it the queries' records as they were at `baseMs` (empty when there is none from the two hours before that).
+   * Throws `cluster_not_found` when nothing is on record, at any time.
+   */
+  read(
+    clusterId: string,
+    times: { nowMs: number; baseMs: number },
+    signal: AbortSignal | undefined,
+  ): Promise<{ record: CollectionRecord; before: QueryRecord[] }>;
   /** When the first attempt to collect was that is on record. */
   began(clusterId: string, signal: AbortSignal | undefined): Promise<number | undefined>;
 }
@@ -51,18 +59,31 @@ export function createCollectionRecords(
   database: LimitedDatabase,
   settings: { databaseName: string },
 ): CollectionRecords {
-  const read = (clusterId: string, range: { fromMs: number; toMs: number }, signal?: AbortSignal) =>
+  const readRows = (
+    clusterId: string,
+    times: { sinceMs: number; untilMs: number; baseMs: number },
+    signal: AbortSignal | undefined,
+  ) =>
     database.query<Row>(
-      `SELECT metric_name, labels['query'] AS query, argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms
-       FROM ${settings.databaseName}.samples
-       WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-         AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+      `SELECT metric_name, labels['query'] AS query,
+         argMaxIf(value, time, is_base) AS base, toUnixTimestamp64Milli(maxIf(time, is_base)) AS base_ms,
+         argMaxIf(value, time, is_recent) AS latest, toUnixTimestamp64Milli(maxIf(time, is_recent)) AS latest_ms
+       FROM (
+         SELECT metric_name, labels, time, value,
+           time > fromUnixTimestamp64Milli({base_since:Int64}) AND time <= fromUnixTimestamp64Milli({base:Int64}) AS is_base,
+           time > fromUnixTimestamp64Milli({since:Int64}) AS is_recent
+         FROM ${settings.databaseName}.samples
+         WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+           AND (is_base OR is_recent) AND time <= fromUnixTimestamp64Milli({until:Int64})
+       )
        GROUP BY metric_name, query LIMIT ${ROWS_MAX}`,
       {
         cluster: clusterId,
         names: [UP, WATERMARK, OPEN_GAPS, LOST_GAPS, READ, SENT],
-        from: range.fromMs,
-        to: range.toMs,
+        base: times.baseMs,
+        base_since: times.baseMs - RECENT_MS,
+        since: times.sinceMs,
+        until: times.untilMs,
       },
       signal,
     );
@@ -84,41 +105,61 @@ export function createCollectionRecords(
   };
 
   return {
-    latest: async (clusterId, nowMs, signal) => {
+    read: async (clusterId, { nowMs, baseMs }, signal) => {
       // The bridge's clock may run ahead of this one.
-      const toMs = nowMs + RECENT_MS;
-      let rows = await read(clusterId, { fromMs: nowMs - RECENT_MS, toMs }, signal);
-      if (!rows.some((row) => row.metric_name === WATERMARK)) {
+      const untilMs = nowMs + RECENT_MS;
+      let rows = await readRows(clusterId, { sinceMs: nowMs - RECENT_MS, untilMs, baseMs }, signal);
+      if (!rows.some((row) => row.metric_name === WATERMARK && row.latest_ms !== "0")) {
         const olderMs = await find("max", clusterId, [UP, WATERMARK], signal);
         if (olderMs === undefined) {
           throw new BridgeError("cluster_not_found", `nothing is stored of a cluster ${clusterId}`, {
             hint: "Check the id (GET /clusters of the bridge lists them); a new cluster appears with its first collection.",
           });
         }
-        rows = await read(clusterId, { fromMs: olderMs - MARGIN_MS, toMs }, signal);
+        rows = await readRows(clusterId, { sinceMs: olderMs - MARGIN_MS, untilMs, baseMs }, signal);
       }
-      const up = rows.find((row) => row.metric_name === UP);
+      const latest = toReported(rows, "latest");
+      const up = latest.find((row) => row.metric_name === UP);
       return {
-        up: up === undefined ? null : { value: up.latest === 1, atMs: Number(up.at_ms) },
-        queries: toQueryRecords(rows),
+        record: {
+          up: up === undefined ? null : { value: up.value === 1, atMs: up.atMs },
+          queries: toQueryRecords(latest),
+        },
+        before: toQueryRecords(toReported(rows, "base")),
       };
     },
-    at: async (clusterId, timeMs, signal) =>
-      toQueryRecords(await read(clusterId, { fromMs: timeMs - RECENT_MS, toMs: timeMs }, signal)),
     began: (clusterId, signal) => find("min", clusterId, [UP], signal),
   };
 }
 
+interface Reported {
+  metric_name: string;
+  query: string;
+  value: number;
+  atMs: number;
+}
+
+function toReported(rows: readonly Row[], which: "latest" | "base"): Reported[] {
+  return rows
+    .filter((row) => row[`${which}_ms`] !== "0")
+    .map((row) => ({
+      metric_name: row.metric_name,
+      query: row.query,
+      value: row[which],
+      atMs: Number(row[`${which}_ms`]),
+    }));
+}
+
 /** The queries of the newest report; one that left the catalogue has only older rows. */
-function toQueryRecords(rows: readonly Row[]): QueryRecord[] {
+function toQueryRecords(rows: readonly Reported[]): QueryRecord[] {
   const reported = rows.filter((row) => row.metric_name === WATERMARK);
-  const newestMs = Math.max(...reported.map((row) => Number(row.at_ms)));
-  const values = new Map(rows.map((row) => [`${row.metric_name}/${row.query}`, row.latest]));
+  const newestMs = Math.max(...reported.map((row) => row.atMs));
+  const values = new Map(rows.map((row) => [`${row.metric_name}/${row.query}`, row.value]));
   return reported
-    .filter((row) => Number(row.at_ms) === newestMs)
-    .map(({ query, latest }) => ({
+    .filter((row) => row.atMs === newestMs)
+    .map(({ query, value }) => ({
       query,
-      watermarkMs: Math.round(latest * 1000),
+      watermarkMs: Math.round(value * 1000),
       openGaps: values.get(`${OPEN_GAPS}/${query}`) ?? 0,
       lostGaps: values.get(`${LOST_GAPS}/${query}`) ?? 0,
       samplesRead: values.get(`${READ}/${query}`) ?? 0,

@@ -1,5 +1,5 @@
 import type { CollectionRecord, QueryRecord } from "./collection-record.ts";
-import { toTimestamp } from "./state-window.ts";
+import { toTimestamp } from "./grid.ts";
 
 /** How much of what the cluster's Prometheus had in the window an answer is made of. */
 export interface Completeness {

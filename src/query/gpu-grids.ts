@@ -49,7 +49,7 @@ export function createGpuGridReader(
 ): GpuGridReader {
   return async (clusterId, grid, signal) => {
     const [row] = await database.query<Row>(
-      gpuSql(`${settings.databaseName}.samples`),
+      gpuSql(`${settings.databaseName}.samples_gauge`),
       {
         cluster: clusterId,
         names: GPU_METRICS,

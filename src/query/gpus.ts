@@ -1,7 +1,8 @@
 import type { LimitedDatabase } from "./limits.ts";
 import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
-import { podLabel } from "./state-sql.ts";
-import { toTimestamp, type WindowRules } from "./state-window.ts";
+import { allRows, podLabel, STATE_ROWS_MAX } from "./state-sql.ts";
+import { toTimestamp } from "./grid.ts";
+import type { WindowRules } from "./state-window.ts";
 
 /** A GPU, or a part of one (MIG), as of the answer's `as_of`; null where nothing is known. */
 export interface GpuState {
@@ -36,7 +37,7 @@ export interface GpusAnswer extends StateHead {
 export type Gpus = (request: StateRequest) => Promise<GpusAnswer>;
 
 /** A GPU that had a sample in the window; `present` while it still has them. */
-export interface FoundGpu {
+interface FoundGpu {
   present: boolean;
   state: GpuState;
 }
@@ -53,8 +54,6 @@ const POWER = "DCGM_FI_DEV_POWER_USAGE";
 const CLOCK = "DCGM_FI_DEV_SM_CLOCK";
 
 export const GPU_STATE_METRICS = [UTILIZATION, USED, FREE, COPY, TEMPERATURE, POWER, CLOCK, XID];
-
-const ROWS_MAX = 200_000;
 
 interface Row {
   metric_name: string;
@@ -97,7 +96,7 @@ export function createGpuReader(
     if (frame.asOfMs === null) return [];
     const sinceMs = frame.asOfMs - settings.lookbackMs;
     const rows = await database.query<Row>(
-      gpuSql(`${settings.databaseName}.samples`),
+      gpuSql(`${settings.databaseName}.samples_gauge`),
       {
         cluster: frame.clusterId,
         names: GPU_STATE_METRICS,
@@ -108,7 +107,7 @@ export function createGpuReader(
       },
       signal,
     );
-    const gpus = [...Map.groupBy(rows, (row) => `${row.uuid}/${row.part}`).values()];
+    const gpus = [...Map.groupBy(allRows(rows), (row) => `${row.uuid}/${row.part}`).values()];
     return gpus.map((own) => toGpu(own, sinceMs)).sort((a, b) => byPlace(a.state, b.state));
   };
 }
@@ -125,7 +124,7 @@ function gpuSql(samples: string): string {
     WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
       AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
       AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))
-    GROUP BY metric_name, series_id, uuid, part LIMIT ${ROWS_MAX}`;
+    GROUP BY metric_name, series_id, uuid, part LIMIT ${STATE_ROWS_MAX}`;
 }
 
 /** From all rows of one GPU: each Pod that held it is a series of its own, and the newest counts. */

@@ -3,7 +3,7 @@ import type { NodeState } from "./nodes.ts";
 import type { RestartedPod } from "./pods.ts";
 
 /** A value above `warning` is a warning, above `critical` is critical. */
-export interface Threshold {
+interface Threshold {
   warning: number;
   critical: number;
 }
@@ -33,7 +33,7 @@ export const HEALTH_THRESHOLDS: HealthThresholds = {
 };
 
 export const SEVERITIES = ["critical", "warning"] as const;
-export type Severity = (typeof SEVERITIES)[number];
+type Severity = (typeof SEVERITIES)[number];
 
 export const ISSUE_METRICS = [
   "cpu_usage_percent",
@@ -48,7 +48,7 @@ export const ISSUE_METRICS = [
   "gpu_xid_error",
   "cluster_up",
 ] as const;
-export type IssueMetric = (typeof ISSUE_METRICS)[number];
+type IssueMetric = (typeof ISSUE_METRICS)[number];
 
 export interface HealthIssue {
   severity: Severity;

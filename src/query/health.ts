@@ -16,7 +16,7 @@ export const HEALTH_STATUSES = ["healthy", "warning", "critical", "unknown", "st
 
 export interface HealthAnswer extends StateHead {
   /**
-   * unknown: no node's state is stored. stale: what is stored is older than `stale_after_seconds` before the window's end; issues are then
+   * unknown: no node's state is stored, and nothing critical. stale: what is stored is older than `stale_after_seconds` before the window's end; issues are then
    * the last ones that are known. Else the severest issue, or healthy.
    */
   status: (typeof HEALTH_STATUSES)[number];
@@ -79,6 +79,8 @@ function judge(
 ): HealthAnswer["status"] {
   if (asOfMs === null) return "unknown";
   if (untilMs - asOfMs > staleAfterMs) return "stale";
+  // One GPU that is known to fail is bad enough, whatever else is not known.
+  if (issues[0]?.severity === "critical") return "critical";
   if (!known) return "unknown";
   return issues[0]?.severity ?? "healthy";
 }

@@ -34,7 +34,7 @@ export const QUERY_LIMITS: QueryLimits = {
 
 /** A Database whose statements are all bound by the limits. */
 export interface LimitedDatabase {
-  /** As a Database's, but with `query_too_large` and `query_timeout` for a limit; `sql` has no SETTINGS of its own. */
+  /** As a Database's, but with `query_too_large` and `query_timeout` for a limit, `request_invalid` for a regular expression; `sql` has no SETTINGS of its own. */
   query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined): Promise<Row[]>;
 }
 
@@ -42,6 +42,7 @@ const TOO_MANY_ROWS = 158;
 const TIMEOUT_EXCEEDED = 159;
 const TOO_SLOW = 160;
 const MEMORY_LIMIT_EXCEEDED = 241;
+const CANNOT_COMPILE_REGEXP = 427;
 
 /**
  * Puts the limits into the SETTINGS of every statement: they hold on a server and in the embedded engine alike. `more`: further settings that
@@ -85,6 +86,12 @@ function toLimitError(error: unknown, limits: QueryLimits): unknown {
     case TIMEOUT_EXCEEDED:
     case TOO_SLOW:
       return refuse("query_timeout", `the query took longer than ${limits.timeoutMs / 1000} s`, "time");
+    case CANNOT_COMPILE_REGEXP:
+      return refuseField(
+        "filters",
+        "a regular expression is not one of RE2",
+        "Send one that https://github.com/google/re2/wiki/Syntax allows.",
+      );
     default:
       return error;
   }

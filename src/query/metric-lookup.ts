@@ -223,7 +223,9 @@ export async function assertMetric(
        SELECT DISTINCT MetricName AS metric_name FROM ${databaseName}.otel_metrics_gauge WHERE cluster_id = {cluster:String}
        UNION DISTINCT
        SELECT DISTINCT MetricName AS metric_name FROM ${databaseName}.otel_metrics_sum WHERE cluster_id = {cluster:String}
-     ) ORDER BY ngramDistanceCaseInsensitive(metric_name, {metric:String}), metric_name LIMIT ${SIMILAR_MAX}`,
+     ) ORDER BY ngramDistanceCaseInsensitive(metric_name, {metric:String})
+       + damerauLevenshteinDistance(lower(metric_name), lower({metric:String})) / length({metric:String}), metric_name
+     LIMIT ${SIMILAR_MAX}`,
     parameters,
     signal,
   );

@@ -1,6 +1,6 @@
 import type { LimitedDatabase } from "./limits.ts";
 import { createNodeDirectory, type NodeIdentity } from "./node-directory.ts";
-import { REAL_FILE_SYSTEM } from "./state-sql.ts";
+import { allRows, REAL_FILE_SYSTEM, STATE_ROWS_MAX } from "./state-sql.ts";
 
 /** The times at which something is computed: lastMs, lastMs - stepMs, ... down to firstMs. Whole seconds apart. */
 export interface StateGrid {
@@ -37,7 +37,7 @@ export interface NodeGrids {
   devices: DeviceGrid[];
 }
 
-export const NODE_GAUGES = [
+const NODE_GAUGES = [
   "node_memory_MemTotal_bytes",
   "node_memory_MemAvailable_bytes",
   "node_memory_MemFree_bytes",
@@ -52,6 +52,7 @@ const UNAME = "node_uname_info";
 const CPU = "node_cpu_seconds_total";
 const SIZE = "node_filesystem_size_bytes";
 const AVAILABLE = "node_filesystem_avail_bytes";
+const FILE_SYSTEMS = [SIZE, AVAILABLE];
 
 /** What the answer about nodes is made of, for its completeness. Older kernels' stand-ins for MemAvailable are not needed. */
 export const NODE_METRICS = [
@@ -66,12 +67,12 @@ export const NODE_METRICS = [
   AVAILABLE,
 ];
 
-const ROWS_MAX = 100_000;
-
 interface GaugeRow extends NodeIdentity {
   metric_name: string;
   internal_ip: string;
   nodename: string;
+  /** Of file systems, else "". */
+  device: string;
   grid: Values;
 }
 
@@ -79,12 +80,6 @@ interface CpuRow extends NodeIdentity {
   is_idle: 0 | 1;
   grid: Values;
   cpus: string;
-}
-
-interface DeviceRow extends NodeIdentity {
-  device: string;
-  size: Values;
-  available: Values;
 }
 
 /**
@@ -101,7 +96,6 @@ export function createNodeGridReader(
   database: LimitedDatabase,
   settings: { databaseName: string },
 ): NodeGridReader {
-  const samples = `${settings.databaseName}.samples`;
   return async (clusterId, grid, signal) => {
     const parameters = {
       cluster: clusterId,
@@ -111,20 +105,20 @@ export function createNodeGridReader(
       lookback: grid.lookbackMs / 1000,
       rate_window: grid.rateWindowMs / 1000,
     };
-    const [gauges, cpus, devices] = await Promise.all([
+    const names = [...NODE_GAUGES, NODE_INFO, UNAME, ...FILE_SYSTEMS];
+    const [gauges, cpus] = await Promise.all([
       database.query<GaugeRow>(
-        gaugeSql(samples),
-        { ...parameters, names: [...NODE_GAUGES, NODE_INFO, UNAME] },
+        gaugeSql(`${settings.databaseName}.samples_gauge`),
+        { ...parameters, names, file_systems: FILE_SYSTEMS, not_real: REAL_FILE_SYSTEM.excluded },
         signal,
       ),
-      database.query<CpuRow>(cpuSql(samples), { ...parameters, name: CPU }, signal),
-      database.query<DeviceRow>(
-        deviceSql(samples),
-        { ...parameters, size: SIZE, available: AVAILABLE, not_real: REAL_FILE_SYSTEM.excluded },
+      database.query<CpuRow>(
+        cpuSql(`${settings.databaseName}.samples`),
+        { ...parameters, name: CPU },
         signal,
       ),
     ]);
-    return join(gauges, cpus, devices);
+    return join(allRows(gauges), allRows(cpus));
   };
 }
 
@@ -141,14 +135,16 @@ const IDENTITY = `any(labels['node']) AS node, any(labels['instance']) AS instan
   argMax(labels['k8s.node.name'], (labels['k8s.node.name'] != '', time)) AS k8s_node`;
 
 function gaugeSql(samples: string): string {
-  return `SELECT metric_name, node, instance, k8s_node, internal_ip, nodename, maxForEach(values) AS grid
+  return `SELECT metric_name, node, instance, k8s_node, internal_ip, nodename, device, maxForEach(values) AS grid
     FROM (
       SELECT metric_name, ${IDENTITY}, any(labels['internal_ip']) AS internal_ip, any(labels['nodename']) AS nodename,
-        ${GAUGE_GRID} AS values
-      FROM ${samples} WHERE metric_name IN {names:Array(String)} AND ${WITHIN("lookback")}
+        any(labels['device']) AS device, ${GAUGE_GRID} AS values
+      FROM ${samples}
+      WHERE metric_name IN {names:Array(String)} AND ${WITHIN("lookback")}
+        AND (metric_name NOT IN {file_systems:Array(String)} OR (${REAL_FILE_SYSTEM.sql}))
       GROUP BY metric_name, series_id
     )
-    GROUP BY metric_name, node, instance, k8s_node, internal_ip, nodename LIMIT ${ROWS_MAX}`;
+    GROUP BY metric_name, node, instance, k8s_node, internal_ip, nodename, device LIMIT ${STATE_ROWS_MAX}`;
 }
 
 function cpuSql(samples: string): string {
@@ -160,34 +156,14 @@ function cpuSql(samples: string): string {
       FROM ${samples} WHERE metric_name = {name:String} AND ${WITHIN("rate_window")}
       GROUP BY series_id
     )
-    GROUP BY node, instance, k8s_node, is_idle LIMIT ${ROWS_MAX}`;
+    GROUP BY node, instance, k8s_node, is_idle LIMIT ${STATE_ROWS_MAX}`;
 }
 
-function deviceSql(samples: string): string {
-  return `SELECT node, instance, k8s_node, device,
-      maxForEachIf(values, metric_name = {size:String}) AS size,
-      maxForEachIf(values, metric_name = {available:String}) AS available
-    FROM (
-      SELECT metric_name, ${IDENTITY}, any(labels['device']) AS device, ${GAUGE_GRID} AS values
-      FROM ${samples}
-      WHERE metric_name IN ({size:String}, {available:String}) AND ${REAL_FILE_SYSTEM.sql} AND ${WITHIN("lookback")}
-      GROUP BY metric_name, series_id
-    )
-    GROUP BY node, instance, k8s_node, device LIMIT ${ROWS_MAX}`;
-}
-
-function join(
-  gauges: readonly GaugeRow[],
-  cpus: readonly CpuRow[],
-  devices: readonly DeviceRow[],
-): NodeGrids[] {
+function join(gauges: readonly GaugeRow[], cpus: readonly CpuRow[]): NodeGrids[] {
   const listed = gauges.filter((row) => row.metric_name === NODE_INFO);
+  const hosts = gauges.filter((row) => row.metric_name === UNAME);
   const measured = gauges.filter((row) => row.metric_name !== NODE_INFO && row.metric_name !== UNAME);
-  const directory = createNodeDirectory({
-    listed,
-    hosts: gauges.filter((row) => row.metric_name === UNAME),
-    measured: [...measured, ...cpus, ...devices],
-  });
+  const directory = createNodeDirectory({ listed, hosts, measured: [...measured, ...cpus] });
   const nodes = new Map<string, NodeGrids>();
   const nodeOf = (row: NodeIdentity): NodeGrids | undefined => {
     const name = directory(row);
@@ -213,7 +189,7 @@ function join(
   }
   for (const row of measured) {
     const node = nodeOf(row);
-    node?.gauges.set(row.metric_name, merge(node.gauges.get(row.metric_name) ?? [], row.grid, Math.max));
+    if (node) addGauge(node, row);
   }
   for (const row of cpus) {
     const node = nodeOf(row);
@@ -222,17 +198,22 @@ function join(
     if (row.is_idle) node.cpuIdle = merge(node.cpuIdle, row.grid, (a, b) => a + b);
     node.cpus = Math.max(node.cpus, Number(row.cpus));
   }
-  for (const row of devices) {
-    const node = nodeOf(row);
-    if (!node) continue;
-    const { device, size, available } = row;
-    const same = node.devices.find((known) => known.device === device);
-    if (same) {
-      same.size = merge(same.size, size, Math.max);
-      same.available = merge(same.available, available, Math.max);
-    } else node.devices.push({ device, size, available });
-  }
   return [...nodes.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
+}
+
+function addGauge(node: NodeGrids, row: GaugeRow): void {
+  const { metric_name: metric, device, grid } = row;
+  if (metric !== SIZE && metric !== AVAILABLE) {
+    node.gauges.set(metric, merge(node.gauges.get(metric) ?? [], grid, Math.max));
+    return;
+  }
+  let same = node.devices.find((known) => known.device === device);
+  if (same === undefined) {
+    same = { device, size: [], available: [] };
+    node.devices.push(same);
+  }
+  if (metric === SIZE) same.size = merge(same.size, grid, Math.max);
+  else same.available = merge(same.available, grid, Math.max);
 }
 
 /** Two sources of the same values. */

@@ -2,7 +2,7 @@ import type { LimitedDatabase } from "./limits.ts";
 import { NODE_METRICS, type NodeGridReader, type NodeGrids } from "./node-grids.ts";
 import { cpuShare, deviceShare, diskShare, load, memoryShare, percent } from "./node-values.ts";
 import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
-import { podLabel } from "./state-sql.ts";
+import { allRows, podLabel, STATE_ROWS_MAX } from "./state-sql.ts";
 import type { WindowRules } from "./state-window.ts";
 
 /** A node as of the answer's `as_of`; null where nothing is known. */
@@ -43,7 +43,6 @@ export type NodeReader = (frame: Frame, signal: AbortSignal | undefined) => Prom
 const CONDITION = "kube_node_status_condition";
 const POD_INFO = "kube_pod_info";
 export const NODE_STATE_METRICS = [...NODE_METRICS, CONDITION, POD_INFO];
-const ROWS_MAX = 100_000;
 
 export function createNodes(
   deps: { openFrame: OpenFrame; readNodes: NodeReader },
@@ -70,7 +69,7 @@ export function createNodeReader(
   settings: { databaseName: string; lookbackMs: number },
 ): NodeReader {
   const { lookbackMs } = settings;
-  const samples = `${settings.databaseName}.samples`;
+  const samples = `${settings.databaseName}.samples_gauge`;
   return async (frame, signal) => {
     const { asOfMs, clusterId } = frame;
     if (asOfMs === null) return [];
@@ -94,8 +93,8 @@ export function createNodeReader(
         signal,
       ),
     ]);
-    const conditionsOf = Map.groupBy(conditions, ({ node }) => node);
-    const podsOf = new Map(pods.map(({ node, pods: count }) => [node, Number(count)]));
+    const conditionsOf = Map.groupBy(allRows(conditions), ({ node }) => node);
+    const podsOf = new Map(allRows(pods).map(({ node, pods: count }) => [node, Number(count)]));
     return grids
       .filter((node) => isPresent(node, conditionsOf.has(node.node)))
       .map((node) => toNodeState(node, conditionsOf.get(node.node), pods.length > 0, podsOf));
@@ -114,7 +113,7 @@ function conditionSql(samples: string): string {
     FROM ${samples}
     WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
       AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-    GROUP BY node, condition, status HAVING argMax(value, time) = 1 LIMIT ${ROWS_MAX}`;
+    GROUP BY node, condition, status HAVING argMax(value, time) = 1 LIMIT ${STATE_ROWS_MAX}`;
 }
 
 /** A Pod's node is in its series only once it is scheduled. */
@@ -123,7 +122,7 @@ function podSql(samples: string): string {
     FROM ${samples}
     WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
       AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-    GROUP BY node LIMIT ${ROWS_MAX}`;
+    GROUP BY node LIMIT ${STATE_ROWS_MAX}`;
 }
 
 function isPresent(node: NodeGrids, hasConditions: boolean): boolean {

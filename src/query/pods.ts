@@ -5,7 +5,7 @@ import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.t
 import type { WindowRules } from "./state-window.ts";
 
 /** A Pod as of the answer's `as_of`; null where nothing is known. */
-export interface PodState {
+interface PodState {
   namespace: string;
   pod: string;
   node: string | null;
@@ -34,7 +34,7 @@ export interface PodsAnswer extends StateHead {
   next_cursor: string | null;
 }
 
-export interface PodsRequest extends StateRequest {
+interface PodsRequest extends StateRequest {
   namespace?: string;
   /** Default name: by namespace and name. The others: the largest first. */
   sort?: PodSort;

@@ -104,7 +104,7 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
     sql: `SELECT mapFromArrays(g.1, g.2) AS labels, arraySort(p -> p.1, groupArray(tuple(k, v))) AS points,
         points.1 AS indexes, points.2 AS values, count() OVER () AS total
       FROM (SELECT g, k, ${toReductionSql(aggregation.across)} FROM (${grouped}) GROUP BY g, k)
-      GROUP BY g ORDER BY g LIMIT ${plan.limit}`,
+      GROUP BY g ORDER BY arrayZip(g.1, g.2) LIMIT ${plan.limit}`,
     parameters: {
       ...toScopeParameters(scope),
       ...conditions.parameters,

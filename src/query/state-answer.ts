@@ -1,8 +1,9 @@
 import type { Clock } from "#lib/clock.ts";
 import { BridgeError } from "#errors.ts";
-import type { CollectionRecords, QueryRecord } from "./collection-record.ts";
+import type { CollectionRecords } from "./collection-record.ts";
 import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "./completeness.ts";
-import { parseRange, toStateWindow, toTimestamp, type TimeRange, type WindowRules } from "./state-window.ts";
+import { toTimestamp } from "./grid.ts";
+import { parseRange, toStateWindow, type TimeRange, type WindowRules } from "./state-window.ts";
 
 export interface StateRequest extends TimeRange {
   clusterId: string;
@@ -64,7 +65,9 @@ export function createOpenFrame(
     }
     const nowMs = deps.clock.now();
     const asked = parseRange(request, nowMs, rules);
-    const record = await deps.records.latest(clusterId, nowMs, signal);
+    // The report from a window's length ago is about what was stored when the window began.
+    const baseMs = asked.fromMs ?? (asked.toMs ?? nowMs) - rules.defaultMs;
+    const { record, before } = await deps.records.read(clusterId, { nowMs, baseMs }, signal);
     const stored = storedUntil(relevantQueries(record, needed), settings.staleAfterMs);
     const { fromMs, toMs, asOfMs } = toStateWindow(asked, stored, nowMs, rules);
     const collected = new Set(record.queries.map(({ query }) => query));
@@ -76,7 +79,6 @@ export function createOpenFrame(
       nowMs,
       collects: (metric) => collected.has(metric),
       head: async (metrics) => {
-        const before: QueryRecord[] = await deps.records.at(clusterId, fromMs, signal);
         const firstMs = before.length === 0 ? await deps.records.began(clusterId, signal) : undefined;
         const beganMs = firstMs !== undefined && firstMs > fromMs ? firstMs : undefined;
         return {

@@ -1,3 +1,5 @@
+import { refuseSize } from "./limits.ts";
+
 /**
  * File systems that are a disk of the node. The others are memory, layers or images over another file system, or a server's that every node
  * would count again.
@@ -15,4 +17,17 @@ export const REAL_FILE_SYSTEM = {
 /** A label of a Pod's series. Prometheus renames it to `exported_*` where its own target label has the name (honor_labels: false). */
 export function podLabel(name: "namespace" | "pod" | "container"): string {
   return `if(labels['exported_pod'] != '', labels['exported_${name}'], labels['${name}'])`;
+}
+
+/** Rows that one statement of a state answer may give. */
+export const STATE_ROWS_MAX = 50_000;
+
+/** The rows, unless the statement's LIMIT cut them: an answer from a part of the cluster would be wrong. Throws `query_too_large`. */
+export function allRows<Row>(rows: Row[]): Row[] {
+  if (rows.length < STATE_ROWS_MAX) return rows;
+  throw refuseSize(
+    "series",
+    `the answer would be made of more than ${STATE_ROWS_MAX} series`,
+    "Ask for single metrics with POST /cluster-metrics/query and filters.",
+  );
 }

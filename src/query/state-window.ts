@@ -1,3 +1,4 @@
+import { toTimestamp } from "./grid.ts";
 import { refuseField, refuseSize } from "./limits.ts";
 
 /** A stretch of time as the caller gave it: RFC 3339 or Unix seconds, each may be missing. */
@@ -92,8 +93,4 @@ function parseTime(field: string, text: string): number {
 
 function refuseFuture(field: string, nowMs: number): Error {
   return refuseField(field, "is in the future", `Send a time before ${toTimestamp(nowMs)}.`);
-}
-
-export function toTimestamp(ms: number): string {
-  return new Date(ms).toISOString();
 }

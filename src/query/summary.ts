@@ -241,7 +241,7 @@ function createPodCount(database: LimitedDatabase, settings: { databaseName: str
        FROM (
          SELECT metric_name, ${podLabel("namespace")} AS namespace, ${podLabel("pod")} AS pod,
            labels['phase'] AS phase, argMax(value, time) AS latest
-         FROM ${settings.databaseName}.samples
+         FROM ${settings.databaseName}.samples_gauge
          WHERE cluster_id = {cluster:String} AND metric_name IN ({info:String}, {phase:String}) AND isFinite(value)
            AND time > fromUnixTimestamp64Milli({last:Int64}) - toIntervalSecond({lookback:UInt32})
            AND time <= fromUnixTimestamp64Milli({last:Int64})

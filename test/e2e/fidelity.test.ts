@@ -117,7 +117,10 @@ const CASES = METRICS.flatMap(({ metric, kind, series }) =>
       (aggregation) => ({ metric, series, aggregation, ...range }),
     ),
   ),
-).filter(({ metric, to }) => metric !== "huge_gauge" || to >= 8 * HOUR_MS || to < HOUR_MS);
+).filter(({ metric, from, step }) => {
+  if (metric === "huge_gauge") return from <= 0;
+  return !metric.startsWith("odd") || step < HOUR_MS;
+});
 
 describe("what the query API answers is what Prometheus answers", () => {
   test.each(CASES)(
@@ -144,10 +147,13 @@ describe("what the query API answers is what Prometheus answers", () => {
           answer.step_seconds * 1000,
         );
         const actual = toPoints(answer);
-        expect(differences(expected, actual), answer.promql).toEqual([]);
+        expect({ promql: answer.promql, differences: differences(expected, actual) }).toEqual({
+          promql: answer.promql,
+          differences: [],
+        });
         // More groups than the default limit would be a comparison of a part.
         expect(answer.series_total).toBe(expected.size);
-        expect(expected.size, answer.promql).toBeGreaterThan(0);
+        expect(expected.size).toBeGreaterThan(0);
       }
     },
   );

@@ -16,6 +16,8 @@ import { compare, exact } from "../helpers/truth.ts";
 
 const ID = "sim-1";
 const MINUTE_MS = 60_000;
+/** Metric after metric, in small batches: the first have arrived when the last are read. */
+const ONE_BY_ONE = { METRICS_BATCH_SIZE: "50", QUERY_CONCURRENCY: "1" };
 
 interface Scene extends SharedScene {
   /** One round; its one cluster's result. */
@@ -79,8 +81,8 @@ describe("a Collector that takes nothing", () => {
   });
 
   it("down in the middle of a round: what was acknowledged is not sent again", async () => {
-    const scene = await setScene({ METRICS_BATCH_SIZE: "100" });
-    let left = 3;
+    const scene = await setScene(ONE_BY_ONE);
+    let left = 6;
     scene.collector.onRequest = toSamples(() =>
       left-- > 0 ? ACCEPT : { kind: "reset", when: "before", isStored: false },
     );
@@ -158,11 +160,11 @@ describe("a Collector that takes nothing", () => {
     ["503", () => refusal(503), "collector_unavailable"],
     ["400", () => refusal(400), "collector_refused"],
   ])("%s from some request on: not the data's fault, so nothing is given up", async (_name, answer, code) => {
-    const scene = await setScene({ METRICS_BATCH_SIZE: "100" });
+    const scene = await setScene(ONE_BY_ONE);
     let isBroken = false;
     let requests = 0;
     scene.collector.onRequest = (request) => {
-      isBroken ||= request.points.some(({ metric }) => metric === "node_load15");
+      isBroken ||= request.points.some(({ metric }) => metric === METRICS.at(-1));
       requests += isBroken ? 1 : 0;
       return isBroken ? answer() : ACCEPT;
     };

@@ -38,7 +38,6 @@ describe.concurrent("the command line", () => {
     [["--verbose"], /--verbose/],
     [["serve"], /unknown command "serve": see --help/],
     [["--context", "x"], /--context: needs --kubeconfig FILE/],
-    [["--kubeconfig"], /--kubeconfig/],
     [["--kubeconfig", "/nowhere/config"], /\/nowhere\/config/],
   ])("%j ends with 78", async (args, problem) => {
     const { code, stderr } = await runBridge({ DATA_DIR: folder, PORT: "0" }, args);
@@ -87,14 +86,13 @@ describe.concurrent("a wrong configuration ends with 78 and names each problem",
   });
 
   it("of QUERIES_FILE", async () => {
-    const queries = [{ name: "broken", promql: "sum(" }, { name: "no name" }];
-    const path = write("queries.yaml", JSON.stringify({ queries }));
+    const queries = [{ name: "broken", promql: "sum(" }, { name: "up" }, { name: "up" }];
+    const path = write("queries.yaml", JSON.stringify({ remove: ["nothing"], queries }));
     const { code, stderr } = await runBridge({ ...NO_CLUSTERS, QUERIES_FILE: path, DATA_DIR: folder });
     expect(code).toBe(EXIT_CONFIG);
-    expect(stderr).toMatch(/queries\.1\.name: must be a metric name/);
-    const only = write("one.yaml", JSON.stringify({ queries: queries.slice(0, 1) }));
-    const second = await runBridge({ ...NO_CLUSTERS, QUERIES_FILE: only, DATA_DIR: folder });
-    expect(second.stderr).toMatch(/broken: promql: /);
+    expect(stderr).toMatch(/remove: no built-in query or group is named nothing/);
+    expect(stderr).toMatch(/broken: promql: /);
+    expect(stderr).toMatch(/up: the name is used twice/);
   });
 
   it("of API_TOKENS_FILE", async () => {

@@ -28,9 +28,15 @@ beforeAll(async () => {
     "sim-1",
   );
   promql = createEngine(world, { version: 3, replica: 0, samplesMax: Number.POSITIVE_INFINITY });
-  const metrics = world.metrics.map(({ name }) => name).filter((name) => /^(node|kube|container|DCGM)_/.test(name));
+  const metrics = world.metrics
+    .map(({ name }) => name)
+    .filter((name) => /^(node|kube|container|DCGM)_/.test(name));
   const { database } = engine;
-  await storeWorld(database, world, { fromMs: AS_OF_MS - 75 * MINUTE_MS, toMs: AS_OF_MS + MINUTE_MS, metrics });
+  await storeWorld(database, world, {
+    fromMs: AS_OF_MS - 75 * MINUTE_MS,
+    toMs: AS_OF_MS + MINUTE_MS,
+    metrics,
+  });
   // A part of it arrives a second time, with the same values.
   await storeWorld(database, world, { fromMs: AS_OF_MS - 20 * MINUTE_MS, toMs: AS_OF_MS, metrics });
   await storeRecord(database, "sim-1", { atMs: AS_OF_MS - 65 * MINUTE_MS, queries: metrics, read: 10 });
@@ -65,11 +71,12 @@ const mean = (values: number[]): number => sum(values) / values.length;
 const NODES = 'instance=~"10[.].*"';
 const gauge = (metric: string): string => `last_over_time(${metric}{${NODES}}[5m])`;
 
-function near(actual: number | null | undefined, expected: number): void {
-  expect(Number.isFinite(expected)).toBe(true);
-  expect(actual).not.toBeNull();
-  expect(Math.abs(actual! - expected)).toBeLessThanOrEqual(1e-9 * Math.max(1, Math.abs(expected)));
+/** How far a number is from the expected one, relative to it; both may be null. */
+function off(actual: number | null, expected: number | null): number {
+  if (actual === null || expected === null) return actual === expected ? 0 : Infinity;
+  return Number.isFinite(expected) ? Math.abs(actual - expected) / Math.max(1, Math.abs(expected)) : Infinity;
 }
+const EXACT = 1e-9;
 
 /** Newest sample of each group of series, whichever series of the group it is from: PromQL has no such thing. */
 function newest(metric: string, atMs: number, ...by: string[]): Map<string, { value: number; pod: string }> {
@@ -117,8 +124,8 @@ describe("summary", () => {
       );
     });
     expect(answer.total_cpu_cores).toBe(6);
-    near(answer.avg_cpu_usage_percent, mean(cluster));
-    near(answer.max_cpu_usage_percent, Math.max(...nodes));
+    expect(off(answer.avg_cpu_usage_percent, mean(cluster))).toBeLessThan(EXACT);
+    expect(off(answer.max_cpu_usage_percent, Math.max(...nodes))).toBeLessThan(EXACT);
   });
 
   test("memory", async () => {
@@ -129,15 +136,19 @@ describe("summary", () => {
       return [...total].map(([node, value]) => ({ total: value, used: value - available.get(node)! }));
     };
     const last = at(AS_OF_MS);
-    near(answer.total_memory_gb, sum(last.map(({ total }) => total)) / GIB);
-    near(answer.used_memory_gb, sum(last.map(({ used }) => used)) / GIB);
+    expect(off(answer.total_memory_gb, sum(last.map(({ total }) => total)) / GIB)).toBeLessThan(EXACT);
+    expect(off(answer.used_memory_gb, sum(last.map(({ used }) => used)) / GIB)).toBeLessThan(EXACT);
     const whole = (nodes: typeof last): number =>
       (100 * sum(nodes.map(({ used }) => used))) / sum(nodes.map(({ total }) => total));
-    near(answer.avg_memory_usage_percent, mean(steps.map((step) => whole(at(step)))));
-    near(
-      answer.max_memory_usage_percent,
-      Math.max(...steps.flatMap((step) => at(step).map((n) => (100 * n.used) / n.total))),
+    expect(off(answer.avg_memory_usage_percent, mean(steps.map((step) => whole(at(step)))))).toBeLessThan(
+      EXACT,
     );
+    expect(
+      off(
+        answer.max_memory_usage_percent,
+        Math.max(...steps.flatMap((step) => at(step).map((n) => (100 * n.used) / n.total))),
+      ),
+    ).toBeLessThan(EXACT);
   });
 
   test("disks, each device of a node once however often it is mounted", async () => {
@@ -159,24 +170,28 @@ describe("summary", () => {
     };
     const last = at(AS_OF_MS);
     expect(last).toHaveLength(7);
-    near(answer.total_disk_gb, sum(last.map(({ total }) => total)) / GIB);
-    near(answer.used_disk_gb, sum(last.map(({ used }) => used)) / GIB);
+    expect(off(answer.total_disk_gb, sum(last.map(({ total }) => total)) / GIB)).toBeLessThan(EXACT);
+    expect(off(answer.used_disk_gb, sum(last.map(({ used }) => used)) / GIB)).toBeLessThan(EXACT);
     const whole = (devices: typeof last): number =>
       (100 * sum(devices.map(({ used }) => used))) / sum(devices.map(({ total }) => total));
-    near(answer.avg_disk_usage_percent, mean(steps.map((step) => whole(at(step)))));
-    near(
-      answer.max_disk_usage_percent,
-      Math.max(...steps.flatMap((step) => at(step).map((d) => (100 * d.used) / d.total))),
+    expect(off(answer.avg_disk_usage_percent, mean(steps.map((step) => whole(at(step)))))).toBeLessThan(
+      EXACT,
     );
+    expect(
+      off(
+        answer.max_disk_usage_percent,
+        Math.max(...steps.flatMap((step) => at(step).map((d) => (100 * d.used) / d.total))),
+      ),
+    ).toBeLessThan(EXACT);
   });
 
   test("load, without the machine that is no node of the cluster", async () => {
     const answer = await state.summary({ clusterId: "sim-1" });
     const load = (minutes: number): number =>
       mean(steps.map((at) => mean([...vector(gauge(`node_load${minutes}`), at, "instance").values()])));
-    near(answer.avg_load_1, load(1));
-    near(answer.avg_load_5, load(5));
-    near(answer.avg_load_15, load(15));
+    expect(off(answer.avg_load_1, load(1))).toBeLessThan(EXACT);
+    expect(off(answer.avg_load_5, load(5))).toBeLessThan(EXACT);
+    expect(off(answer.avg_load_15, load(15))).toBeLessThan(EXACT);
   });
 
   test("nodes, Pods and GPUs", async () => {
@@ -197,29 +212,32 @@ describe("summary", () => {
     const values = (metric: string, at: number): number[] =>
       [...newest(metric, at, "UUID").values()].map(({ value }) => value);
     const utilization = steps.flatMap((at) => values("DCGM_FI_DEV_GPU_UTIL", at));
-    near(answer.avg_gpu_utilization_percent, mean(utilization));
-    near(answer.max_gpu_utilization_percent, Math.max(...utilization));
+    expect(off(answer.avg_gpu_utilization_percent, mean(utilization))).toBeLessThan(EXACT);
+    expect(off(answer.max_gpu_utilization_percent, Math.max(...utilization))).toBeLessThan(EXACT);
     const used = (at: number): number => sum(values("DCGM_FI_DEV_FB_USED", at));
     const total = (at: number): number => used(at) + sum(values("DCGM_FI_DEV_FB_FREE", at));
-    near(answer.used_gpu_memory_gb, used(AS_OF_MS) / 1024);
-    near(answer.total_gpu_memory_gb, total(AS_OF_MS) / 1024);
-    near(answer.avg_gpu_memory_usage_percent, mean(steps.map((at) => (100 * used(at)) / total(at))));
-    near(
-      answer.max_gpu_memory_usage_percent,
-      Math.max(
-        ...steps.flatMap((at) => {
-          const free = newest("DCGM_FI_DEV_FB_FREE", at, "UUID");
-          return [...newest("DCGM_FI_DEV_FB_USED", at, "UUID")].map(
-            ([uuid, { value }]) => (100 * value) / (value + free.get(uuid)!.value),
-          );
-        }),
+    expect(off(answer.used_gpu_memory_gb, used(AS_OF_MS) / 1024)).toBeLessThan(EXACT);
+    expect(off(answer.total_gpu_memory_gb, total(AS_OF_MS) / 1024)).toBeLessThan(EXACT);
+    expect(
+      off(answer.avg_gpu_memory_usage_percent, mean(steps.map((at) => (100 * used(at)) / total(at)))),
+    ).toBeLessThan(EXACT);
+    expect(
+      off(
+        answer.max_gpu_memory_usage_percent,
+        Math.max(
+          ...steps.flatMap((at) => {
+            const free = newest("DCGM_FI_DEV_FB_FREE", at, "UUID");
+            return [...newest("DCGM_FI_DEV_FB_USED", at, "UUID")].map(
+              ([uuid, { value }]) => (100 * value) / (value + free.get(uuid)!.value),
+            );
+          }),
+        ),
       ),
-    );
-    near(answer.gpu_power_watts, sum(values("DCGM_FI_DEV_POWER_USAGE", AS_OF_MS)));
-    near(
-      answer.avg_gpu_power_watts,
-      mean(steps.map((at) => sum(values("DCGM_FI_DEV_POWER_USAGE", at)))),
-    );
+    ).toBeLessThan(EXACT);
+    expect(off(answer.gpu_power_watts, sum(values("DCGM_FI_DEV_POWER_USAGE", AS_OF_MS)))).toBeLessThan(EXACT);
+    expect(
+      off(answer.avg_gpu_power_watts, mean(steps.map((at) => sum(values("DCGM_FI_DEV_POWER_USAGE", at))))),
+    ).toBeLessThan(EXACT);
   });
 
   test("of a past hour with its own end is the same as it was then", async () => {
@@ -233,7 +251,7 @@ describe("summary", () => {
     const loads = Array.from({ length: 30 }, (_, i) => toMs - i * MINUTE_MS).map((at) =>
       mean([...vector(gauge("node_load1"), at, "instance").values()]),
     );
-    near(answer.avg_load_1, mean(loads));
+    expect(off(answer.avg_load_1, mean(loads))).toBeLessThan(EXACT);
   });
 });
 
@@ -252,14 +270,18 @@ test("nodes: CPU over the whole window, the rest as of now", async () => {
     const instance = `${address}:9100`;
     const value = (metric: string): number => vector(gauge(metric), AS_OF_MS, "instance").get(instance)!;
     expect(node).toMatchObject({ ready: true, conditions: [], cpu_cores: 2, pod_count: pods.get(name) });
-    near(node.cpu_usage_percent, 100 * (1 - idle.get(instance)! / all.get(instance)!));
-    near(node.memory_total_bytes, value("node_memory_MemTotal_bytes"));
-    near(
-      node.memory_used_bytes,
-      value("node_memory_MemTotal_bytes") - value("node_memory_MemAvailable_bytes"),
+    expect(off(node.cpu_usage_percent, 100 * (1 - idle.get(instance)! / all.get(instance)!))).toBeLessThan(
+      EXACT,
     );
-    near(node.load_1, value("node_load1"));
-    near(node.load_15, value("node_load15"));
+    expect(off(node.memory_total_bytes, value("node_memory_MemTotal_bytes"))).toBeLessThan(EXACT);
+    expect(
+      off(
+        node.memory_used_bytes,
+        value("node_memory_MemTotal_bytes") - value("node_memory_MemAvailable_bytes"),
+      ),
+    ).toBeLessThan(EXACT);
+    expect(off(node.load_1, value("node_load1"))).toBeLessThan(EXACT);
+    expect(off(node.load_15, value("node_load15"))).toBeLessThan(EXACT);
   }
 });
 
@@ -300,10 +322,8 @@ test("pods: page by page, each once, and the numbers of PromQL", async () => {
   expect(pods.map(({ namespace, pod }) => `${namespace}|${pod}`).sort()).toEqual([...info.keys()].sort());
   for (const pod of pods) {
     const key = `${pod.namespace}|${pod.pod}`;
-    if (cpu.has(key)) near(pod.cpu_usage_cores, cpu.get(key)!);
-    else expect(pod.cpu_usage_cores).toBeNull();
-    if (memory.has(key)) near(pod.memory_working_set_bytes, memory.get(key)!);
-    else expect(pod.memory_working_set_bytes).toBeNull();
+    expect(off(pod.cpu_usage_cores, cpu.get(key) ?? null)).toBeLessThan(EXACT);
+    expect(off(pod.memory_working_set_bytes, memory.get(key) ?? null)).toBeLessThan(EXACT);
     expect(pod.memory_request_bytes).toBe(requests.get(key) ?? null);
     expect(pod.restarts_total).toBe(restarts.get(key)?.value ?? null);
   }

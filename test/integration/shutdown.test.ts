@@ -1,3 +1,4 @@
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ClusterProgress } from "#collect/progress.ts";
@@ -17,6 +18,7 @@ import { compare, exact } from "../helpers/truth.ts";
 
 const ID = "sim-1";
 const END_MS = 10_000;
+const folder = createTemporaryFolder();
 
 let simulator: Simulator;
 let collector: OtlpCollector;
@@ -26,7 +28,7 @@ beforeEach(async () => {
   simulator = await startSimulator({ shape: SMALL });
   collector = await startOtlpCollector();
   environment = {
-    ...bridgeEnvironment(createTemporaryFolder(), { simulator, collector }),
+    ...bridgeEnvironment(mkdtempSync(join(folder, "test-")), { simulator, collector }),
     METRICS_BATCH_SIZE: "40",
     METRICS_COLLECTION_TIMEOUT: "10",
     EXPORT_TIMEOUT: "30",

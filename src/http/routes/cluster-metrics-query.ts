@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { ErrorCode } from "#errors.ts";
 import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
-import { stepInput, timeInput } from "#http/time-input.ts";
+import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
 import { AGGREGATIONS } from "#query/aggregations.ts";
 import { FILTER_OPERATORS } from "#query/matchers.ts";
 import type { LabelsAnswer, MetricLookup, MetricsAnswer } from "#query/metric-lookup.ts";
@@ -47,13 +47,9 @@ const queryBody = fields({
       "Of gauges: avg, min, max, last and p50 to p99 over each point's window, then averaged (min, max: the least, the greatest) over the series; sum adds the series' averages; count is the number of series. Of counters: the same of each series' rate per second; rate and increase are added up.",
   }),
   step: stepInput.optional(),
-  group_by: z
-    .array(label)
-    .max(ENTRIES_MAX)
-    .optional()
-    .meta({
-      description: 'Labels; ["*"] answers every series by itself. Left out: the whole cluster is one',
-    }),
+  group_by: z.array(label).max(ENTRIES_MAX).optional().meta({
+    description: 'Labels; ["*"] answers every series by itself. Left out: the whole cluster is one',
+  }),
   filters: z
     .array(
       fields({
@@ -250,10 +246,10 @@ function addQuery(app: App, queries: MetricQueries, stopping: AbortSignal): void
       queries.series({
         clusterId: body.cluster_id,
         metric: body.metric_name,
-        startMs: body.start_time,
-        endMs: body.end_time,
+        startMs: toTimeMs(body.start_time),
+        endMs: toTimeMs(body.end_time),
         aggregation: body.aggregation,
-        ...(body.step === undefined ? {} : { stepMs: body.step }),
+        ...(body.step === undefined ? {} : { stepMs: toStepMs(body.step) }),
         ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
         ...(body.filters === undefined ? {} : { filters: body.filters }),
         ...(body.limit === undefined ? {} : { limit: body.limit }),
@@ -263,9 +259,9 @@ function addQuery(app: App, queries: MetricQueries, stopping: AbortSignal): void
 }
 
 function addLookups(app: App, queries: MetricQueries, stopping: AbortSignal): void {
-  const toRange = (query: { from?: number | undefined; to?: number | undefined }) => ({
-    ...(query.from === undefined ? {} : { fromMs: query.from }),
-    ...(query.to === undefined ? {} : { toMs: query.to }),
+  const toRange = (query: { from?: TimeInput | undefined; to?: TimeInput | undefined }) => ({
+    ...(query.from === undefined ? {} : { fromMs: toTimeMs(query.from) }),
+    ...(query.to === undefined ? {} : { toMs: toTimeMs(query.to) }),
   });
   app.route({
     method: "GET",

@@ -60,7 +60,10 @@ function summaryRoute(app: App, state: ClusterState, stopping: AbortSignal): voi
       summary: "One cluster in numbers",
       params,
       querystring: fields(range("1 hour", "31 days")),
-      response: { 200: json("The numbers; null where nothing is known", summaryAnswer), ...errors(...STATE_ERRORS) },
+      response: {
+        200: json("The numbers; null where nothing is known", summaryAnswer),
+        ...errors(...STATE_ERRORS),
+      },
     },
     handler: (request, reply) =>
       state.summary({

@@ -1,6 +1,6 @@
 import { format, inspect } from "node:util";
 import { expect, test } from "vitest";
-import { createSecret } from "#lib/secret.ts";
+import { createSecret, hideSecrets, secretsOfHeader } from "#lib/secret.ts";
 
 const TEXT = "s3cr3t-token";
 const secret = createSecret(TEXT);
@@ -23,4 +23,16 @@ test.each([
 
 test("a secret can't be changed", () => {
   expect(Object.isFrozen(secret)).toBe(true);
+});
+
+test.each([
+  ["a header that is quoted", `401: Authorization: Bearer ${TEXT}`, "401: Authorization: [secret]"],
+  ["the token alone, each time", `${TEXT}, ${TEXT}!`, "[secret], [secret]!"],
+  ["nothing of it", "401: who are you?", "401: who are you?"],
+])("what others quote of a request is hidden: %s", (_what, text, hidden) => {
+  expect(hideSecrets(text, secretsOfHeader(`Bearer ${TEXT}`))).toBe(hidden);
+});
+
+test("a text too short to be a secret is left", () => {
+  expect(hideSecrets("an insert failed", ["ins"])).toBe("an insert failed");
 });

@@ -1,0 +1,310 @@
+import { describe, expect, test } from "vitest";
+import { QUERY_LIMITS } from "#query/limits.ts";
+import { caught } from "../helpers/caught.ts";
+import { useEngine } from "../helpers/engine.ts";
+import {
+  AS_OF_MS,
+  createStateCases,
+  gauge,
+  GIB,
+  MINUTE_MS,
+  node,
+  NOW_MS,
+  now,
+  QUERIES,
+  toMetrics,
+} from "../helpers/state-cases.ts";
+import { point, type StoredRecord } from "../helpers/stored-world.ts";
+
+const engine = useEngine({ migrated: true });
+const { cluster, state } = createStateCases(engine);
+
+describe("completeness", () => {
+  const of = async (records: Partial<StoredRecord>[]) => {
+    const id = await cluster(toMetrics([node("a", {})]), records);
+    return (await state().summary({ clusterId: id })).completeness;
+  };
+  const before = { atMs: NOW_MS - 65 * MINUTE_MS, watermarkMs: NOW_MS - 70 * MINUTE_MS };
+
+  test("a gap that was lost before the window does not count, one that was lost in it does", async () => {
+    expect(await of([{ ...before, lostGaps: 1 }, { lostGaps: 1 }])).toMatchObject({
+      complete: true,
+      lost_gaps: 0,
+    });
+    expect(await of([{ ...before, lostGaps: 1 }, { lostGaps: 2 }])).toMatchObject({ complete: false });
+  });
+
+  test("samples that the Collector refused are missing", async () => {
+    const completeness = await of([
+      { ...before, read: 100, sent: 90 },
+      { read: 200, sent: 189 },
+    ]);
+    const { queries } = completeness;
+    expect(completeness).toMatchObject({
+      complete: false,
+      samples_read: 100 * queries,
+      samples_sent: 99 * queries,
+    });
+    expect(
+      await of([
+        { ...before, read: 100, sent: 90 },
+        { read: 200, sent: 190 },
+      ]),
+    ).toMatchObject({
+      complete: true,
+    });
+  });
+
+  test("a query that is behind is named and does not hold the others back", async () => {
+    const atMs = NOW_MS - MINUTE_MS;
+    const completeness = await of([
+      before,
+      { atMs, queries: QUERIES.slice(1) },
+      { atMs, queries: ["kube_node_info"], watermarkMs: NOW_MS - 50 * MINUTE_MS, openGaps: 1 },
+    ]);
+    expect(completeness).toMatchObject({
+      complete: false,
+      open_gaps: 1,
+      behind: [{ query: "kube_node_info", watermark: new Date(NOW_MS - 50 * MINUTE_MS).toISOString() }],
+    });
+    expect(completeness.not_collected).toContain("node_load5");
+  });
+
+  test("a collection that began in the window says so", async () => {
+    expect(await of([{}])).toMatchObject({
+      complete: false,
+      collected_since: new Date(NOW_MS - MINUTE_MS).toISOString(),
+    });
+  });
+});
+
+describe("summary", () => {
+  test("only real file systems count, each device once", async () => {
+    const at = { instance: "a:9100", "k8s.node.name": "a" };
+    const files: [device: string, fstype: string, mountpoint: string, size: number, available: number][] = [
+      ["/dev/sda1", "xfs", "/", 100, 40],
+      ["/dev/sda1", "xfs", "/var/lib/kubelet", 100, 40],
+      ["/dev/sda1", "xfs", "/quota", 10, 1],
+      ["/dev/sdb", "ext4", "/data", 300, 30],
+      ["tmpfs", "tmpfs", "/run", 1e6, 0],
+      ["overlay", "overlay", "/var/lib/x", 1e6, 0],
+      ["/dev/loop0", "squashfs", "/snap", 1e6, 0],
+      ["nas:/export", "nfs4", "/mnt", 1e6, 0],
+      ["lxcfs", "fuse.lxcfs", "/lxc", 1e6, 0],
+    ];
+    const labels = (device: string, fstype: string, mountpoint: string) => ({
+      ...at,
+      device,
+      fstype,
+      mountpoint,
+    });
+    const id = await cluster([
+      gauge(
+        "node_filesystem_size_bytes",
+        files.map(([d, f, m, size]) => now(labels(d, f, m), size * GIB)),
+      ),
+      gauge(
+        "node_filesystem_avail_bytes",
+        files.map(([d, f, m, , free]) => now(labels(d, f, m), free * GIB)),
+      ),
+    ]);
+    expect(await state().summary({ clusterId: id })).toMatchObject({
+      total_disk_gb: 400,
+      used_disk_gb: 330,
+      avg_disk_usage_percent: 82.5,
+      max_disk_usage_percent: 90,
+      total_cpu_cores: null,
+      avg_cpu_usage_percent: null,
+      total_memory_gb: null,
+      pod_count: null,
+      gpu_count: 0,
+      avg_gpu_utilization_percent: null,
+      gpu_power_watts: null,
+    });
+  });
+
+  test("a node that vanished is in the averages of its time, and no more in what is now", async () => {
+    const gone = { node: "gone", instance: "ksm:8080", internal_ip: "10.0.0.2" };
+    const then = (labels: Record<string, string>, value: number) =>
+      point(labels, AS_OF_MS - 30 * MINUTE_MS - 1000, value);
+    const goneAt = { instance: "10.0.0.2:9100" };
+    const at = { instance: "10.0.0.1:9100" };
+    const id = await cluster([
+      gauge("kube_node_info", [
+        now({ node: "here", instance: "ksm:8080", internal_ip: "10.0.0.1" }, 1),
+        then(gone, 1),
+      ]),
+      gauge("node_memory_MemTotal_bytes", [now(at, 4 * GIB), then(goneAt, 8 * GIB)]),
+      gauge("node_memory_MemAvailable_bytes", [now(at, 3 * GIB), then(goneAt, 2 * GIB)]),
+    ]);
+    const answer = await state().summary({ clusterId: id });
+    expect(answer).toMatchObject({
+      node_count: 1,
+      total_memory_gb: 4,
+      used_memory_gb: 1,
+      max_memory_usage_percent: 75,
+    });
+    // One step has the present node, five have the one that is gone.
+    expect(answer.avg_memory_usage_percent).toBeCloseTo((25 + 5 * 75) / 6, 9);
+    expect((await state().nodes({ clusterId: id })).nodes).toMatchObject([
+      { node: "here", cpu_cores: null, memory_used_bytes: GIB },
+    ]);
+  });
+
+  test("a reset is no fall, and a node whose name was unknown for a round stays one series", async () => {
+    const counter = (mode: string, values: number[]) =>
+      values.map((value, i) =>
+        point(
+          { instance: "x:9100", cpu: "0", mode, ...(i % 2 === 0 ? { "k8s.node.name": "a" } : {}) },
+          AS_OF_MS - (values.length - 1 - i) * MINUTE_MS - 1000,
+          value,
+        ),
+      );
+    const id = await cluster([
+      {
+        name: "node_cpu_seconds_total",
+        kind: "sum",
+        points: [
+          ...counter("idle", [1000, 1045, 1090, 45, 90, 135]),
+          ...counter("user", [5000, 5015, 5030, 15, 30, 45]),
+        ],
+      },
+    ]);
+    const answer = await state().summary({ clusterId: id, from: String((AS_OF_MS - 30_000) / 1000) });
+    expect(answer).toMatchObject({ node_count: 1, total_cpu_cores: 1 });
+    expect(answer.avg_cpu_usage_percent).toBeCloseTo(25, 9);
+    expect((await state().nodes({ clusterId: id })).nodes).toMatchObject([{ node: "a" }]);
+  });
+
+  test("NaN and infinities are left out", async () => {
+    const at = (name: string) => ({ instance: name });
+    const id = await cluster([
+      gauge("node_load1", [now(at("a"), 3), now(at("b"), Number.NaN), now(at("c"), Infinity)]),
+    ]);
+    expect(await state().summary({ clusterId: id })).toMatchObject({ avg_load_1: 3, node_count: 1 });
+  });
+});
+
+describe("gpus", () => {
+  test("shared, partitioned, free and renamed by Prometheus", async () => {
+    const of = (uuid: string, more: Record<string, string>) => ({ UUID: uuid, Hostname: "a", ...more });
+    const exporter = { namespace: "gpu", pod: "dcgm-x", container: "nvidia-dcgm-exporter" };
+    const id = await cluster([
+      gauge("DCGM_FI_DEV_GPU_UTIL", [
+        now(of("GPU-1", { gpu: "0", namespace: "ns", pod: "one", container: "c" }), 50),
+        now(of("GPU-1", { gpu: "0", namespace: "ns", pod: "two", container: "c" }), 50),
+        point(of("GPU-1", { gpu: "0", namespace: "ns", pod: "old", container: "c" }), AS_OF_MS - 40_000, 99),
+        now(of("GPU-10", { gpu: "10", ...exporter }), 0),
+        now(
+          of("GPU-2", {
+            gpu: "2",
+            ...exporter,
+            exported_namespace: "ns",
+            exported_pod: "three",
+            exported_container: "c",
+          }),
+          70,
+        ),
+      ]),
+      gauge("DCGM_FI_DEV_FB_USED", [
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "1" }), 100),
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "2" }), 200),
+      ]),
+      gauge("DCGM_FI_DEV_FB_FREE", [
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "1" }), 300),
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "2" }), 200),
+      ]),
+      gauge("DCGM_FI_DEV_POWER_USAGE", [
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "1" }), 250),
+        now(of("GPU-3", { gpu: "3", GPU_I_ID: "2" }), 250),
+      ]),
+    ]);
+    const { gpus } = await state().gpus({ clusterId: id });
+    expect(
+      gpus.map(({ uuid, mig_instance, pods, utilization_percent }) => [
+        uuid,
+        mig_instance,
+        pods.map(({ namespace, pod }) => `${namespace}/${pod}`).sort(),
+        utilization_percent,
+      ]),
+    ).toEqual([
+      ["GPU-1", null, ["ns/one", "ns/two"], 50],
+      ["GPU-2", null, ["ns/three"], 70],
+      ["GPU-3", "1", [], null],
+      ["GPU-3", "2", [], null],
+      ["GPU-10", null, [], 0],
+    ]);
+    expect(await state().summary({ clusterId: id })).toMatchObject({
+      gpu_count: 4,
+      total_gpu_memory_gb: 800 / 1024,
+      used_gpu_memory_gb: 300 / 1024,
+      gpu_power_watts: 250,
+      max_gpu_memory_usage_percent: 37.5,
+    });
+  });
+});
+
+describe("pods", () => {
+  test("of one namespace, sorted, with a cursor that belongs to the question", async () => {
+    const info = (namespace: string, pod: string) => now({ namespace, pod, node: "a" }, 1);
+    const used = (namespace: string, pod: string, container: string, value: number) =>
+      now({ namespace, pod, container, id: `/${pod}/${container}` }, value);
+    const id = await cluster([
+      gauge("kube_pod_info", [info("x", "p1"), info("x", "p2"), info("x", "p3"), info("y'); --", "p1")]),
+      gauge("container_memory_working_set_bytes", [
+        used("x", "p1", "c", 10),
+        used("x", "p2", "c", 20),
+        used("x", "p2", "d", 5),
+        used("x", "p2", "", 1000),
+        used("x", "p2", "POD", 1000),
+      ]),
+    ]);
+    const first = await state().pods({ clusterId: id, namespace: "x", sort: "memory", limit: 2 });
+    expect(first).toMatchObject({
+      pod_count: 3,
+      pods: [
+        { pod: "p2", memory_working_set_bytes: 25 },
+        { pod: "p1", memory_working_set_bytes: 10 },
+      ],
+    });
+    const cursor = first.next_cursor!;
+    const second = await state().pods({ clusterId: id, namespace: "x", sort: "memory", limit: 2, cursor });
+    expect(second).toMatchObject({
+      pod_count: 3,
+      pods: [{ pod: "p3", node: "a", memory_working_set_bytes: null }],
+      next_cursor: null,
+    });
+    const odd = await state().pods({ clusterId: id, namespace: "y'); --" });
+    expect(odd.pods.map(({ pod }) => pod)).toEqual(["p1"]);
+    for (const wrong of [{ cursor: "x" }, { cursor, sort: "name" as const }, { cursor, namespace: "y" }]) {
+      const error = await caught(
+        state().pods({ clusterId: id, namespace: "x", sort: "memory", limit: 2, ...wrong }),
+      );
+      expect([error.code, error.details]).toEqual([
+        "request_invalid",
+        { fields: [{ field: "cursor", problem: expect.any(String) }] },
+      ]);
+    }
+  });
+});
+
+describe("refusals", () => {
+  test("an unknown cluster, and ids that are none", async () => {
+    for (const ask of [state().summary, state().health, state().nodes, state().pods, state().gpus]) {
+      expect((await caught(ask({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
+      expect((await caught(ask({ clusterId: "a' OR 1=1" }))).code).toBe("request_invalid");
+    }
+  });
+
+  test("more rows than may be read", async () => {
+    const id = await cluster(toMetrics([node("a", {})]));
+    const small = state(NOW_MS, { limits: { ...QUERY_LIMITS, rowsReadMax: 1 } });
+    expect((await caught(small.summary({ clusterId: id }))).code).toBe("query_too_large");
+  });
+
+  test("nobody waits any more", async () => {
+    const id = await cluster(toMetrics([node("a", {})]));
+    const reason = new Error("gone");
+    await expect(state().health({ clusterId: id, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
+});
