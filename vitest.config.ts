@@ -4,6 +4,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     pool: "forks",
+    // Also on two cores: most tests wait for sockets, not for the processor.
+    maxWorkers: 2,
     projects: [
       {
         extends: true,
