@@ -3,7 +3,7 @@ import { requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
 
 /** The latest sample of each series of one metric of one cluster. */
-export interface LatestAnswer {
+interface LatestAnswer {
   cluster_id: string;
   metric: string;
   /** RFC 3339, UTC: the newest of the timestamps. */
