@@ -16,6 +16,9 @@ import { loadQueries } from "#prometheus/catalogue.ts";
 import { createClusterState } from "#query/cluster-state.ts";
 import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/health-judgement.ts";
 import { createLatest } from "#query/latest.ts";
+import { QUERY_LIMITS } from "#query/limits.ts";
+import { createMetricLookup } from "#query/metric-lookup.ts";
+import { createSeriesQuery } from "#query/series.ts";
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
@@ -160,13 +163,16 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
 
 /** What the HTTP API answers from ClickHouse. */
 function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
-  const settings = { databaseName: config.CLICKHOUSE_DATABASE };
+  const deps = { database, clock };
+  const settings = { databaseName: config.CLICKHOUSE_DATABASE, limits: QUERY_LIMITS };
   return {
+    metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
     latest: createLatest(database, settings),
-    clusterState: createClusterState(
-      { database, clock },
-      { ...settings, staleAfterMs: config.STALE_AFTER, thresholds: healthThresholds(config) },
-    ),
+    clusterState: createClusterState(deps, {
+      ...settings,
+      staleAfterMs: config.STALE_AFTER,
+      thresholds: healthThresholds(config),
+    }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { BridgeError } from "#errors.ts";
 import type { Database } from "#storage/database.ts";
+import { toJsonDouble, type JsonDouble } from "./json-double.ts";
 
 interface LatestRequest {
   clusterId: string;
@@ -9,9 +10,6 @@ interface LatestRequest {
   limit?: number;
   signal?: AbortSignal;
 }
-
-/** A double in JSON: what JSON has no number for is Prometheus' text. */
-type JsonDouble = number | "NaN" | "+Inf" | "-Inf";
 
 interface LatestSeries {
   labels: Record<string, string>;
@@ -126,19 +124,4 @@ function checkRequest(request: LatestRequest): number {
 
 function toTimestamp(ms: string): string {
   return new Date(Number(ms)).toISOString();
-}
-
-/** ClickHouse quotes what is no JSON number: "nan", "inf", "-inf". */
-function toJsonDouble(value: number | string): JsonDouble {
-  switch (value) {
-    case "nan":
-    case "-nan":
-      return "NaN";
-    case "inf":
-      return "+Inf";
-    case "-inf":
-      return "-Inf";
-    default:
-      return Number(value);
-  }
 }

@@ -1,7 +1,7 @@
 import type { ReferenceSeries } from "./promql-reference.ts";
 
 /** Numbers from 0 to 1 that a seed decides (mulberry32). */
-export function createRandom(seed: number): () => number {
+function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
