@@ -1,7 +1,7 @@
 import { defineConfig, type OxlintConfig } from "oxlint";
 
 /**
- * Who may import whom among the folders of src (docs/architecture: "Layout").
+ * Who may import whom among the folders of src.
  * A folder may always import itself, `lib` and `errors.ts`; everything else is listed here.
  */
 const mayImport: Record<string, string[]> = {

@@ -22,7 +22,7 @@ import type { Config } from "./config.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
 const BATCHES_IN_FLIGHT = 2;
-const ISOLATION_REQUESTS = 256;
+const ISOLATION_REQUESTS = 2000;
 
 export interface CollectionDeps {
   clock: Clock;

@@ -4,6 +4,7 @@ import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import { createFileRegistry } from "#clusters/registry.ts";
 import { uncheckedWarning } from "#collect/cluster-state.ts";
+import type { Rounds } from "#collect/round.ts";
 import type { Collection } from "#collect/status.ts";
 import { createTicker } from "#collect/ticker.ts";
 import { toBridgeError } from "#errors.ts";
@@ -87,7 +88,10 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
       },
     );
     const { url } = await server.start();
-    lifecycle.onStop("HTTP server", () => server.stop());
+    // Together: requests that wait must not delay the end of the round, nor the round the end of the requests.
+    lifecycle.onStop("HTTP server and collection", async () => {
+      await Promise.all([server.stop(), collection?.stop(STOP_GRACE_MS)]);
+    });
     if (collection && config.SCHEDULER === "internal" && config.METRICS_COLLECTION_ENABLED) {
       const ticker = createTicker({ collection, clock, logger }, { intervalMs: config.COLLECTION_INTERVAL });
       ticker.start();
@@ -114,7 +118,7 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
 interface Started {
   ports: Omit<HttpServerDeps, "logger" | "clock" | "ownMetrics">;
   ownMetrics: OwnMetrics;
-  collection?: Collection;
+  collection?: Rounds;
   /** For the log. */
   facts: Record<string, unknown>;
 }
@@ -164,13 +168,16 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
 /** What the HTTP API answers from ClickHouse. */
 function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
   const deps = { database, clock };
-  const settings = { databaseName: config.CLICKHOUSE_DATABASE, limits: QUERY_LIMITS };
+  const settings = {
+    databaseName: config.CLICKHOUSE_DATABASE,
+    limits: QUERY_LIMITS,
+    staleAfterMs: config.STALE_AFTER,
+  };
   return {
     metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
     latest: createLatest(database, settings),
     clusterState: createClusterState(deps, {
       ...settings,
-      staleAfterMs: config.STALE_AFTER,
       thresholds: healthThresholds(config),
     }),
   };

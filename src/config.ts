@@ -195,9 +195,9 @@ const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_P
 
 /**
  * Reads the configuration from the environment. Throws BridgeError `config_invalid` whose `details.problems` name every wrong variable with its value
- * and what is allowed, and every unknown variable that looks like one of ours.
+ * and what is allowed, and every unknown variable that looks like one of ours. `hasKubeconfig`: the command line names the cluster.
  */
-export function loadConfig(environment: Environment): Config {
+export function loadConfig(environment: Environment, options: { hasKubeconfig?: boolean } = {}): Config {
   const given = Object.fromEntries(
     VARIABLES.map((name) => [name, environment[name]]).filter(
       ([, value]) => value !== undefined && value !== "",
@@ -211,7 +211,7 @@ export function loadConfig(environment: Environment): Config {
       problems.push(`${name}=${toShown(name, given[name] ?? "")}: ${issue.message}`);
     }
   }
-  problems.push(...contradictions(given));
+  problems.push(...contradictions(given, options.hasKubeconfig ?? false));
   if (!parsed.success || problems.length > 0) throw invalid(problems);
   const { data } = parsed;
   return {
@@ -239,14 +239,17 @@ function toShown(name: string, value: string): string {
   return JSON.stringify(value.replace(/\/\/.*@/s, "//(hidden)@").slice(0, SHOWN_CHARS_MAX));
 }
 
-function contradictions(given: Readonly<Record<string, string>>): string[] {
+function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: boolean): string[] {
   const problems: string[] = [];
   const lookback = schema.shape.INITIAL_LOOKBACK.safeParse(given["INITIAL_LOOKBACK"]).data;
   const backfill = schema.shape.MAX_BACKFILL.safeParse(given["MAX_BACKFILL"]).data;
   if (lookback !== undefined && backfill !== undefined && lookback > backfill) {
     problems.push("INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL");
   }
-  if (given["ROLE"] === "bridge" && given["CLUSTERS_FILE"] === undefined) {
+  if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {
+    problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: leave one of them out");
+  }
+  if (given["ROLE"] === "bridge" && given["CLUSTERS_FILE"] === undefined && !hasKubeconfig) {
     problems.push("CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise");
   }
   return problems;

@@ -14,6 +14,8 @@ import { loadConfig, type Config, type Environment } from "./config.ts";
 
 const POLL_MS = 200;
 const INTERVAL_SECONDS = 15;
+/** Of the query that is printed: what the first round collected. */
+const SHOWN_SECONDS = 900;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -132,10 +134,23 @@ function toLine(status: CollectionStatus): string {
 }
 
 function nextSteps(url: string, status: CollectionStatus): string {
-  const id = status.clusters[0]?.cluster_id ?? "";
+  const cluster = status.clusters[0];
+  const id = cluster?.cluster_id ?? "";
+  const end = Math.floor((cluster?.watermark ? Date.parse(cluster.watermark) : systemClock.now()) / 1000);
+  const body = JSON.stringify({
+    cluster_id: id,
+    metric_name: "node_load1",
+    start_time: end - SHOWN_SECONDS,
+    end_time: end,
+    aggregation: "avg",
+  });
   return `
 Stored in ClickHouse's engine inside this process. What to do next (in another terminal):
 
+  curl -s -X POST '${url}/cluster-metrics/query' -H 'content-type: application/json' \\
+    -d '${body}'
+                                                                   15 minutes of a metric, and the PromQL that it equals
+  curl -s '${url}/cluster-metrics/${id}/summary'                      the cluster in numbers
   curl -s '${url}/cluster-metrics/${id}/latest?metric=node_load1'     the newest sample of each series
   curl -s '${url}/metrics/status'                                    every cluster's state, watermark, lag and last error
   curl -s -X POST '${url}/metrics/collect-all?wait=true'             a round now, and its result

@@ -97,7 +97,7 @@ function onSignal(): Promise<NodeJS.Signals> {
 }
 
 async function run(args: Arguments): Promise<number> {
-  const config = loadConfig(process.env);
+  const config = loadConfig(process.env, { hasKubeconfig: args.kubeconfig !== undefined });
   const secrets = [config.APP_API_TOKEN, config.CLICKHOUSE_PASSWORD, ...Object.values(config.OTLP_HEADERS)];
   const logger = createLogger({
     level: config.LOG_LEVEL,

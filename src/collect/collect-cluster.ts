@@ -53,8 +53,8 @@ interface CollectSignals {
 /** Collects one cluster once. Never throws: what went wrong is in the result and in the cluster's progress record. */
 export type CollectCluster = (cluster: Cluster, signals: CollectSignals) => Promise<ClusterResult>;
 
-/** More than this between Prometheus' clock and ours is worth a warning. */
-const SKEW_WARNING_MS = 30_000;
+/** More than this between Prometheus' clock and ours is worth a warning, and not followed into the future. */
+const SKEW_TOLERATED_MS = 30_000;
 const QUERIES_LOGGED_MAX = 20;
 const DOWN_REPORT_MS = 5000;
 
@@ -94,6 +94,8 @@ export function createCollectCluster(
       ({ totals, skewMs } = await collect(cluster, file, report, signals, logger));
       error = totals.failures[0]?.error ?? refusal(totals);
       logFailures(totals, logger);
+      if (totals.windows === 0 && error && /^(cluster|tunnel|prometheus)_/.test(error.code))
+        await sendDown(report);
     } catch (thrown) {
       error = toBridgeError(thrown);
       if (!report.upSent && !error.code.startsWith("collector_") && !signals.isStopping())
@@ -130,7 +132,9 @@ export function createCollectCluster(
     try {
       const nowMs = await connection.client.now(signal);
       const skewMs = nowMs - deps.clock.now();
-      const endMs = Math.floor((nowMs - settings.lagMs) / 1000) * 1000;
+      // A Prometheus whose clock runs ahead must not commit times that are still to come: a corrected clock would never read them.
+      const trustedNowMs = Math.min(nowMs, deps.clock.now() + SKEW_TOLERATED_MS);
+      const endMs = Math.floor((trustedNowMs - settings.lagMs) / 1000) * 1000;
       const warnings = [...connection.warnings, ...skewWarnings(skewMs)];
       const [metadata] = await Promise.all([
         readMetadata(connection, signal, warnings),
@@ -306,7 +310,7 @@ async function readMetadata(
 }
 
 function skewWarnings(skewMs: number): string[] {
-  if (Math.abs(skewMs) < SKEW_WARNING_MS) return [];
+  if (Math.abs(skewMs) < SKEW_TOLERATED_MS) return [];
   const seconds = Math.round(Math.abs(skewMs) / 1000);
   return [
     `Prometheus' clock is ${seconds} s ${skewMs > 0 ? "ahead of" : "behind"} this one; windows follow Prometheus' clock`,

@@ -24,7 +24,7 @@ export interface RoundDeps {
   store: StateStore;
   clock: Clock;
   logger: Logger;
-  metrics: Pick<OwnMetrics, "roundFinished" | "collectionFinished" | "errorOccurred" | "clusterLag">;
+  metrics: Pick<OwnMetrics, "roundFinished" | "collectionFinished" | "errorOccurred" | "clusterWatermark">;
 }
 
 export interface RoundSettings {
@@ -94,7 +94,7 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     } else logger.info({ ...facts, round: round.id }, `cluster ${result.outcome}`);
     try {
       const status = await statusOf(cluster);
-      metrics.clusterLag(cluster.id, status.lag_seconds);
+      metrics.clusterWatermark(cluster.id, status.watermark === null ? null : Date.parse(status.watermark));
     } catch (thrown) {
       logger.warn({ err: thrown, cluster_id: cluster.id }, "the cluster's lag is not known");
     }
@@ -122,6 +122,8 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     round.duration_seconds = seconds;
     round.finished_at = new Date(clock.now()).toISOString();
     current.delete(round);
+    // A round that found every cluster busy did nothing: the one before is still the last one.
+    if (round.total > 0 && round.skipped === round.total) return round;
     last = round;
     const outcome =
       round.failed === 0 && round.partial === 0

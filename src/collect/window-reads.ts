@@ -50,6 +50,8 @@ export interface ReadDeps {
 
 /** Failures of the way to the cluster: when several queries in a row have one, the others are spared the wait. */
 const WAY_BROKEN_MAX = 3;
+/** A window that took too long is halved down to this. */
+const SLOW_WINDOW_MS_MIN = 60_000;
 
 export interface WindowReads {
   /** Reads the tasks in a few lanes; resolves when each is read or failed. */
@@ -117,13 +119,13 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
       return [];
     } catch (thrown) {
       const error = toBridgeError(thrown);
-      const halves = isTooMuch(error) ? halve(task.window) : undefined;
-      if (halves) {
+      const halves = isTooMuch(error, task) ? halve(task.window) : undefined;
+      if (isWayFailure(error) && ++wayFailures >= WAY_BROKEN_MAX) broken ??= error;
+      if (halves && !broken) {
         read.failure = error;
         return halves.map((window) => ({ query: task.query, window }));
       }
       fail(read, error);
-      if (isWayFailure(error) && ++wayFailures >= WAY_BROKEN_MAX) broken ??= error;
       return [];
     }
   };
@@ -172,6 +174,11 @@ function createDescriber(
   const known = new Map<string, MetricDescription>();
   let lastName: Buffer | undefined;
   let last: MetricDescription | undefined;
+  // What an expression computes is another metric than the one whose name it may have kept.
+  if (task.query.kind === "expression") {
+    const description = deps.describe(task, task.query.name);
+    return () => description;
+  }
   return ({ bytes, nameStart, nameEnd }) => {
     if (last && lastName && lastName.length === nameEnd - nameStart && sameBytes(lastName, bytes, nameStart))
       return last;
@@ -198,14 +205,25 @@ function stoppedBy(deps: ReadDeps): BridgeError | undefined {
     : undefined;
 }
 
-function isTooMuch(error: BridgeError): boolean {
-  return error.code === "prometheus_too_many_samples" || error.code === "prometheus_answer_too_large";
+/** Would a smaller window help? A slow one is made smaller too, or a long back-fill would never succeed; but not below a minute. */
+function isTooMuch(error: BridgeError, { window }: ReadTask): boolean {
+  if (error.code === "prometheus_too_many_samples" || error.code === "prometheus_answer_too_large")
+    return true;
+  return isSlow(error) && window.toMs - window.fromMs >= 2 * SLOW_WINDOW_MS_MIN;
+}
+
+function isSlow(error: BridgeError): boolean {
+  return (
+    error.code === "prometheus_timeout" ||
+    (error.code === "prometheus_overloaded" && /timed out|timeout/i.test(error.message))
+  );
 }
 
 function isWayFailure(error: BridgeError): boolean {
   return (
     /^(cluster|tunnel)_/.test(error.code) ||
     error.code === "prometheus_unreachable" ||
-    error.code === "prometheus_pod_not_ready"
+    error.code === "prometheus_pod_not_ready" ||
+    isSlow(error)
   );
 }

@@ -11,7 +11,7 @@ const count = (description: string) => z.int().min(0).nullable().meta({ descript
 const number = (description: string) => z.number().nullable().meta({ description });
 const text = (description: string) => z.string().meta({ description });
 
-const completeness = z
+export const completeness = z
   .object({
     complete: z.boolean().meta({
       description:
@@ -65,6 +65,22 @@ const headShape = {
   completeness,
 };
 
+export const exampleCompleteness = {
+  complete: true,
+  watermark: "2025-06-01T11:58:30.000Z",
+  lag_seconds: 112.4,
+  collected_since: null,
+  cluster_up: true,
+  cluster_up_at: "2025-06-01T12:00:01.000Z",
+  queries: 11,
+  behind: [],
+  not_collected: [],
+  open_gaps: 0,
+  lost_gaps: 0,
+  samples_read: 48_120,
+  samples_sent: 48_120,
+};
+
 const exampleHead = {
   cluster_id: "edge-1",
   as_of: "2025-06-01T11:58:30.000Z",
@@ -73,21 +89,7 @@ const exampleHead = {
     to: "2025-06-01T11:58:30.000Z",
     lookback_seconds: 300,
   },
-  completeness: {
-    complete: true,
-    watermark: "2025-06-01T11:58:30.000Z",
-    lag_seconds: 112.4,
-    collected_since: null,
-    cluster_up: true,
-    cluster_up_at: "2025-06-01T12:00:01.000Z",
-    queries: 11,
-    behind: [],
-    not_collected: [],
-    open_gaps: 0,
-    lost_gaps: 0,
-    samples_read: 48_120,
-    samples_sent: 48_120,
-  },
+  completeness: exampleCompleteness,
 };
 
 const GB = "GB of 2^30 bytes, as of as_of";

@@ -61,8 +61,8 @@ interface Range {
 
 /**
  * Sends batches and, when one is refused, splits it until what is refused stands alone, so that the rest arrives: after a 400, 413 or 500,
- * or a 503 that lasted while the probe passes. Isolation is bounded: beyond `isolationRequestsMax` requests, what is left of a
- * 400, 413 or 500 counts as refused, what is left of a 503 as failed.
+ * or a 503 that lasted while the probe passes. Only a point that is refused standing alone counts as refused. Isolation is bounded: beyond
+ * `isolationRequestsMax` requests, what is left counts as failed, so its windows stay open.
  */
 export function createExporter(
   deps: { transport: Transport; single: Transport; logger: Logger },
@@ -79,21 +79,20 @@ export function createExporter(
     let requests = 0;
     let stop: BridgeError | undefined;
 
+    /** Decides about what is not divided any further. */
     const giveUp = async (from: number, to: number, failure: Failure): Promise<void> => {
       const { error } = failure;
       const isolated = to - from === 1;
-      const refusable = isolated || failure.kind === "rejected";
       // The Collector may have broken down meanwhile: only one that still takes good data can refuse bad data.
-      if (refusable && !(await probe())) stop = error;
-      // A 503 may pass by itself: what stands alone gets a second chance from a Collector that takes data right now.
-      if (isolated && !stop && failure.kind === "retryable" && (await sendRange(from, to)).kind === "settled")
+      if (isolated && !(await probe())) stop = error;
+      if (!isolated || stop) {
+        ranges.push({ from, to, fate: { state: "failed", error } });
         return;
-      const reason = `${error.message} (${request.metricOf(from)}${isolated ? "" : "; not isolated further"})`;
-      ranges.push({
-        from,
-        to,
-        fate: refusable && !stop ? { state: "refused", reason } : { state: "failed", error },
-      });
+      }
+      // A 503 may pass by itself: what stands alone gets a second chance from a Collector that takes data right now.
+      if (failure.kind === "retryable" && (await sendRange(from, to)).kind === "settled") return;
+      const reason = `${error.message} (${request.metricOf(from)})`;
+      ranges.push({ from, to, fate: { state: "refused", reason } });
     };
 
     /** One request with the points of the range; "settled" when it was accepted and is accounted for. */

@@ -154,8 +154,9 @@ function toExportResult(
   toMessage: (text: string) => string,
 ): ExportResult {
   if (status >= 200 && status < 300) {
-    const partial = readPartialSuccess(type, body, toMessage);
-    if (!partial) return misconfigured(status, "answers with a page instead of an OTLP response");
+    // Anything at all may answer 204 or an empty 200; only an OTLP response says that the points are stored.
+    const partial = status === 200 ? readPartialSuccess(type, body, toMessage) : undefined;
+    if (!partial) return misconfigured(status, `answered ${status} without an OTLP response`);
     return partial.rejectedPoints > 0
       ? { kind: "partial", ...partial }
       : { kind: "accepted", message: partial.message };
@@ -195,7 +196,6 @@ function readPartialSuccess(
   body: Buffer,
   toMessage: (text: string) => string,
 ): { rejectedPoints: number; message: string } | undefined {
-  if (body.length === 0) return { rejectedPoints: 0, message: "" };
   if (type.includes("json")) {
     try {
       const { partialSuccess } = JSON.parse(body.toString("utf8")) as {

@@ -202,6 +202,7 @@ export function createMatrixScanner(
       if (state === "preamble" && carry) keepForFallback(carry);
       const answer =
         state === "tail" ? parseAnswer(preamble + carry!.toString("utf8"), bytesSeen) : readFallback();
+      refusePartial(answer);
       result.warnings = warningsOf(answer);
       return result;
     },
@@ -245,11 +246,26 @@ function parseAnswer(text: string, bytes: number): Answer {
   return answer;
 }
 
+/** Prometheus' own remarks on a query begin with "PromQL"; any other is a storage that could not be read (remote read, Thanos). */
+function refusePartial(answer: Answer): void {
+  const warnings = Array.isArray(answer.warnings) ? (answer.warnings as unknown[]).map(textOf) : [];
+  const words = warnings.find((warning) => !warning.startsWith("PromQL "));
+  if (words === undefined) return;
+  throw new BridgeError(
+    "prometheus_answer_truncated",
+    `a part of the data may be missing, says the backend: ${words}`,
+  );
+}
+
 function warningsOf(answer: Answer): string[] {
   const lists = [answer.warnings, answer.infos].flatMap((list) =>
     Array.isArray(list) ? (list as unknown[]) : [],
   );
-  return lists.slice(0, 5).map((warning) => String(warning).slice(0, 300));
+  return lists.slice(0, 5).map(textOf);
+}
+
+function textOf(warning: unknown): string {
+  return (typeof warning === "string" ? warning : JSON.stringify(warning)).slice(0, 300);
 }
 
 /** Is this the beginning of a success whose result is a matrix, so that series may follow? */

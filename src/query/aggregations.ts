@@ -43,6 +43,10 @@ export interface Aggregation {
 
 const QUANTILES: Partial<Record<AggregationName, number>> = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 };
 
+export function isQuantile(name: AggregationName): boolean {
+  return name in QUANTILES;
+}
+
 const OF_GAUGES: Partial<Record<AggregationName, Aggregation>> = {
   avg: { perSeries: { of: "avg" }, across: { of: "avg" } },
   min: { perSeries: { of: "min" }, across: { of: "min" } },

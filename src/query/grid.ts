@@ -19,6 +19,7 @@ export interface GridRequest {
 }
 
 const MINUTE_MS = 60_000;
+const WEEK_MS = 7 * 24 * 60 * MINUTE_MS;
 const WINDOW_MIN_MS = 2 * MINUTE_MS;
 const DEFAULT_POINTS_MAX = 1000;
 const FUTURE_MAX_MS = 5 * MINUTE_MS;
@@ -88,9 +89,11 @@ export function checkRange(startMs: number, endMs: number, nowMs: number, rangeM
   }
 }
 
-/** The smallest that gives at most 1,000 points. */
+/** The smallest that gives at most 1,000 points; over more than a week of whole hours, which the roll-ups have. */
 function defaultStep(rangeMs: number): number {
-  const fits = (minutes: number): boolean => rangeMs / (minutes * MINUTE_MS) <= DEFAULT_POINTS_MAX;
+  const least = rangeMs > WEEK_MS ? 60 : 0;
+  const fits = (minutes: number): boolean =>
+    minutes >= least && rangeMs / (minutes * MINUTE_MS) <= DEFAULT_POINTS_MAX;
   const day = 1440;
   const minutes =
     DEFAULT_STEPS.find(fits) ?? Math.ceil(rangeMs / (day * MINUTE_MS * DEFAULT_POINTS_MAX)) * day;

@@ -2,8 +2,11 @@ import { BridgeError } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import type { MetricType } from "./aggregations.ts";
+import { createCollectionRecords } from "./collection-record.ts";
+import type { Completeness } from "./completeness.ts";
 import { checkRange, toTimestamp } from "./grid.ts";
 import { limitDatabase, refuseField, refuseSize, type LimitedDatabase, type QueryLimits } from "./limits.ts";
+import { createReadCompleteness } from "./range-completeness.ts";
 import { toLabelsSql, toScopeParameters, type Source } from "./series-sql.ts";
 
 const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
@@ -25,6 +28,8 @@ export interface MetricsAnswer {
   end_time: string;
   /** Time of the newest sample of all; null when there is none in the range. */
   as_of: string | null;
+  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  completeness: Completeness | null;
   /** Sorted by name. */
   metrics: {
     metric_name: string;
@@ -41,6 +46,8 @@ export interface LabelsAnswer {
   metric_name: string;
   start_time: string;
   end_time: string;
+  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  completeness: Completeness | null;
   series: number;
   /** Sorted by name; of more values only the first 100 in order. `series` is how many have the label. */
   labels: { label: string; series: number; values_total: number; values: string[] }[];
@@ -72,10 +79,12 @@ const DAY_MS = 86_400_000;
 
 export function createMetricLookup(
   deps: { database: Database; clock: Clock },
-  settings: { databaseName: string; limits: QueryLimits },
+  settings: { databaseName: string; limits: QueryLimits; staleAfterMs?: number },
 ): MetricLookup {
   const { databaseName, limits } = settings;
   const database = limitDatabase(deps.database, limits);
+  const records = createCollectionRecords(database, { databaseName });
+  const readCompleteness = createReadCompleteness({ records, clock: deps.clock }, settings);
   const toRange = (request: LookupRange): { fromMs: number; toMs: number } => {
     const nowMs = deps.clock.now();
     const toMs = request.toMs ?? nowMs;
@@ -108,6 +117,7 @@ export function createMetricLookup(
         start_time: toTimestamp(fromMs),
         end_time: toTimestamp(toMs),
         as_of: rows.length === 0 ? null : toTimestamp(newest),
+        completeness: await readCompleteness({ clusterId, fromMs, toMs, signal }),
         metrics: rows.map((row) => ({
           metric_name: row.metric_name,
           type: row.newest.kind,
@@ -139,6 +149,7 @@ export function createMetricLookup(
         metric_name: metric,
         start_time: toTimestamp(fromMs),
         end_time: toTimestamp(toMs),
+        completeness: await readCompleteness({ clusterId, metric, fromMs, toMs, signal }),
         series: Number(rows[0]?.all_series ?? 0),
         // A series without labels has one row of an empty name.
         labels: rows

@@ -1,10 +1,14 @@
 import type { QueryParameters } from "#storage/database.ts";
 import { isRate, toReductionSql, type Aggregation, type Grouping, type Rate } from "./aggregations.ts";
 import type { Grid } from "./grid.ts";
+import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.ts";
 import type { Conditions } from "./matchers.ts";
 
 /** Where a metric's samples are: of one kind, or in both tables after a change of its type. */
-export type Source = "gauge" | "sum" | "both";
+type SampleSource = "gauge" | "sum" | "both";
+
+/** Where a metric is read from. */
+export type Source = SampleSource | HourSource;
 
 export interface Scope {
   clusterId: string;
@@ -20,7 +24,7 @@ export interface Statement {
   parameters: QueryParameters;
 }
 
-const VIEWS: Record<Source, string> = { gauge: "samples_gauge", sum: "samples_sum", both: "samples" };
+const VIEWS: Record<SampleSource, string> = { gauge: "samples_gauge", sum: "samples_sum", both: "samples" };
 
 const IN_SCOPE = `cluster_id = {cluster:String} AND metric_name = {metric:String}
   AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
@@ -49,6 +53,7 @@ export function toDescribeStatement(databaseName: string, scope: Scope): Stateme
  * key finds: they are the widest column, and the same in all rows of a series but for k8s.node.name.
  */
 export function toLabelsSql(databaseName: string, source: Source): string {
+  if (typeof source === "object") return toHourLabelsSql(databaseName, source);
   const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE}`;
   return `SELECT series_id, argMax(labels, time) AS labels ${from}
     AND (toStartOfHour(time), series_id) IN (SELECT toStartOfHour(max(time)), series_id ${from} GROUP BY series_id)
@@ -91,12 +96,11 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
   const whole = grouping !== "each" && grouping.length === 0;
   const group = toGroupSql(grouping);
   const members = `SELECT series_id, ${group.sql} AS g FROM (${toLabelsSql(databaseName, plan.source)}) WHERE ${conditions.sql}`;
-  const samples = toSamplesSql(
-    databaseName,
-    plan.source,
-    plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "",
-  );
-  const perSeries = toPerSeriesSql(aggregation.perSeries, samples);
+  const condition = plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "";
+  const perSeries =
+    typeof plan.source === "object"
+      ? toHourPointsSql(databaseName, plan.source, aggregation.perSeries, condition)
+      : toPerSeriesSql(aggregation.perSeries, toSamplesSql(databaseName, plan.source, condition));
   const grouped = whole
     ? `SELECT ${group.sql} AS g, k, value FROM (${perSeries})`
     : `SELECT g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`;
@@ -135,7 +139,7 @@ function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParamet
 }
 
 /** Every sample of the scope once, as (series_id, time, value). */
-function toSamplesSql(databaseName: string, source: Source, condition: string): string {
+function toSamplesSql(databaseName: string, source: SampleSource, condition: string): string {
   const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE} ${condition}`;
   if (source !== "both") return `SELECT series_id, time, value ${from}`;
   // Only each table by itself is without copies: a window that was sent again after the change may be in both.

@@ -1,6 +1,8 @@
 import type { Clock } from "#lib/clock.ts";
+import { chooseStorage } from "#storage/choose-storage.ts";
 import type { Database } from "#storage/database.ts";
 import {
+  isQuantile,
   toAggregation,
   toPromql,
   toUnit,
@@ -8,14 +10,19 @@ import {
   type Grouping,
   type MetricType,
 } from "./aggregations.ts";
+import { createCollectionRecords } from "./collection-record.ts";
+import type { Completeness } from "./completeness.ts";
 import { planGrid, toTimestamp, type Grid } from "./grid.ts";
+import { toHoursDescribeStatement } from "./hours-sql.ts";
 import { toJsonDouble, type JsonDouble } from "./json-double.ts";
 import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
 import { checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
 import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
+import { createReadCompleteness } from "./range-completeness.ts";
 import {
   toDescribeStatement,
   toLabelNamesStatement,
+  toScopeParameters,
   toSeriesStatement,
   type Scope,
   type SeriesRow,
@@ -59,8 +66,14 @@ export interface SeriesAnswer {
   last_point: string;
   /** Time of the newest sample that was read; null when there is none in the range. */
   as_of: string | null;
-  /** What was read. */
-  storage: "raw";
+  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  completeness: Completeness | null;
+  /**
+   * What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week; quantiles always read samples). Hours
+   * give the same points, with values that differ by rounding only: the same numbers are added in another order. An average whose sum is more
+   * than a double holds is infinite there.
+   */
+  storage: "raw" | "hours";
   /** How many there are; `series` holds no more than the limit. */
   series_total: number;
   /** Sorted by labels. */
@@ -87,13 +100,24 @@ interface Description {
 
 export function createSeriesQuery(
   deps: { database: Database; clock: Clock },
-  settings: { databaseName: string; limits: QueryLimits },
+  settings: { databaseName: string; limits: QueryLimits; staleAfterMs?: number },
 ): SeriesQuery {
   const { databaseName, limits } = settings;
   const database = limitDatabase(deps.database, limits);
+  const records = createCollectionRecords(database, { databaseName });
+  const readCompleteness = createReadCompleteness({ records, clock: deps.clock }, settings);
+
+  const assertSeries = (series: string): void => {
+    if (Number(series) <= limits.seriesMax) return;
+    throw refuseSize(
+      "series",
+      `the metric has ${series} series in the range, more than ${limits.seriesMax}`,
+      "Ask for a shorter range.",
+    );
+  };
 
   /** undefined: nothing in the scope. */
-  const describe = async (
+  const describeSamples = async (
     scope: Scope,
     signal: AbortSignal | undefined,
   ): Promise<Description | undefined> => {
@@ -107,15 +131,33 @@ export function createSeriesQuery(
       in_sum: number;
     }>(sql, parameters, signal);
     if (row === undefined || row.newest_kind === "") return undefined;
-    if (Number(row.series) > limits.seriesMax) {
-      throw refuseSize(
-        "series",
-        `the metric has ${row.series} series in the range, more than ${limits.seriesMax}`,
-        "Ask for a shorter range.",
-      );
-    }
+    assertSeries(row.series);
     const source = row.in_gauge && row.in_sum ? "both" : row.in_gauge ? "gauge" : "sum";
     return { type: row.newest_kind, unit: row.newest_unit, source, newestMs: Number(row.newest_ms) };
+  };
+
+  /** The same from the hours; from the samples when the metric's type changed in the scope, for hours keep the types apart. */
+  const describeHours = async (
+    scope: Scope,
+    signal: AbortSignal | undefined,
+  ): Promise<Description | undefined> => {
+    const { sql, parameters } = toHoursDescribeStatement(databaseName, toScopeParameters(scope));
+    const [row] = await database.query<{
+      series: string;
+      newest_unit: string;
+      newest_ms: string;
+      gauges: string;
+      counters: string;
+    }>(sql, parameters, signal);
+    if (row === undefined || row.series === "0") return undefined;
+    if (row.gauges !== "0" && row.counters !== "0") return await describeSamples(scope, signal);
+    assertSeries(row.series);
+    const found = { unit: row.newest_unit, newestMs: Number(row.newest_ms) };
+    if (row.counters !== "0") return { ...found, type: "counter", source: { hours: "counter" } };
+    // Hours of gauges and of sums that may fall are alike.
+    const atNewest = { ...scope, fromMs: found.newestMs - 1, toMs: found.newestMs + 1 };
+    const newest = await describeSamples(atNewest, signal);
+    return { ...found, type: newest?.type ?? "gauge", source: { hours: "gauge" } };
   };
 
   const assertLabels = async (request: Checked, scope: Scope, source: Source): Promise<void> => {
@@ -132,7 +174,15 @@ export function createSeriesQuery(
     const grid = planGrid(request, deps.clock.now(), limits);
     const limit = toLimit(request.limit, grid, limits);
     const scope = { clusterId, metric, fromMs: grid.firstMs - grid.windowMs, toMs: grid.lastMs };
-    const found = await describe(scope, signal);
+    const storage = chooseStorage({
+      rangeMs: scope.toMs - scope.fromMs,
+      stepMs: grid.stepMs,
+      needsEverySample: isQuantile(request.aggregation),
+    });
+    const [found, completeness] = await Promise.all([
+      (storage === "hours" ? describeHours : describeSamples)(scope, signal),
+      readCompleteness({ ...scope, signal }),
+    ]);
     const { type, unit } =
       found ?? (await assertMetric(database, databaseName, { clusterId, metric, signal }));
     const aggregation = toAggregation(request.aggregation, type);
@@ -165,7 +215,8 @@ export function createSeriesQuery(
       first_point: toTimestamp(grid.firstMs),
       last_point: toTimestamp(grid.lastMs),
       as_of: found ? toTimestamp(found.newestMs) : null,
-      storage: "raw",
+      completeness,
+      storage: (found ? typeof found.source === "object" : storage === "hours") ? "hours" : "raw",
       series_total: Number(rows[0]?.total ?? 0),
       series: rows.map((row) => toSeries(row, grid)),
     };

@@ -92,7 +92,7 @@ function dirtyHours(databaseName: string, more = ""): string {
  * A SELECT of a metric's hours with hour_end in (from, to], right at any time: rolled-up hours from the roll-up, the others (open, or with samples that came
  * later) computed from the samples. Columns: `hourlyColumns`. Parameters: `cluster`, `metric` (String), `from`, `to` (Int64; ms, whole hours).
  */
-function hourlySource(databaseName: string, kind: RollupKind): string {
+export function hourlySource(databaseName: string, kind: RollupKind): string {
   const metric = "metric_name = {metric:String}";
   const dirty = `SELECT hour_end FROM ${databaseName}.rollup_marks WHERE ${metric} AND ${HOUR_IN_RANGE}
     GROUP BY hour_end HAVING ${IS_DIRTY}`;

@@ -17,8 +17,8 @@ import { observeProcess } from "./process-metrics.ts";
 
 /** The program's own metrics: recorded here, pushed as OTLP when a URL is given, read as Prometheus text at GET /metrics. */
 export interface OwnMetrics extends Recorders {
-  /** Seconds between now and the cluster's watermark; null forgets the cluster. */
-  clusterLag(clusterId: string, lagSeconds: number | null): void;
+  /** The cluster's watermark, ms since the epoch, from which its lag is measured whenever it is read; null forgets the cluster. */
+  clusterWatermark(clusterId: string, watermarkMs: number | null): void;
   /** Prometheus text format 0.0.4 of everything recorded so far. */
   prometheusText(): Promise<string>;
   start(): void;
@@ -82,7 +82,7 @@ export function createOwnMetrics(
   });
   const meter = provider.getMeter(settings.serviceName, settings.serviceVersion);
   const recorders = createRecorders(meter);
-  const lag = observeLag(meter, settings.lagClustersMax);
+  const watermark = observeLag(meter, deps.clock, settings.lagClustersMax);
   const observed = observeProcess(meter);
   const serializer: { serialize(metrics: ResourceMetrics): string } = new PrometheusSerializer(
     "",
@@ -95,7 +95,7 @@ export function createOwnMetrics(
   let ended = false;
   return {
     ...recorders,
-    clusterLag: lag,
+    clusterWatermark: watermark,
     prometheusText: async () => {
       const { resourceMetrics } = await reader.collect();
       if (!pusher) observed.resetDelay();
@@ -115,8 +115,8 @@ export function createOwnMetrics(
   };
 }
 
-function observeLag(meter: Meter, clustersMax: number): OwnMetrics["clusterLag"] {
-  const lags = new Map<string, number>();
+function observeLag(meter: Meter, clock: Clock, clustersMax: number): OwnMetrics["clusterWatermark"] {
+  const watermarks = new Map<string, number>();
   meter
     .createObservableGauge("budcluster.cluster.lag", {
       description: "Time between now and the cluster's watermark",
@@ -125,15 +125,16 @@ function observeLag(meter: Meter, clustersMax: number): OwnMetrics["clusterLag"]
     .addCallback((result) => {
       let rest: number | undefined;
       let named = 0;
-      for (const [clusterId, seconds] of lags) {
+      for (const [clusterId, watermarkMs] of watermarks) {
+        const seconds = (clock.now() - watermarkMs) / 1000;
         if (named++ < clustersMax) result.observe(seconds, { "budcluster.cluster.id": clusterId });
         else rest = Math.max(rest ?? seconds, seconds);
       }
       if (rest !== undefined) result.observe(rest, { "otel.metric.overflow": true });
     });
-  return (clusterId, lagSeconds) => {
-    if (lagSeconds === null) lags.delete(clusterId);
-    else if (lags.has(clusterId) || lags.size < LAGS_KEPT_MAX) lags.set(clusterId, lagSeconds);
+  return (clusterId, watermarkMs) => {
+    if (watermarkMs === null) watermarks.delete(clusterId);
+    else if (watermarks.has(clusterId) || watermarks.size < LAGS_KEPT_MAX) watermarks.set(clusterId, watermarkMs);
   };
 }
 

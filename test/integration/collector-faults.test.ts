@@ -138,7 +138,7 @@ describe("a Collector that takes nothing", () => {
       "200 with a page",
       () => ({ kind: "page" }) as const,
       "collector_misconfigured",
-      /page/,
+      /without an OTLP response/,
       /OTEL_COLLECTOR_ENDPOINT/,
     ],
   ])("%s: nothing is committed or called refused", async (_name, answer, code, message, hint) => {

@@ -72,6 +72,8 @@ describe("POST /cluster-metrics/query", () => {
       promql: "avg(avg_over_time(node_load1[120s]))",
       start_time: BODY.start_time,
       step_seconds: 60,
+      storage: "raw",
+      completeness: null,
       series_total: 1,
     });
     expect(json.series[0]?.points[0]).toEqual({

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { ErrorCode } from "#errors.ts";
 import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
+import { completeness, exampleCompleteness } from "#http/state-schemas.ts";
 import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
 import { AGGREGATIONS } from "#query/aggregations.ts";
 import { FILTER_OPERATORS } from "#query/matchers.ts";
@@ -29,6 +30,10 @@ const QUERY_ERRORS = [
   ...ACCESS_ERRORS,
 ] as const satisfies ErrorCode[];
 
+const rangeCompleteness = completeness.nullable().meta({
+  description:
+    "Of the query that the metric is collected by, or of the whole cluster when that can't be told; up to the range's end or where the collection is, whichever is earlier. null: nothing is on record about the cluster's collection",
+});
 const type = z.enum(["gauge", "counter", "sum"]);
 const metricName = z
   .string("is needed: the name of a metric")
@@ -101,7 +106,11 @@ const queryAnswer = z
     first_point: timestamp,
     last_point: timestamp,
     as_of: timestamp.nullable().meta({ description: "Time of the newest sample that was read" }),
-    storage: z.enum(["raw"]).meta({ description: "What was read" }),
+    completeness: rangeCompleteness,
+    storage: z.enum(["raw", "hours"]).meta({
+      description:
+        "What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week, but for quantiles). Hours give the same points; values differ by rounding only",
+    }),
     series_total: z.int().meta({ description: "How many there are; series has no more than the limit" }),
     series: z.array(
       z.object({
@@ -129,6 +138,7 @@ const queryAnswer = z
         first_point: "2025-06-01T11:05:00.000Z",
         last_point: "2025-06-01T12:00:00.000Z",
         as_of: "2025-06-01T11:59:46.213Z",
+        completeness: { ...exampleCompleteness, queries: 1 },
         storage: "raw",
         series_total: 1,
         series: [
@@ -144,6 +154,7 @@ const metricsAnswer = z
     start_time: timestamp,
     end_time: timestamp,
     as_of: timestamp.nullable().meta({ description: "Time of the newest sample of all in the range" }),
+    completeness: rangeCompleteness,
     metrics: z.array(
       z.object({
         metric_name: z.string(),
@@ -163,6 +174,7 @@ const metricsAnswer = z
         start_time: "2025-05-31T12:00:00.000Z",
         end_time: "2025-06-01T12:00:00.000Z",
         as_of: "2025-06-01T11:58:30.000Z",
+        completeness: exampleCompleteness,
         metrics: [
           {
             metric_name: "node_load1",
@@ -183,6 +195,7 @@ const labelsAnswer = z
     metric_name: z.string(),
     start_time: timestamp,
     end_time: timestamp,
+    completeness: rangeCompleteness,
     series: z.int(),
     labels: z.array(
       z.object({
@@ -201,6 +214,7 @@ const labelsAnswer = z
         metric_name: "node_cpu_seconds_total",
         start_time: "2025-05-31T12:00:00.000Z",
         end_time: "2025-06-01T12:00:00.000Z",
+        completeness: { ...exampleCompleteness, queries: 1 },
         series: 16,
         labels: [{ label: "mode", series: 16, values_total: 2, values: ["idle", "user"] }],
       },

@@ -78,7 +78,8 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
       collectionFinished: ({ outcome, error }) =>
         void finished.push({ outcome, ...(error ? { error } : {}) }),
       errorOccurred: (code) => void errors.push(code),
-      clusterLag: (id, lag) => void lags.push([id, lag]),
+      clusterWatermark: (id, watermarkMs) =>
+        void lags.push([id, watermarkMs === null ? null : (clock.now() - watermarkMs) / 1000]),
     },
   };
   const settings: RoundSettings = {

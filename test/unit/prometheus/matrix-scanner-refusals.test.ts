@@ -63,7 +63,11 @@ describe("an answer that is cut", () => {
     ],
     [
       "warnings",
-      toMatrixAnswer([{ labels: [], samples: [value] }], undefined, ']},"warnings":["a"],"infos":["b"]}'),
+      toMatrixAnswer(
+        [{ labels: [], samples: [value] }],
+        undefined,
+        ']},"warnings":["PromQL warning: a"],"infos":["b"]}',
+      ),
     ],
     ["native histograms", toAnswerOf(`[${histograms},${histograms}]`)],
     [

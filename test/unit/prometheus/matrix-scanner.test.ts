@@ -325,12 +325,15 @@ describe("native histograms", () => {
 describe("warnings", () => {
   test.each([
     ["]}}", []],
-    ['],"x":1},"warnings":["w1","w2"],"infos":["i1"]}', ["w1", "w2", "i1"]],
+    [
+      '],"x":1},"warnings":["PromQL warning: 1","PromQL warning: 2"],"infos":["i1"]}',
+      ["PromQL warning: 1", "PromQL warning: 2", "i1"],
+    ],
     [']},"infos":["i1"]}', ["i1"]],
     [']},"warnings":"text"}', []],
     [
-      `]},"warnings":${JSON.stringify(Array.from({ length: 9 }, () => "x".repeat(900)))}}`,
-      Array(5).fill("x".repeat(300)),
+      `]},"warnings":${JSON.stringify(Array.from({ length: 9 }, () => "PromQL ".padEnd(900, "x")))}}`,
+      Array(5).fill("PromQL ".padEnd(300, "x")),
     ],
   ])("of a tail %s", (tail, wanted) => {
     const series = [{ labels: [], samples: [`[${MATRIX_NOW_MS / 1000},"1"]`] }];
@@ -338,5 +341,15 @@ describe("warnings", () => {
       expect(scan(toMatrixAnswer(series, undefined, tail), { sizes }).result.warnings).toEqual(wanted);
     }
     expect(scan(spaced(toMatrixAnswer(series, undefined, tail))).result.warnings).toEqual(wanted);
+  });
+
+  test("that are not about the query mean that data may be missing", () => {
+    const tail = ']},"warnings":["PromQL info: x","no store could be reached"]}';
+    expect(() => scan(toMatrixAnswer([], undefined, tail))).toThrow(
+      expect.objectContaining({
+        code: "prometheus_answer_truncated",
+        message: expect.stringContaining("no store"),
+      }),
+    );
   });
 });

@@ -72,6 +72,20 @@ test("sends statement, parameters, credentials and the settings that keep 64 bit
   expect(seen[1]!.body).toContain("CREATE TABLE x");
 });
 
+test("a query ends with its client on the server, and may only read; a command may change things", async () => {
+  const seen: Record<string, string>[] = [];
+  const database = await serve((request, response) => {
+    seen.push(Object.fromEntries(new URL(request.url ?? "", "http://x").searchParams));
+    response.end();
+  });
+  await database.query("SELECT 1 SETTINGS max_rows_to_read = 1");
+  await database.command("INSERT INTO x VALUES (1)");
+  const ends = { readonly: "2", cancel_http_readonly_queries_on_client_close: "1" };
+  expect(seen[0]).toMatchObject({ ...ends, wait_end_of_query: "1", max_execution_time: "5" });
+  for (const name of Object.keys(ends)) expect(seen[1]).not.toHaveProperty(name);
+  expect(seen[1]).toHaveProperty("wait_end_of_query", "1");
+});
+
 test("keeps the path of a proxy", async () => {
   const paths: (string | undefined)[] = [];
   const database = await serve((request, response) => {
@@ -152,11 +166,16 @@ test("nobody listening, a cut answer and a silent server are storage_unavailable
   }
 });
 
-test("an abort rejects with the signal's reason", async () => {
+test("an abort rejects with the signal's reason and closes the connection", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
-  const database = await serve(() => controller.abort(reason));
+  const { promise: closed, resolve: sawClose } = Promise.withResolvers<void>();
+  const database = await serve((request) => {
+    request.socket.once("close", () => sawClose());
+    controller.abort(reason);
+  });
   await expect(database.query("SELECT 1", {}, controller.signal)).rejects.toBe(reason);
+  await closed;
 });
 
 test.each(["ftp://x", "not a url", "http://user:hunter22@x"])(

@@ -87,7 +87,7 @@ async function createCollector(answer: (request: number) => number | null) {
 
 describe("GET /metrics' text", () => {
   it("has every own metric under its name, with its attributes", async () => {
-    const { metrics } = create();
+    const { metrics, clock } = create();
     metrics.start();
     metrics.roundFinished({ outcome: "partial", durationSeconds: 3 });
     metrics.collectionFinished({ outcome: "successful", durationSeconds: 2, points: 100, series: 10 });
@@ -114,7 +114,7 @@ describe("GET /metrics' text", () => {
     metrics.tunnelFailed("tunnel_refused");
     metrics.errorOccurred("prometheus_timeout");
     metrics.requestAnswered({ method: "GET", route: "/healthz", status: 200, durationSeconds: 0.001 });
-    metrics.clusterLag("edge-1", 95);
+    metrics.clusterWatermark("edge-1", clock.now() - 95_000);
     const lines = (await metrics.prometheusText()).split("\n");
     expect(lines).toEqual(
       expect.arrayContaining([
@@ -145,14 +145,14 @@ describe("GET /metrics' text", () => {
   });
 
   it("bounds the clusters that have a lag of their own, and forgets", async () => {
-    const { metrics } = create(undefined, 2);
+    const { metrics, clock } = create(undefined, 2);
     for (const [id, lag] of [
       ["a", 1],
       ["b", 2],
       ["c", 30],
       ["d", 4],
     ] as const)
-      metrics.clusterLag(id, lag);
+      metrics.clusterWatermark(id, clock.now() - lag * 1000);
     const lagLines = async (): Promise<string[]> =>
       (await metrics.prometheusText())
         .split("\n")
@@ -162,8 +162,8 @@ describe("GET /metrics' text", () => {
       'budcluster_cluster_lag{budcluster_cluster_id="b"} 2',
       'budcluster_cluster_lag{otel_metric_overflow="true"} 30',
     ]);
-    metrics.clusterLag("a", null);
-    metrics.clusterLag("c", null);
+    metrics.clusterWatermark("a", null);
+    metrics.clusterWatermark("c", null);
     expect(await lagLines()).toEqual([
       'budcluster_cluster_lag{budcluster_cluster_id="b"} 2',
       'budcluster_cluster_lag{budcluster_cluster_id="d"} 4',
