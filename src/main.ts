@@ -4,8 +4,9 @@ import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
 import { inspectMigrations, runMigrations } from "./app-storage.ts";
-import { clusterDefaults, createApp, SERVICE, type Overrides } from "./app.ts";
+import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
+import { showRounds } from "./round-table.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
        npm run migrate -- [status | --dry-run]
@@ -99,8 +100,10 @@ function onSignal(): Promise<NodeJS.Signals> {
 async function run(args: Arguments): Promise<number> {
   const config = loadConfig(process.env, { hasKubeconfig: args.kubeconfig !== undefined });
   const secrets = [config.APP_API_TOKEN, config.CLICKHOUSE_PASSWORD, ...Object.values(config.OTLP_HEADERS)];
+  // Who starts it by hand for one cluster reads a table, and of the log what went wrong.
+  const isByHand = args.kubeconfig !== undefined && config.ROLE === "all-in-one";
   const logger = createLogger({
-    level: config.LOG_LEVEL,
+    level: isByHand && !process.env["LOG_LEVEL"] ? "warn" : config.LOG_LEVEL,
     secrets: secrets.filter((secret) => secret !== undefined),
   });
   process.on("unhandledRejection", (reason) => logger.error({ err: reason }, "a promise failed unobserved"));
@@ -113,7 +116,8 @@ async function run(args: Arguments): Promise<number> {
     return await runMigrate(args.command, config, logger, ended);
   }
   const app = createApp(config, logger, await overridesOf(config, args));
-  await app.start();
+  const running = await app.start();
+  if (isByHand) void showUntil(ended, running, config);
   const signal = await ended;
   logger.info({ signal }, "ending");
   systemClock.after(STOP_MS_MAX, () => {
@@ -123,6 +127,14 @@ async function run(args: Arguments): Promise<number> {
   await app.stop();
   logger.info("ended");
   return 0;
+}
+
+async function showUntil(ended: Promise<unknown>, running: RunningApp, config: Config): Promise<void> {
+  const finished = new AbortController();
+  void ended.then(() => finished.abort());
+  const footer = `A round every ${config.COLLECTION_INTERVAL / 1000} s, kept in ${config.DATA_DIR}; Ctrl-C ends.`;
+  const say = (text: string): void => void process.stdout.write(`${text}\n`);
+  await showRounds(running, { signal: finished.signal, footer, say });
 }
 
 async function runMigrate(

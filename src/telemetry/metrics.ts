@@ -134,7 +134,8 @@ function observeLag(meter: Meter, clock: Clock, clustersMax: number): OwnMetrics
     });
   return (clusterId, watermarkMs) => {
     if (watermarkMs === null) watermarks.delete(clusterId);
-    else if (watermarks.has(clusterId) || watermarks.size < LAGS_KEPT_MAX) watermarks.set(clusterId, watermarkMs);
+    else if (watermarks.has(clusterId) || watermarks.size < LAGS_KEPT_MAX)
+      watermarks.set(clusterId, watermarkMs);
   };
 }
 

@@ -41,8 +41,7 @@ export async function startPrometheus(): Promise<WrittenPrometheus> {
   };
 
   return {
-    version: async () =>
-      ((await get("status/buildinfo", {})) as { data: { version: string } }).data.version,
+    version: async () => ((await get("status/buildinfo", {})) as { data: { version: string } }).data.version,
     write: async (series) => {
       const times = series.flatMap(({ samples }) => samples.map(([ms]) => ms));
       const first = times.reduce((a, b) => Math.min(a, b));
