@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
 import { BridgeError } from "#errors.ts";
 import type { Secret } from "#lib/secret.ts";
@@ -18,11 +19,6 @@ export interface ClickHouseSettings {
 }
 
 const CONNECTIONS_MAX = 10;
-/**
- * The server looks for the client only while it runs what is declared read-only, which a POST is not by itself. 2 lets a statement's SETTINGS
- * pass (https://clickhouse.com/docs/operations/settings/permissions-for-queries).
- */
-const END_WITH_CLIENT = { readonly: "2", cancel_http_readonly_queries_on_client_close: 1 } as const;
 
 /** A ClickHouse server over HTTP. Nothing is connected until the first statement. Throws `config_invalid` for a URL it can't use. */
 export function createClickHouse(settings: ClickHouseSettings): Database {
@@ -59,6 +55,18 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
     }
   };
 
+  /** To close the connection does not end a query on the server; who may run one may also end it. */
+  const endOnAbort = (queryId: string, signal: AbortSignal | undefined): (() => void) => {
+    const kill = (): void => {
+      const query = "KILL QUERY WHERE query_id = {id:String} ASYNC";
+      client
+        .command({ query, query_params: { id: queryId } })
+        .catch((error: unknown) => logger.debug({ err: error }, "an abandoned query could not be ended"));
+    };
+    signal?.addEventListener("abort", kill, { once: true });
+    return () => signal?.removeEventListener("abort", kill);
+  };
+
   return {
     command: async (sql, parameters = {}, signal) => {
       await attempt(
@@ -73,14 +81,20 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
     },
     query: <Row>(sql: string, parameters = {}, signal?: AbortSignal) =>
       attempt(async () => {
-        const result = await client.query({
-          query: sql,
-          query_params: parameters,
-          format: "JSONEachRow",
-          clickhouse_settings: END_WITH_CLIENT,
-          ...(signal ? { abort_signal: signal } : {}),
-        });
-        return await result.json<Row>();
+        const queryId = randomUUID();
+        const ended = endOnAbort(queryId, signal);
+        try {
+          const result = await client.query({
+            query: sql,
+            query_params: parameters,
+            query_id: queryId,
+            format: "JSONEachRow",
+            ...(signal ? { abort_signal: signal } : {}),
+          });
+          return await result.json<Row>();
+        } finally {
+          ended();
+        }
       }, signal),
     close: () => client.close(),
   };

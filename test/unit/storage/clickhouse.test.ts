@@ -72,20 +72,6 @@ test("sends statement, parameters, credentials and the settings that keep 64 bit
   expect(seen[1]!.body).toContain("CREATE TABLE x");
 });
 
-test("a query ends with its client on the server, and may only read; a command may change things", async () => {
-  const seen: Record<string, string>[] = [];
-  const database = await serve((request, response) => {
-    seen.push(Object.fromEntries(new URL(request.url ?? "", "http://x").searchParams));
-    response.end();
-  });
-  await database.query("SELECT 1 SETTINGS max_rows_to_read = 1");
-  await database.command("INSERT INTO x VALUES (1)");
-  const ends = { readonly: "2", cancel_http_readonly_queries_on_client_close: "1" };
-  expect(seen[0]).toMatchObject({ ...ends, wait_end_of_query: "1", max_execution_time: "5" });
-  for (const name of Object.keys(ends)) expect(seen[1]).not.toHaveProperty(name);
-  expect(seen[1]).toHaveProperty("wait_end_of_query", "1");
-});
-
 test("keeps the path of a proxy", async () => {
   const paths: (string | undefined)[] = [];
   const database = await serve((request, response) => {
@@ -166,16 +152,30 @@ test("nobody listening, a cut answer and a silent server are storage_unavailable
   }
 });
 
-test("an abort rejects with the signal's reason and closes the connection", async () => {
+test("an abort rejects with the signal's reason, closes the connection and ends the query on the server", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
   const { promise: closed, resolve: sawClose } = Promise.withResolvers<void>();
-  const database = await serve((request) => {
+  const { promise: killed, resolve: sawKill } = Promise.withResolvers<{ body: string; id: string | null }>();
+  let queryId: string | null = null;
+  const database = await serve(async (request, response) => {
+    const { searchParams } = new URL(request.url ?? "", "http://x");
+    const body = await readBody(request);
+    if (body.startsWith("KILL QUERY")) {
+      sawKill({ body, id: searchParams.get("param_id") });
+      response.end();
+      return;
+    }
+    queryId = searchParams.get("query_id");
     request.socket.once("close", () => sawClose());
     controller.abort(reason);
   });
   await expect(database.query("SELECT 1", {}, controller.signal)).rejects.toBe(reason);
   await closed;
+  const kill = await killed;
+  expect(kill.body).toContain("query_id = {id:String}");
+  expect(kill.id).toBe(queryId);
+  expect(queryId).toMatch(/^[0-9a-f-]{36}$/);
 });
 
 test.each(["ftp://x", "not a url", "http://user:hunter22@x"])(
