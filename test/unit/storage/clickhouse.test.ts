@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { createSecret } from "#lib/secret.ts";
@@ -158,7 +164,7 @@ test("an abort rejects with the signal's reason, closes the connection and ends 
   const { promise: closed, resolve: sawClose } = Promise.withResolvers<void>();
   const { promise: killed, resolve: sawKill } = Promise.withResolvers<{ body: string; id: string | null }>();
   let queryId: string | null = null;
-  const database = await serve(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const { searchParams } = new URL(request.url ?? "", "http://x");
     const body = await readBody(request);
     if (body.startsWith("KILL QUERY")) {
@@ -169,7 +175,8 @@ test("an abort rejects with the signal's reason, closes the connection and ends 
     queryId = searchParams.get("query_id");
     request.socket.once("close", () => sawClose());
     controller.abort(reason);
-  });
+  };
+  const database = await serve((request, response) => void answer(request, response));
   await expect(database.query("SELECT 1", {}, controller.signal)).rejects.toBe(reason);
   await closed;
   const kill = await killed;
