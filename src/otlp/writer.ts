@@ -56,8 +56,6 @@ export interface OtlpWriter<Owner> {
   series(series: ScannedSeries, metric: MetricDescription, owner: Owner): void;
   /** Hands over what is buffered, if anything. */
   flush(): void;
-  /** Drops what is buffered. */
-  discard(): void;
 }
 
 // Field tags of opentelemetry/proto/{collector/metrics/v1,metrics/v1,common/v1}: field number << 3 | wire type.
@@ -264,7 +262,6 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
 
   return {
     flush,
-    discard: reset,
     series: (series, next, owner) => {
       let done = 0;
       while (done < series.sampleCount) {

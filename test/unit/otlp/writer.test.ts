@@ -159,18 +159,6 @@ describe("the writer", () => {
     writer.flush();
     expect(batches).toEqual([]);
   });
-
-  test("discards what is buffered and goes on", () => {
-    const { writer, batches } = createKeepingWriter<string>();
-    writer.series(toScanned(seriesOf([["a", "1"]])), COUNTER, "gone");
-    writer.discard();
-    writer.flush();
-    expect(batches).toEqual([]);
-    writer.series(toScanned(seriesOf([["a", "2"]])), COUNTER, "kept");
-    writer.flush();
-    expect(pointsOf(batches[0]!.body).map(({ attributes }) => attributes)).toEqual([[["a", "2"]]]);
-    expect(batches[0]!.parts).toEqual([{ owner: "kept", points: 1 }]);
-  });
 });
 
 describe("a batch", () => {
