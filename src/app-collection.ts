@@ -1,6 +1,6 @@
 import { Agent } from "undici";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
-import { toKubeConfig } from "#clusters/kube-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
@@ -107,7 +107,7 @@ function openPrometheusBy(config: Config, deps: CollectionDeps): OpenPrometheus 
   const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
   return async (cluster, pinnedPodUid, signal) => {
     try {
-      const kubeConfig = await toKubeConfig(cluster.credentials, cluster.validateCerts);
+      const { kubeConfig } = await openCredentials(cluster, undefined);
       const { pathPrefix, ...target } = cluster.prometheus;
       const tunnel = await openTunnel(
         { kubeConfig, clock, logger },

@@ -78,5 +78,14 @@ function isFree(port: number): Promise<boolean> {
 function toCluster(simulated: SimulatedCluster, config: Config): Cluster {
   const { id, name, platform, kubeconfig } = simulated;
   const credentials = { kind: "inline" as const, kubeconfig: createSecret(kubeconfig) };
-  return { id, name, platform, enabled: true, credentials, ...clusterDefaults(config) };
+  return {
+    id,
+    name,
+    platform,
+    enabled: true,
+    credentials,
+    source: "file",
+    labels: {},
+    ...clusterDefaults(config),
+  };
 }

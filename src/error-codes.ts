@@ -55,6 +55,16 @@ export const ERRORS = {
     httpStatus: 400,
     hint: "Use inline credentials (token, client-certificate-data, client-key-data); only a cluster with `trusted: true` in CLUSTERS_FILE may use files and plugins.",
   },
+  credentials_invalid: {
+    retryable: false,
+    httpStatus: 422,
+    hint: "Give the cluster's kubeconfig again (PATCH /clusters/{id}); the stored one is damaged or belongs to another cluster.",
+  },
+  credentials_key_unknown: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "Put the private key that the credentials were sealed with back into CREDENTIALS_KEYS_DIR, or give the kubeconfig again.",
+  },
 
   // The Kubernetes API of a managed cluster
   cluster_unreachable: {

@@ -14,10 +14,27 @@ export interface PrometheusTarget {
 }
 
 /** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */
-export type ClusterCredentials =
+export type ClearCredentials =
   | { kind: "inline"; kubeconfig: Secret; context?: string }
   | { kind: "trusted-file"; path: string; context?: string }
   | { kind: "trusted-inline"; kubeconfig: Secret; context?: string };
+
+/** A compact JWE whose clear text is an Envelope (envelope.ts); opened for one collection only. */
+export interface SealedCredentials {
+  kind: "sealed";
+  jwe: string;
+  context?: string;
+}
+
+export type ClusterCredentials = ClearCredentials | SealedCredentials;
+
+/** What a Prometheus that asks for authentication of its own is sent as `authorization`. */
+export type PrometheusCredentials =
+  | { kind: "bearer"; token: Secret }
+  | { kind: "basic"; username: string; password: Secret };
+
+/** Who registered a cluster: only those of the API can be changed there. */
+export type ClusterSource = "file" | "api" | "command-line";
 
 /** A managed cluster as the registry knows it. */
 export interface Cluster {
@@ -31,6 +48,9 @@ export interface Cluster {
   prometheus: PrometheusTarget;
   /** Verify the API server's certificate. */
   validateCerts: boolean;
+  source: ClusterSource;
+  /** The operator's own notes; answered by the API, never sent with samples. */
+  labels: Readonly<Record<string, string>>;
 }
 
 /** The clusters to collect from, as of now. */

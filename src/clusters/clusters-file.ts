@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { BridgeError } from "#errors.ts";
 import { createSecret } from "#lib/secret.ts";
-import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
+import type { ClearCredentials, Cluster, PrometheusTarget } from "./cluster.ts";
 import { readKubeconfigFile, toKubeConfig } from "./kube-config.ts";
 import { nearMiss } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
@@ -167,6 +167,8 @@ async function toCluster(
       credentials,
       prometheus,
       validateCerts,
+      source: "file",
+      labels: {},
     },
   };
 }
@@ -181,7 +183,7 @@ async function attempt<T>(problems: string[], field: string, run: () => Promise<
   }
 }
 
-async function toCredentials(entry: ClusterEntry, folder: string): Promise<ClusterCredentials> {
+async function toCredentials(entry: ClusterEntry, folder: string): Promise<ClearCredentials> {
   const context = entry.context === undefined ? {} : { context: entry.context };
   const { kubeconfig } = entry;
   if (typeof kubeconfig !== "string" || isInlineText(kubeconfig)) {

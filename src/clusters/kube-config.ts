@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
 import { BridgeError } from "#errors.ts";
-import type { ClusterCredentials } from "./cluster.ts";
+import type { ClearCredentials } from "./cluster.ts";
 import { parseKubeconfig } from "./kubeconfig.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
@@ -19,7 +19,7 @@ const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
  * `kubeconfig_invalid`, without any text of the file in it.
  */
 export async function toKubeConfig(
-  credentials: ClusterCredentials,
+  credentials: ClearCredentials,
   validateCerts: boolean,
 ): Promise<KubeConfig> {
   if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
@@ -29,8 +29,8 @@ export async function toKubeConfig(
   return kubeConfig;
 }
 
-type InlineCredentials = Extract<ClusterCredentials, { kind: "inline" }>;
-type TrustedCredentials = Exclude<ClusterCredentials, InlineCredentials>;
+type InlineCredentials = Extract<ClearCredentials, { kind: "inline" }>;
+type TrustedCredentials = Exclude<ClearCredentials, InlineCredentials>;
 
 function fromParsed(credentials: InlineCredentials, validateCerts: boolean): KubeConfig {
   const parsed = parseKubeconfig(credentials.kubeconfig.expose(), {

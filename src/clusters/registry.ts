@@ -34,6 +34,8 @@ export async function clusterFromCommandLine(options: CommandLineCluster): Promi
     credentials: { ...credentials, context: name },
     prometheus: defaults.prometheus,
     validateCerts: defaults.validateCerts,
+    source: "command-line",
+    labels: {},
   };
 }
 

@@ -30,6 +30,8 @@ export function testCluster(id: string, change: Partial<Cluster> = {}): Cluster 
     name: `name of ${id}`,
     platform: "kind",
     enabled: true,
+    source: "file",
+    labels: {},
     credentials: { kind: "inline", kubeconfig: createSecret("kubeconfig") },
     prometheus: {
       namespace: "monitoring",

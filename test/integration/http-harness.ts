@@ -52,6 +52,8 @@ const CLUSTER: Cluster = {
     ca: "-----BEGIN CERTIFICATE-----\nMIIBsecretpem\n-----END CERTIFICATE-----",
   },
   validateCerts: true,
+  source: "file",
+  labels: {},
 };
 
 function roundResult(id: string, finished: boolean): RoundResult {

@@ -1,0 +1,28 @@
+import type { KubeConfig } from "@kubernetes/client-node";
+import { BridgeError } from "#errors.ts";
+import type { Cluster, PrometheusCredentials } from "./cluster.ts";
+import type { Keyring } from "./envelope.ts";
+import { toKubeConfig } from "./kube-config.ts";
+
+/** What a collection reaches a cluster with. Drop it when the collection ends. */
+export interface OpenedCredentials {
+  kubeConfig: KubeConfig;
+  prometheus?: PrometheusCredentials;
+}
+
+/**
+ * A cluster's credentials in the clear, made anew for each use. Throws the errors of `Keyring.open` and of `toKubeConfig`, and
+ * credentials_key_unknown for a sealed cluster when there is no keyring at all.
+ */
+export async function openCredentials(
+  cluster: Cluster,
+  keyring: Keyring | undefined,
+): Promise<OpenedCredentials> {
+  const { credentials, validateCerts } = cluster;
+  if (credentials.kind !== "sealed") return { kubeConfig: await toKubeConfig(credentials, validateCerts) };
+  if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
+  const { kubeconfig, prometheus } = await keyring.open(cluster.id, credentials.jwe);
+  const context = credentials.context === undefined ? {} : { context: credentials.context };
+  const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig, ...context }, validateCerts);
+  return { kubeConfig, ...(prometheus ? { prometheus } : {}) };
+}
