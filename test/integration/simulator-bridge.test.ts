@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Cluster } from "#clusters/cluster.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
-import { toKubeConfig } from "#clusters/kube-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { systemClock } from "#lib/clock.ts";
 import { DEFAULT_QUERIES, toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient } from "#prometheus/client.ts";
@@ -59,7 +59,7 @@ test("what the bridge reads through the port-forward is the truth, sample by sam
   writeFileSync(path, simulator.clustersFile());
   const [cluster] = await load(path);
   if (!cluster) throw new Error("no cluster was read");
-  const kubeConfig = await toKubeConfig(cluster.credentials, cluster.validateCerts);
+  const { kubeConfig } = await openCredentials(cluster, undefined);
   const { signal } = new AbortController();
   const tunnel = await openTunnel(
     { kubeConfig, clock: systemClock, logger: createSilentLogger() },
