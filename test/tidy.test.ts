@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig, VARIABLES } from "#config.ts";
+import { withErrorTable } from "./docs/troubleshooting.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const LINES_MAX = 400;
@@ -53,6 +54,11 @@ test.each([...EXAMPLES].filter(([, value]) => value !== ""))(
     expect(JSON.stringify(loadConfig({ [name]: value })[known])).toBe(JSON.stringify(loadConfig({})[known]));
   },
 );
+
+test("docs/troubleshooting.md has every error code as the table has it: `npm run docs` writes it", () => {
+  const page = read("docs/troubleshooting.md");
+  expect(withErrorTable(page)).toBe(page);
+});
 
 test(`no source file has more than ${LINES_MAX} lines`, () => {
   const long = SOURCES.filter(({ text }) => text.split("\n").length - 1 > LINES_MAX);
