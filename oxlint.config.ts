@@ -15,7 +15,9 @@ const mayImport: Record<string, string[]> = {
   otlp: ["telemetry", "prometheus"],
   collect: ["telemetry", "clusters", "prometheus", "otlp", "state"],
   query: ["telemetry", "storage"],
-  http: ["telemetry", "query", "clusters", "collect"],
+  diagnose: ["telemetry", "clusters", "tunnel", "prometheus", "otlp", "storage"],
+  onboard: ["telemetry", "clusters", "tunnel"],
+  http: ["telemetry", "query", "clusters", "collect", "diagnose"],
   allinone: ["telemetry", "storage", "state", "otlp"],
   simulator: ["telemetry", "prometheus"],
 };

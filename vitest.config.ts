@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// `npm test` runs unit, integration and regression; `npm run test:e2e` names its own project.
+// `npm test` runs unit, integration and regression; `npm run test:helm` and `npm run test:e2e` name their own projects.
 export default defineConfig({
   test: {
     pool: "forks",
@@ -18,6 +18,15 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts", "test/regression/**/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "helm",
+          include: ["test/helm/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

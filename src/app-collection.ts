@@ -1,6 +1,8 @@
 import { Agent } from "undici";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
+import type { Keyring } from "#clusters/envelope.ts";
 import { openCredentials } from "#clusters/open-credentials.ts";
+import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
@@ -18,6 +20,7 @@ import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { openTunnel } from "#tunnel/dispatcher.ts";
+import type { GuardOf } from "./app-clusters.ts";
 import type { Config } from "./config.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
@@ -31,6 +34,7 @@ export interface CollectionDeps {
   metrics: OwnMetrics;
   store: StateStore;
   registry: ClusterRegistry;
+  openPrometheus: OpenPrometheus;
 }
 
 /** The rounds with everything under them: transport, exporter, tunnels, Prometheus clients. */
@@ -70,7 +74,6 @@ export function createCollection(
     {
       ...deps,
       exporter,
-      openPrometheus: openPrometheusBy(config, deps),
       pool: createBufferPool(config.MAX_CONCURRENT_CLUSTERS),
     },
     {
@@ -101,16 +104,23 @@ export function createCollection(
   );
 }
 
+export interface OpenPrometheusDeps extends Pick<CollectionDeps, "clock" | "logger" | "metrics"> {
+  /** Opens sealed credentials; without it they can't be. */
+  keyring: Keyring | undefined;
+  guardOf: GuardOf;
+}
+
 /** The only place where a cluster, its tunnel and the Prometheus client meet. */
-function openPrometheusBy(config: Config, deps: CollectionDeps): OpenPrometheus {
+export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): OpenPrometheus {
   const { clock, logger, metrics } = deps;
   const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
   return async (cluster, pinnedPodUid, signal) => {
     try {
-      const { kubeConfig } = await openCredentials(cluster, undefined);
+      const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
       const { pathPrefix, ...target } = cluster.prometheus;
+      const guard = deps.guardOf(cluster);
       const tunnel = await openTunnel(
-        { kubeConfig, clock, logger },
+        { kubeConfig, clock, logger, ...(guard ? { guard } : {}) },
         {
           clusterId: cluster.id,
           target,
@@ -122,7 +132,15 @@ function openPrometheusBy(config: Config, deps: CollectionDeps): OpenPrometheus 
       );
       metrics.tunnelOpened();
       const { dispatcher, origin, pod, nodeNames, warnings } = tunnel;
-      const client = createPrometheusClient({ dispatcher, clock }, { origin, pathPrefix, timeoutMs });
+      const client = createPrometheusClient(
+        { dispatcher, clock },
+        {
+          origin,
+          pathPrefix,
+          timeoutMs,
+          ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
+        },
+      );
       const close = async (): Promise<void> => {
         metrics.tunnelClosed();
         await tunnel.close();

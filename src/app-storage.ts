@@ -52,7 +52,7 @@ export async function inspectMigrations(
   }
 }
 
-function toParameters(config: Config): MigrationParameters {
+export function toParameters(config: Config): MigrationParameters {
   return {
     database: config.CLICKHOUSE_DATABASE,
     retentionDays: Math.max(1, Math.round(config.CLICKHOUSE_RETENTION / 86_400_000)),

@@ -1,31 +1,33 @@
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.ts";
-import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
-import { createFileRegistry } from "#clusters/registry.ts";
+import type { Cluster } from "#clusters/cluster.ts";
+import type { Keyring } from "#clusters/envelope.ts";
 import { uncheckedWarning } from "#collect/cluster-state.ts";
 import type { Rounds } from "#collect/round.ts";
 import type { Collection } from "#collect/status.ts";
 import { createTicker } from "#collect/ticker.ts";
 import { toBridgeError } from "#errors.ts";
-import { refuseOpenBind } from "#http/loopback.ts";
 import { createHttpServer, type HttpServerDeps } from "#http/server.ts";
-import { loadTokensFile } from "#http/tokens.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
 import { createClusterState } from "#query/cluster-state.ts";
 import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/health-judgement.ts";
 import { createLatest } from "#query/latest.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
+import type { QueryLimits } from "#query/limits.ts";
 import { createMetricLookup } from "#query/metric-lookup.ts";
 import { createSeriesQuery } from "#query/series.ts";
-import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createOwnMetrics, type OwnMetrics } from "#telemetry/metrics.ts";
-import { createCollection } from "./app-collection.ts";
+import type { Resolve } from "#tunnel/api-server-guard.ts";
+import { loadAccess } from "./app-access.ts";
+import { createClusters } from "./app-clusters.ts";
+import { createCollection, createOpenPrometheus } from "./app-collection.ts";
+import { startKeyring, warnOfPlaintext } from "./app-credentials.ts";
+import { createClusterDiagnosis, createStorageDiagnosis } from "./app-diagnosis.ts";
+import { startStateStore } from "./app-state.ts";
 import { startEmbeddedStorage, startServerStorage } from "./app-storage.ts";
 import type { Config } from "./config.ts";
 
@@ -36,7 +38,9 @@ export interface Overrides {
   clock?: Clock;
   random?: () => number;
   /** Instead of CLUSTERS_FILE. */
-  registry?: ClusterRegistry;
+  clusters?: readonly Cluster[];
+  /** How the names of API servers are resolved. */
+  resolve?: Resolve;
 }
 
 export interface App {
@@ -74,20 +78,26 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
   const base: Base = { config, clock, logger, lifecycle };
 
   const start = async (): Promise<RunningApp> => {
-    const tokens = config.API_TOKENS_FILE === undefined ? [] : await loadTokensFile(config.API_TOKENS_FILE);
-    refuseOpenBind(config.HOST, tokens.length > 0 || config.APP_API_TOKEN !== undefined);
+    const access = await loadAccess(config, base);
     const { ports, collection, ownMetrics, facts } =
       config.ROLE === "query" ? startQuery(base) : await startCollecting(base, overrides);
     const server = createHttpServer(
-      { logger, clock, ownMetrics, ...ports },
+      {
+        logger,
+        clock,
+        ownMetrics,
+        ...ports,
+        warnings: () => [...access.warnings(), ...(ports.warnings?.() ?? [])],
+      },
       {
         host: config.HOST,
         port: config.PORT,
         service: SERVICE,
-        access: { tokens, ...(config.APP_API_TOKEN ? { daprToken: config.APP_API_TOKEN } : {}) },
+        access: access.settings,
       },
     );
     const { url } = await server.start();
+    access.follow(server);
     // Together: requests that wait must not delay the end of the round, nor the round the end of the requests.
     lifecycle.onStop("HTTP server and collection", async () => {
       await Promise.all([server.stop(), collection?.stop(STOP_GRACE_MS)]);
@@ -138,25 +148,46 @@ function startQuery(base: Base): Started {
 async function startCollecting(base: Base, overrides: Overrides): Promise<Started> {
   const { config, clock, logger, lifecycle } = base;
   const queries = await loadQueries(config.QUERIES_FILE);
-  const registry = overrides.registry ?? createFileRegistry(await loadClusters(config, logger));
-  await warnOfUnverified(registry, logger);
-  const store = createSqliteStore({ path: join(config.DATA_DIR, "state.sqlite"), logger });
-  lifecycle.onStop("state store", () => store.close());
+  const keyring = await startKeyring(config, base);
+  const fixed = overrides.clusters ?? (await loadClusters(config, keyring));
+  warnOfUnverified(fixed, logger);
+  warnOfPlaintext(fixed, logger);
+  const store = await startStateStore(config, base);
+  const clusters = createClusters(config, base, {
+    fixed,
+    defaults: clusterDefaults(config),
+    store,
+    keyring,
+    ...(overrides.resolve ? { resolve: overrides.resolve } : {}),
+  });
+  const { registry, guardOf } = clusters;
   const storage = config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, base) : undefined;
   const collectorUrl = storage?.collectorUrl ?? config.OTEL_COLLECTOR_ENDPOINT.href;
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
   const metrics = startOwnMetrics(base, storage ? undefined : collectorUrl);
+  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf });
+  const random = overrides.random ?? Math.random;
   const rounds = createCollection(
     config,
-    { clock, random: overrides.random ?? Math.random, logger, metrics, store, registry },
+    { clock, random, logger, metrics, store, registry, openPrometheus },
     { queries, collectorUrl, version: SERVICE.version, lifecycle },
   );
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
+  const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });
   return {
     ports: {
       collection: rounds,
       clusters: registry,
+      clusterAdmin,
+      diagnoseCluster: createClusterDiagnosis(config, {
+        ...base,
+        keyring,
+        guardOf,
+        queries,
+        collectorUrl,
+      }),
       readiness: () => checkStore(store),
+      ...(keyring ? { warnings: () => keyring.warnings() } : {}),
       ...(storage ? queryPorts(config, storage.database, clock) : {}),
     },
     ownMetrics: metrics,
@@ -170,16 +201,29 @@ function queryPorts(config: Config, database: Database, clock: Clock): Partial<H
   const deps = { database, clock };
   const settings = {
     databaseName: config.CLICKHOUSE_DATABASE,
-    limits: QUERY_LIMITS,
+    limits: queryLimits(config),
     staleAfterMs: config.STALE_AFTER,
   };
   return {
     metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
     latest: createLatest(database, settings),
+    diagnoseStorage: createStorageDiagnosis(config, database, deps.clock),
     clusterState: createClusterState(deps, {
       ...settings,
       thresholds: healthThresholds(config),
     }),
+  };
+}
+
+function queryLimits(config: Config): QueryLimits {
+  return {
+    rangeMaxMs: config.QUERY_RANGE_MAX,
+    pointsPerSeriesMax: config.QUERY_SERIES_POINTS_MAX,
+    pointsMax: config.QUERY_POINTS_MAX,
+    seriesMax: config.QUERY_SERIES_MAX,
+    rowsReadMax: config.QUERY_ROWS_READ_MAX,
+    memoryBytesMax: config.QUERY_MEMORY_MAX,
+    timeoutMs: config.QUERY_TIMEOUT,
   };
 }
 
@@ -218,23 +262,20 @@ export function clusterDefaults(config: Config): ClusterDefaults {
   };
 }
 
-async function warnOfUnverified(registry: ClusterRegistry, logger: Logger): Promise<void> {
-  for (const cluster of await registry.list()) {
+function warnOfUnverified(clusters: readonly Cluster[], logger: Logger): void {
+  for (const cluster of clusters) {
     if (!cluster.validateCerts) logger.warn({ cluster_id: cluster.id }, uncheckedWarning);
   }
 }
 
-async function loadClusters(config: Config, logger: Logger): Promise<Cluster[]> {
-  if (config.CLUSTERS_FILE === undefined) {
-    logger.warn("no cluster is known: set CLUSTERS_FILE, or start with --kubeconfig FILE");
-    return [];
-  }
-  return await loadClustersFile(config.CLUSTERS_FILE, clusterDefaults(config));
+async function loadClusters(config: Config, keyring: Keyring | undefined): Promise<Cluster[]> {
+  if (config.CLUSTERS_FILE === undefined) return [];
+  return await loadClustersFile(config.CLUSTERS_FILE, clusterDefaults(config), keyring);
 }
 
 async function checkStore(store: StateStore): Promise<string[]> {
   try {
-    await store.keys("ready:");
+    await store.check();
     return [];
   } catch (error) {
     return [toBridgeError(error, "state_unavailable").message];

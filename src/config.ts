@@ -1,3 +1,4 @@
+import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { nearMiss } from "#lib/near-miss.ts";
@@ -60,6 +61,19 @@ const path = z
   .string()
   .min(1, "must be a path")
   .transform((value) => resolve(value));
+/** `10.0.0.0/8,fd00::/8`; an address without a length is that one address. */
+const cidrs = z.string().transform((value, context) => {
+  const list = value.split(",").map((part) => part.trim());
+  const isCidr = (text: string): boolean => {
+    const [address = "", length, ...more] = text.split("/");
+    const bits = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
+    const isLength = length === undefined || (/^\d{1,3}$/.test(length) && Number(length) <= bits);
+    return bits > 0 && isLength && more.length === 0;
+  };
+  if (list.every(isCidr)) return list;
+  context.addIssue({ code: "custom", message: "must be networks such as 10.0.0.0/8,fd00::/8" });
+  return z.NEVER;
+});
 /** Shorter ones can be guessed, and can't be told from ordinary words when they are to be kept out of the log. */
 const TOKEN_CHARS_MIN = 8;
 const token = z
@@ -131,10 +145,17 @@ const schema = z.object({
   LOG_LEVEL: oneOf("trace", "debug", "info", "warn", "error", "fatal").default("info"),
   DATA_DIR: path.default(resolve("data")),
   CLUSTERS_FILE: path.optional(),
+  CREDENTIALS_KEYS_DIR: path.optional(),
+  ALLOW_PRIVATE_API_SERVERS: boolean.default(false),
+  API_SERVER_CIDRS: cidrs.default([]),
   QUERIES_FILE: path.optional(),
+  AUTH_ENABLED: boolean.default(true),
   API_TOKENS_FILE: path.optional(),
   APP_API_TOKEN: token.optional(),
   SCHEDULER: oneOf("dapr", "internal").optional(),
+  DAPR_STATE_STORE: text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/, "a component's name").optional(),
+  DAPR_HTTP_PORT: integer(1, 65535).default(3500),
+  DAPR_API_TOKEN: token.optional(),
 
   COLLECTION_INTERVAL: duration(SECONDS, DAYS).default(300 * SECONDS),
   COLLECTION_LAG: duration(0, HOURS).default(90 * SECONDS),
@@ -170,6 +191,14 @@ const schema = z.object({
   ).optional(),
   ROLLUP_INTERVAL: duration(10 * SECONDS, DAYS).default(300 * SECONDS),
 
+  QUERY_RANGE_MAX: duration(HOURS, 3650 * DAYS).default(100 * DAYS),
+  QUERY_POINTS_MAX: integer(1, 10_000_000).default(200_000),
+  QUERY_SERIES_POINTS_MAX: integer(2, 1_000_000).default(11_000),
+  QUERY_SERIES_MAX: integer(1, 10_000_000).default(10_000),
+  QUERY_ROWS_READ_MAX: integer(1, 1e12).default(100_000_000),
+  QUERY_MEMORY_MAX: integer(1 << 20, 2 ** 40).default(600_000_000),
+  QUERY_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
+
   STALE_AFTER: duration(SECONDS, DAYS).default(15 * 60 * SECONDS),
   HEALTH_CPU_PERCENT: threshold(100).default({ warning: 70, critical: 80 }),
   HEALTH_MEMORY_PERCENT: threshold(100).default({ warning: 80, critical: 90 }),
@@ -191,7 +220,7 @@ export type Config = Omit<z.infer<typeof schema>, "SCHEDULER" | "OTEL_COLLECTOR_
 
 export const VARIABLES = Object.keys(schema.shape);
 
-const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_PASSWORD"]);
+const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "DAPR_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_PASSWORD"]);
 
 /**
  * Reads the configuration from the environment. Throws BridgeError `config_invalid` whose `details.problems` name every wrong variable with its value
@@ -249,8 +278,10 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {
     problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: leave one of them out");
   }
-  if (given["ROLE"] === "bridge" && given["CLUSTERS_FILE"] === undefined && !hasKubeconfig) {
-    problems.push("CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise");
+  if (given["AUTH_ENABLED"] === "false" && given["API_TOKENS_FILE"] !== undefined) {
+    problems.push(
+      "AUTH_ENABLED: false leaves the tokens of API_TOKENS_FILE without effect: leave one of the two out",
+    );
   }
   return problems;
 }

@@ -3,7 +3,6 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Cluster } from "#clusters/cluster.ts";
-import { createFileRegistry } from "#clusters/registry.ts";
 import { createSecret } from "#lib/secret.ts";
 import { startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";
 import { createLogger } from "#telemetry/logger.ts";
@@ -41,8 +40,8 @@ export async function runDemo(ended: Promise<unknown>, environment: Environment)
     });
     const config = await demoConfig(directory, environment);
     const logger = createLogger({ level: config.LOG_LEVEL });
-    const registry = createFileRegistry(simulator.clusters.map((each) => toCluster(each, config)));
-    const app = createApp(config, logger, { registry });
+    const clusters = simulator.clusters.map((each) => toCluster(each, config));
+    const app = createApp(config, logger, { clusters });
     say("Starting the bridge, the OTLP receiver and the embedded ClickHouse ...");
     try {
       const running = await app.start();
@@ -64,6 +63,8 @@ async function demoConfig(directory: string, environment: Environment): Promise<
     COLLECTION_INTERVAL: String(INTERVAL_SECONDS),
     LOG_LEVEL: LOG_LEVEL || "error",
     PORT: PORT || String((await isFree(9081)) ? 9081 : 0),
+    // The simulated API servers listen there.
+    API_SERVER_CIDRS: "127.0.0.1",
   });
 }
 
@@ -84,7 +85,7 @@ function toCluster(simulated: SimulatedCluster, config: Config): Cluster {
     platform,
     enabled: true,
     credentials,
-    source: "file",
+    source: "command-line",
     labels: {},
     ...clusterDefaults(config),
   };

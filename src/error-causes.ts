@@ -8,6 +8,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
     "CLUSTERS_FILE can't be read, is not YAML of the described form, or holds a kubeconfig that is refused.",
   queries_file_invalid: "QUERIES_FILE can't be read, is not of the described form, or holds wrong PromQL.",
   tokens_file_invalid: "API_TOKENS_FILE can't be read or an entry is not of the described form.",
+  credentials_keys_invalid:
+    "CREDENTIALS_KEYS_DIR can't be read or has no key, or one of its keys is damaged, encrypted, too short or not a private RSA key.",
   state_unavailable:
     "The state store does not work: DATA_DIR is full, read-only or held by another process, or Dapr's state store does not answer.",
   state_conflict: "Two writers changed the same state record; the second one was refused.",
@@ -17,6 +19,9 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   credentials_invalid: "The stored, encrypted credentials are damaged, or were sealed for another cluster.",
   credentials_key_unknown:
     "The private key that the credentials were sealed with is not in CREDENTIALS_KEYS_DIR.",
+  credentials_keys_missing: "Credentials were given to a bridge that has no key to seal them with.",
+  api_server_refused:
+    "The kubeconfig's API server is, or its name resolves to, an address of this machine, its link, a multicast group or a cloud's metadata service.",
   cluster_unreachable:
     "No connection to the API server: its name does not resolve, or nothing answers at its address and port.",
   cluster_timeout: "The API server took the connection, but did not answer in time.",
@@ -67,6 +72,9 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   collection_disabled: "METRICS_COLLECTION_ENABLED is false.",
   cluster_busy: "The cluster's collection of an earlier round still runs.",
   cluster_deadline_exceeded: "The cluster's collection took longer than CLUSTER_DEADLINE.",
+  diagnosis_timeout: "A step of a diagnosis, or all of them together, did not end in their time.",
+  diagnosis_busy: "As many diagnoses run as may at once.",
+  cluster_deleted: "DELETE /clusters/{id} came while the cluster was being collected.",
   shutting_down: "The process got SIGTERM or SIGINT.",
   storage_unavailable: "ClickHouse does not answer, or refuses the user.",
   storage_failed: "ClickHouse refused a statement.",
@@ -80,6 +88,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   request_invalid: "A field, parameter or the body of the request is not as described.",
   unauthenticated: "The request has no token, or one that is not known.",
   forbidden: "The token is known, but may not do this.",
+  too_many_failed_logins:
+    "This address, or all together, sent too many tokens that are not known: a caller with an old token, or somebody who guesses.",
   not_found: "There is no such path.",
   method_not_allowed: "The path exists, but not for this method.",
   host_refused:
@@ -88,6 +98,9 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   request_timeout: "The client sent its request too slowly.",
   headers_too_large: "The request's headers are larger than allowed.",
   cluster_not_found: "No cluster has this id; or, for the query API, nothing was ever collected from it.",
+  cluster_exists: "POST /clusters named an id that a cluster has already.",
+  cluster_read_only: "PATCH or DELETE of a cluster that CLUSTERS_FILE or the command line registers.",
+  cluster_limit_reached: "As many clusters are registered as one bridge takes (5000).",
   metric_not_found: "No sample of this metric is stored for this cluster.",
   query_too_large: "The query would read or answer more than the limits allow.",
   query_timeout: "ClickHouse did not finish the query in time.",

@@ -1,11 +1,4 @@
-/** How the program treats one kind of failure, and what it tells the person who meets it. */
-interface ErrorKind {
-  /** May the same thing succeed when it is tried again later without anybody doing something? */
-  retryable: boolean;
-  httpStatus: number;
-  /** The remedy, for the person who reads the log at night. */
-  hint: string;
-}
+import { HTTP_ERRORS, type ErrorKind } from "./error-codes-http.ts";
 
 /**
  * Every error code of the program. The code is the log field `code`, the own metrics' `error.type` and the HTTP body's `error.code`.
@@ -32,6 +25,11 @@ export const ERRORS = {
     retryable: false,
     httpStatus: 500,
     hint: "Correct the named entry of API_TOKENS_FILE.",
+  },
+  credentials_keys_invalid: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "CREDENTIALS_KEYS_DIR must be a directory with private RSA keys of at least 3072 bits, each a PEM file (PKCS #8) whose name ends in .pem: `npm run keys -- generate DIR` makes one.",
   },
   state_unavailable: {
     retryable: true,
@@ -64,6 +62,16 @@ export const ERRORS = {
     retryable: false,
     httpStatus: 500,
     hint: "Put the private key that the credentials were sealed with back into CREDENTIALS_KEYS_DIR, or give the kubeconfig again.",
+  },
+  credentials_keys_missing: {
+    retryable: false,
+    httpStatus: 503,
+    hint: "Set CREDENTIALS_KEYS_DIR to a directory with a private key (`npm run keys -- generate`); without one no credentials are taken.",
+  },
+  api_server_refused: {
+    retryable: false,
+    httpStatus: 422,
+    hint: "Use an address of the API server that is not this machine's own, link-local or a cloud's metadata service. Where it is meant (kind, minikube), allow it with API_SERVER_CIDRS or ALLOW_PRIVATE_API_SERVERS=true.",
   },
 
   // The Kubernetes API of a managed cluster
@@ -169,7 +177,7 @@ export const ERRORS = {
   prometheus_unauthorized: {
     retryable: false,
     httpStatus: 502,
-    hint: "This Prometheus asks for authentication of its own; point the cluster's prometheus.port at an unprotected port.",
+    hint: "Give the cluster what its Prometheus asks for (prometheus.bearer_token or prometheus.basic_auth), or point prometheus.port at an unprotected port.",
   },
   prometheus_unexpected_answer: {
     retryable: false,
@@ -250,6 +258,21 @@ export const ERRORS = {
     httpStatus: 504,
     hint: "The cluster did not finish in CLUSTER_DEADLINE; what was acknowledged is kept, the rest comes in the next round. Raise the value if it repeats.",
   },
+  cluster_deleted: {
+    retryable: false,
+    httpStatus: 409,
+    hint: "The cluster was deleted while it was collected; nothing is to be done.",
+  },
+  diagnosis_timeout: {
+    retryable: true,
+    httpStatus: 504,
+    hint: "A step may take METRICS_COLLECTION_TIMEOUT, all of them four times that; what hangs is this step or what it needs. Raise the value if the way is just slow.",
+  },
+  diagnosis_busy: {
+    retryable: true,
+    httpStatus: 429,
+    hint: "Wait until one of the running diagnoses has ended.",
+  },
   shutting_down: {
     retryable: true,
     httpStatus: 503,
@@ -293,79 +316,7 @@ export const ERRORS = {
     hint: "Upgrade the ClickHouse server; docs/clickhouse.md names the versions that were tested.",
   },
 
-  // HTTP
-  request_invalid: {
-    retryable: false,
-    httpStatus: 400,
-    hint: "Correct the named field; /docs describes the request.",
-  },
-  unauthenticated: {
-    retryable: false,
-    httpStatus: 401,
-    hint: "Send `Authorization: Bearer <token>` with a token of API_TOKENS_FILE.",
-  },
-  forbidden: {
-    retryable: false,
-    httpStatus: 403,
-    hint: "The token lacks the scope that this route needs; see `scopes` in API_TOKENS_FILE.",
-  },
-  not_found: { retryable: false, httpStatus: 404, hint: "See /docs for the paths." },
-  method_not_allowed: {
-    retryable: false,
-    httpStatus: 405,
-    hint: "The Allow header names the methods of this path; see /docs.",
-  },
-  host_refused: {
-    retryable: false,
-    httpStatus: 421,
-    hint: "Without API_TOKENS_FILE only requests to localhost, 127.0.0.1 or [::1] are answered; use one of these names, or configure tokens.",
-  },
-  cross_origin_refused: {
-    retryable: false,
-    httpStatus: 403,
-    hint: "Without API_TOKENS_FILE no web page of another origin may change anything here; call from a program, or configure tokens.",
-  },
-  request_timeout: {
-    retryable: true,
-    httpStatus: 408,
-    hint: "Send the whole request without long pauses.",
-  },
-  headers_too_large: {
-    retryable: false,
-    httpStatus: 431,
-    hint: "Send fewer or shorter headers.",
-  },
-  cluster_not_found: {
-    retryable: false,
-    httpStatus: 404,
-    hint: "GET /clusters lists the clusters that are known.",
-  },
-  metric_not_found: {
-    retryable: false,
-    httpStatus: 404,
-    hint: "No sample of this metric is stored for this cluster; check the name.",
-  },
-  query_too_large: {
-    retryable: false,
-    httpStatus: 400,
-    hint: "Ask for less: a shorter range, filters that match fewer series, or a greater step.",
-  },
-  query_timeout: {
-    retryable: false,
-    httpStatus: 504,
-    hint: "Ask for less: a shorter range or filters that match fewer series. If small queries take long as well, look at ClickHouse's load.",
-  },
-  body_too_large: { retryable: false, httpStatus: 413, hint: "Send a smaller body." },
-  unsupported_media_type: {
-    retryable: false,
-    httpStatus: 415,
-    hint: "Send application/json (or application/x-protobuf to /v1/metrics).",
-  },
-  internal: {
-    retryable: false,
-    httpStatus: 500,
-    hint: "This is a defect of the bridge; its log has the details under the same request id.",
-  },
+  ...HTTP_ERRORS,
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -8,6 +8,8 @@ export interface ErrorOptions {
   details?: Record<string, unknown>;
   /** A remedy that knows more than the table's. */
   hint?: string;
+  /** Where the same failure means something else to the caller than in the table. */
+  httpStatus?: number;
 }
 
 /** The one error that crosses folders. `message` says what happened, in words safe to log and to answer. */
@@ -15,6 +17,7 @@ export class BridgeError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
   readonly details: Record<string, unknown> | undefined;
+  readonly httpStatus: number;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -22,14 +25,11 @@ export class BridgeError extends Error {
     this.code = code;
     this.hint = options.hint ?? ERRORS[code].hint;
     this.details = options.details;
+    this.httpStatus = options.httpStatus ?? ERRORS[code].httpStatus;
   }
 
   get retryable(): boolean {
     return ERRORS[this.code].retryable;
-  }
-
-  get httpStatus(): number {
-    return ERRORS[this.code].httpStatus;
   }
 }
 

@@ -1,16 +1,22 @@
 import { parseArgs } from "node:util";
-import { clusterFromCommandLine, createFileRegistry } from "#clusters/registry.ts";
+import { runKeysCommand } from "#clusters/keys-command.ts";
+import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
 import { inspectMigrations, runMigrations } from "./app-storage.ts";
 import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
+import { runDiagnoseCommand } from "./diagnose-command.ts";
+import { runKubeconfigCommand, type KubeconfigCommandContext } from "./kubeconfig-command.ts";
 import { showRounds } from "./round-table.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
        npm run migrate -- [status | --dry-run]
        npm run demo
+       npm run keys -- --help
+       npm run diagnose -- --help
+       npm run kubeconfig -- --help
 
 Configuration is read from environment variables (.env.example lists them); ROLE is all-in-one, bridge, query or migrate.
 
@@ -19,6 +25,9 @@ Configuration is read from environment variables (.env.example lists them); ROLE
   migrate             as ROLE=migrate: bring ClickHouse's tables up to date
   migrate status      say what is applied and what is not; exit code 1 when something is to be done
   migrate --dry-run   say what would be done, and change nothing
+  keys                makes, rotates and checks the keys of CREDENTIALS_KEYS_DIR, and seals kubeconfigs with them
+  diagnose            walks every step of a collection and says of each whether it works, and what to do
+  kubeconfig          makes a ServiceAccount with the least rights in a cluster, and prints the kubeconfig to register
   --version, --help
 `;
 
@@ -31,6 +40,7 @@ const CONFIG_CODES = new Set<string>([
   "clusters_file_invalid",
   "queries_file_invalid",
   "tokens_file_invalid",
+  "credentials_keys_invalid",
   "kubeconfig_invalid",
   "kubeconfig_refused",
   "storage_layout_unknown",
@@ -99,7 +109,12 @@ function onSignal(): Promise<NodeJS.Signals> {
 
 async function run(args: Arguments): Promise<number> {
   const config = loadConfig(process.env, { hasKubeconfig: args.kubeconfig !== undefined });
-  const secrets = [config.APP_API_TOKEN, config.CLICKHOUSE_PASSWORD, ...Object.values(config.OTLP_HEADERS)];
+  const secrets = [
+    config.APP_API_TOKEN,
+    config.DAPR_API_TOKEN,
+    config.CLICKHOUSE_PASSWORD,
+    ...Object.values(config.OTLP_HEADERS),
+  ];
   // Who starts it by hand for one cluster reads a table, and of the log what went wrong.
   const isByHand = args.kubeconfig !== undefined && config.ROLE === "all-in-one";
   const logger = createLogger({
@@ -116,8 +131,9 @@ async function run(args: Arguments): Promise<number> {
     return await runMigrate(args.command, config, logger, ended);
   }
   const app = createApp(config, logger, await overridesOf(config, args));
-  const running = await app.start();
-  if (isByHand) void showUntil(ended, running, config);
+  // A start that waits for somebody is given up at the first signal.
+  const running = await Promise.race([app.start(), ended.then(() => undefined)]);
+  if (isByHand && running) void showUntil(ended, running, config);
   const signal = await ended;
   logger.info({ signal }, "ending");
   systemClock.after(STOP_MS_MAX, () => {
@@ -162,7 +178,7 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
     defaults: clusterDefaults(config),
     ...(args.context === undefined ? {} : { context: args.context }),
   });
-  return { registry: createFileRegistry([cluster]) };
+  return { clusters: [cluster] };
 }
 
 /** Loaded only when it is asked for: an image without the simulator's packages has no demo. */
@@ -175,6 +191,37 @@ async function demo(): Promise<void> {
     });
   });
   await runDemo(ended, process.env);
+}
+
+/** `npm run keys`: needs no configuration but the place of the keys. */
+async function keys(argv: string[]): Promise<number> {
+  return await runKeysCommand(argv, {
+    clock: systemClock,
+    keysDirectory: process.env["CREDENTIALS_KEYS_DIR"] || undefined,
+    out: (text) => void process.stdout.write(text),
+    tell: (text) => void process.stderr.write(text),
+    readInput: readStandardInput,
+  });
+}
+
+async function readStandardInput(bytesMax: number): Promise<string> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of process.stdin as AsyncIterable<Buffer>) {
+    length += part.length;
+    if (length > bytesMax) throw invalid([`standard input has more than ${bytesMax} bytes`]);
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
+
+/** What the commands that are no program of their own need of the process. */
+function context(): KubeconfigCommandContext {
+  return {
+    environment: process.env,
+    out: (text) => void process.stdout.write(text),
+    tell: (text) => void process.stderr.write(text),
+  };
 }
 
 function report(error: BridgeError): number {
@@ -192,6 +239,10 @@ function report(error: BridgeError): number {
 
 async function main(): Promise<number> {
   try {
+    const [command, ...rest] = process.argv.slice(2);
+    if (command === "keys") return await keys(rest);
+    if (command === "diagnose") return await runDiagnoseCommand(rest, context());
+    if (command === "kubeconfig") return await runKubeconfigCommand(rest, context());
     const args = readArguments(process.argv.slice(2));
     if (args.command === "help") process.stdout.write(USAGE);
     else if (args.command === "version") process.stdout.write(`${SERVICE.name} ${SERVICE.version}\n`);

@@ -14,13 +14,18 @@ export interface PrometheusTarget {
 }
 
 /** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */
-export type ClearCredentials =
-  | { kind: "inline"; kubeconfig: Secret; context?: string }
-  | { kind: "trusted-file"; path: string; context?: string }
-  | { kind: "trusted-inline"; kubeconfig: Secret; context?: string };
+export type ClearCredentials = (
+  | { kind: "inline"; kubeconfig: Secret }
+  | { kind: "trusted-file"; path: string }
+  | { kind: "trusted-inline"; kubeconfig: Secret }
+) & {
+  context?: string;
+  /** Of the cluster's Prometheus. */
+  prometheus?: PrometheusCredentials;
+};
 
 /** A compact JWE whose clear text is an Envelope (envelope.ts); opened for one collection only. */
-export interface SealedCredentials {
+interface SealedCredentials {
   kind: "sealed";
   jwe: string;
   context?: string;
@@ -33,8 +38,23 @@ export type PrometheusCredentials =
   | { kind: "bearer"; token: Secret }
   | { kind: "basic"; username: string; password: Secret };
 
+/** What may be told of a cluster's credentials: nothing secret. The names are those of the state record and of the API. */
+export interface CredentialFacts {
+  /** https://host:port */
+  server: string;
+  /** other: a plugin or a file of a trusted kubeconfig, or nobody. */
+  user: "token" | "client-certificate" | "other";
+  /** RFC 3339; of the client certificate, and of a token that is a JWT with `exp`. */
+  certificate_expires_at: string | null;
+  token_expires_at: string | null;
+  /** SHA-256 of each CA certificate, lower-case hex; empty: the system's CAs decide. */
+  ca_sha256: string[];
+  /** How the bridge authenticates to Prometheus itself. */
+  prometheus_auth: "bearer" | "basic" | null;
+}
+
 /** Who registered a cluster: only those of the API can be changed there. */
-export type ClusterSource = "file" | "api" | "command-line";
+type ClusterSource = "file" | "api" | "command-line";
 
 /** A managed cluster as the registry knows it. */
 export interface Cluster {
@@ -51,9 +71,15 @@ export interface Cluster {
   source: ClusterSource;
   /** The operator's own notes; answered by the API, never sent with samples. */
   labels: Readonly<Record<string, string>>;
+  /** Absent when they could not be read. */
+  facts?: CredentialFacts;
+  /** Of a cluster of the API; RFC 3339. */
+  registered?: { createdAt: string; updatedAt: string };
 }
 
 /** The clusters to collect from, as of now. */
 export interface ClusterRegistry {
   list(): Promise<Cluster[]>;
+  /** What is wrong with the list as a whole, for the status. */
+  warnings?(): readonly string[];
 }

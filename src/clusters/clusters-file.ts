@@ -1,12 +1,22 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors.ts";
 import { createSecret } from "#lib/secret.ts";
-import type { ClearCredentials, Cluster, PrometheusTarget } from "./cluster.ts";
-import { readKubeconfigFile, toKubeConfig } from "./kube-config.ts";
+import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
+import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts";
+import { toCredentialFacts } from "./credential-facts.ts";
+import type { Keyring } from "./envelope.ts";
+import { readKubeconfigFile } from "./kube-config.ts";
 import { nearMiss } from "#lib/near-miss.ts";
+import { openCredentials } from "./open-credentials.ts";
 import { readCertificates } from "./pem.ts";
+import {
+  hasOneAtMost,
+  ONE_OF_BOTH,
+  prometheusCredentialFields,
+  toPrometheusCredentials,
+} from "./prometheus-credentials.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
 
 /** What a cluster gets where the file says nothing. */
@@ -21,58 +31,66 @@ const CLUSTERS_MAX = 5000;
 const PROBLEMS_MAX = 200;
 const PROBLEMS_IN_MESSAGE_MAX = 20;
 
-const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const id = z
-  .string("must be a text")
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
-const label = (max: number) =>
-  z
-    .string("must be a text")
-    .min(1, "must not be empty")
-    .max(max, `must have at most ${max} characters`)
-    .regex(/^\P{Cc}*$/u, "must not have control characters");
-const flag = z.boolean("must be true or false");
-const dnsLabel = z
-  .string("must be a text")
-  .regex(DNS_LABEL, "must be a Kubernetes name: a-z, 0-9 and -, at most 63 characters");
-
-const prometheusSchema = z.strictObject(
-  {
-    namespace: dnsLabel.optional(),
-    service: dnsLabel.optional(),
-    port: z
-      .int("must be a whole number")
-      .min(1, "must be from 1 to 65535")
-      .max(65_535, "must be from 1 to 65535")
-      .optional(),
-    scheme: z.enum(["http", "https"], "must be http or https").optional(),
-    path_prefix: z
-      .string("must be a text")
-      .max(256, "must have at most 256 characters")
-      .regex(/^\/?$|^(\/[A-Za-z0-9._~-]+)+\/?$/, "must be a path such as /prometheus")
-      .optional(),
-    ca: z.string("must be a PEM certificate or the path of one").min(1, "must not be empty").optional(),
-  },
-  "must be a mapping",
-);
+const prometheusSchema = z
+  .strictObject(
+    {
+      namespace: targetFields.namespace.optional(),
+      service: targetFields.service.optional(),
+      port: targetFields.port.optional(),
+      scheme: targetFields.scheme.optional(),
+      path_prefix: targetFields.path_prefix.optional(),
+      ca: z.string("must be a PEM certificate or the path of one").min(1, "must not be empty").optional(),
+      ...prometheusCredentialFields,
+    },
+    "must be a mapping",
+  )
+  .refine(hasOneAtMost, ONE_OF_BOTH);
 
 const clusterSchema = z.strictObject(
   {
-    id,
-    name: label(256).optional(),
-    platform: label(64).optional(),
-    kubeconfig: z.union(
-      [z.string().min(1), z.record(z.string(), z.unknown())],
-      "must be a path or a kubeconfig",
-    ),
-    context: label(1024).optional(),
-    trusted: flag.optional(),
-    validate_certs: flag.optional(),
-    enabled: flag.optional(),
+    id: idField,
+    name: lineField(256).optional(),
+    platform: lineField(64).optional(),
+    kubeconfig: z
+      .union([z.string().min(1), z.record(z.string(), z.unknown())], "must be a path or a kubeconfig")
+      .optional(),
+    kubeconfig_jwe: z.string("must be a text").min(1, "must not be empty").optional(),
+    context: lineField(1024).optional(),
+    trusted: flagField.optional(),
+    validate_certs: flagField.optional(),
+    enabled: flagField.optional(),
     prometheus: prometheusSchema.optional(),
   },
   "must be a mapping",
 );
+
+/** What no single field shows, of an entry that may be wrong in other ways, too. */
+function contradictionsOf(raw: unknown): string[] {
+  if (!isYamlMap(raw)) return [];
+  if (raw["kubeconfig_jwe"] === undefined) {
+    return raw["kubeconfig"] === undefined ? ["kubeconfig: is missing"] : [];
+  }
+  const problems: string[] = [];
+  if (raw["kubeconfig"] !== undefined) {
+    problems.push("kubeconfig_jwe: can't be together with kubeconfig: leave one out");
+  }
+  if (raw["trusted"] === true) {
+    problems.push("trusted: is for a kubeconfig in clear text, not for kubeconfig_jwe");
+  }
+  if (raw["context"] !== undefined) {
+    problems.push("context: is chosen when the kubeconfig is sealed (--context), not beside kubeconfig_jwe");
+  }
+  const prometheus = isYamlMap(raw["prometheus"]) ? raw["prometheus"] : {};
+  for (const field of Object.keys(prometheusCredentialFields).filter((name) =>
+    Object.hasOwn(prometheus, name),
+  )) {
+    const option = `--prometheus-${field === "basic_auth" ? "basic-auth" : "token"}-file FILE`;
+    problems.push(`prometheus.${field}: belongs into kubeconfig_jwe: ${SEAL} ${option}`);
+  }
+  return problems;
+}
+
+const SEAL = "npm run keys -- seal KUBECONFIG --id ID";
 
 type ClusterEntry = z.infer<typeof clusterSchema>;
 
@@ -83,13 +101,19 @@ const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * Reads CLUSTERS_FILE: YAML with a list `clusters`, each with id, kubeconfig (a path relative to the file, or the text or mapping
- * itself) and optionally name (default: the id), platform (default "kubernetes"), context, trusted, validate_certs, enabled and
- * prometheus {namespace, service, port, scheme, path_prefix, ca (PEM or path)}.
+ * itself) or kubeconfig_jwe (sealed with a key of the keyring), and optionally name (default: the id), platform (default "kubernetes"),
+ * context, trusted, validate_certs, enabled and prometheus {namespace, service, port, scheme, path_prefix, ca (PEM or path),
+ * bearer_token or basic_auth {username, password}: only beside a kubeconfig in clear text}.
  *
- * Every kubeconfig is read and checked now; one that is not `trusted` goes through the allow-list parser. Throws BridgeError
- * `clusters_file_invalid` with all problems of the file in details.problems (string[]), each naming cluster and field.
+ * Every kubeconfig is read and checked now, a sealed one is opened for it and dropped; one that is not `trusted` goes through the allow-list
+ * parser. Throws BridgeError `clusters_file_invalid` with all problems of the file in details.problems (string[]), each naming cluster and
+ * field.
  */
-export async function loadClustersFile(path: string, defaults: ClusterDefaults): Promise<Cluster[]> {
+export async function loadClustersFile(
+  path: string,
+  defaults: ClusterDefaults,
+  keyring?: Keyring,
+): Promise<Cluster[]> {
   const entries = await readEntries(path);
   const problems: string[] = [];
   const clusters: Cluster[] = [];
@@ -103,13 +127,13 @@ export async function loadClustersFile(path: string, defaults: ClusterDefaults):
       if (first !== undefined) problems.push(`${where}: id: is already used by clusters[${first}]`);
       else seen.set(entryId, index);
     }
-    if (!parsed.success) {
-      problems.push(
-        ...parsed.error.issues.flatMap((issue) => describe(issue, raw)).map((text) => `${where}: ${text}`),
-      );
-      continue;
-    }
-    const result = await toCluster(parsed.data, dirname(resolve(path)), defaults);
+    const wrong = [
+      ...(parsed.success ? [] : parsed.error.issues.flatMap((issue) => describe(issue, raw))),
+      ...contradictionsOf(raw),
+    ];
+    problems.push(...wrong.map((text) => `${where}: ${text}`));
+    if (!parsed.success || wrong.length > 0) continue;
+    const result = await toCluster(parsed.data, { folder: dirname(resolve(path)), defaults, keyring });
     if (result.ok) clusters.push(result.cluster);
     else problems.push(...result.problems.map((text) => `${where}: ${text}`));
   }
@@ -141,35 +165,38 @@ async function readEntries(path: string): Promise<unknown[]> {
 
 type ClusterResult = { ok: true; cluster: Cluster } | { ok: false; problems: string[] };
 
-async function toCluster(
-  entry: ClusterEntry,
-  folder: string,
-  defaults: ClusterDefaults,
-): Promise<ClusterResult> {
+interface FileContext {
+  folder: string;
+  defaults: ClusterDefaults;
+  keyring: Keyring | undefined;
+}
+
+async function toCluster(entry: ClusterEntry, context: FileContext): Promise<ClusterResult> {
+  const { folder, defaults, keyring } = context;
   const problems: string[] = [];
-  const validateCerts = entry.validate_certs ?? defaults.validateCerts;
-  const credentials = await attempt(problems, "kubeconfig", async () => {
-    const found = await toCredentials(entry, folder);
-    await toKubeConfig(found, validateCerts);
-    return found;
-  });
+  const field = entry.kubeconfig_jwe === undefined ? "kubeconfig" : "kubeconfig_jwe";
+  const credentials = await attempt(problems, field, () => toCredentials(entry, folder));
   const prometheus = await attempt(problems, "prometheus.ca", () =>
     toTarget(entry.prometheus ?? {}, folder, defaults.prometheus),
   );
   if (!credentials || !prometheus) return { ok: false, problems };
+  const cluster: Cluster = {
+    id: entry.id,
+    name: entry.name ?? entry.id,
+    platform: entry.platform ?? "kubernetes",
+    enabled: entry.enabled ?? true,
+    credentials,
+    prometheus,
+    validateCerts: entry.validate_certs ?? defaults.validateCerts,
+    source: "file",
+    labels: {},
+  };
+  // Opened once to see that it can be, and dropped.
+  const opened = await attempt(problems, field, () => openCredentials(cluster, keyring));
+  if (!opened) return { ok: false, problems };
   return {
     ok: true,
-    cluster: {
-      id: entry.id,
-      name: entry.name ?? entry.id,
-      platform: entry.platform ?? "kubernetes",
-      enabled: entry.enabled ?? true,
-      credentials,
-      prometheus,
-      validateCerts,
-      source: "file",
-      labels: {},
-    },
+    cluster: { ...cluster, facts: toCredentialFacts(opened.kubeConfig, opened.prometheus) },
   };
 }
 
@@ -178,23 +205,34 @@ async function attempt<T>(problems: string[], field: string, run: () => Promise<
     return await run();
   } catch (error) {
     if (!(error instanceof BridgeError)) throw error;
-    problems.push(`${field}: ${error.message} (${error.code}). ${error.hint}`);
+    problems.push(`${field}: ${error.message} (${error.code}). ${HINTS[error.code] ?? error.hint}`);
     return undefined;
   }
 }
 
-async function toCredentials(entry: ClusterEntry, folder: string): Promise<ClearCredentials> {
-  const context = entry.context === undefined ? {} : { context: entry.context };
-  const { kubeconfig } = entry;
+/** The remedies where the credentials are a file's. */
+const HINTS: { [code in ErrorCode]?: string } = {
+  credentials_invalid: `Seal the cluster's kubeconfig again: ${SEAL}.`,
+  credentials_key_unknown: `Put the private key that it was sealed with into CREDENTIALS_KEYS_DIR, or seal the kubeconfig again: ${SEAL}.`,
+};
+
+async function toCredentials(entry: ClusterEntry, folder: string): Promise<ClusterCredentials> {
+  const { kubeconfig, kubeconfig_jwe } = entry;
+  if (kubeconfig_jwe !== undefined) return { kind: "sealed", jwe: kubeconfig_jwe.trim() };
+  const prometheus = toPrometheusCredentials(entry.prometheus ?? {});
+  const rest = {
+    ...(entry.context === undefined ? {} : { context: entry.context }),
+    ...(prometheus ? { prometheus } : {}),
+  };
   if (typeof kubeconfig !== "string" || isInlineText(kubeconfig)) {
     const text = typeof kubeconfig === "string" ? kubeconfig : JSON.stringify(kubeconfig);
     const kind = entry.trusted ? "trusted-inline" : "inline";
-    return { kind, kubeconfig: createSecret(text), ...context };
+    return { kind, kubeconfig: createSecret(text), ...rest };
   }
   const path = resolve(folder, kubeconfig);
-  if (entry.trusted) return { kind: "trusted-file", path, ...context };
+  if (entry.trusted) return { kind: "trusted-file", path, ...rest };
   const text = await readKubeconfigFile(path, KUBECONFIG_BYTES_MAX);
-  return { kind: "inline", kubeconfig: createSecret(text), ...context };
+  return { kind: "inline", kubeconfig: createSecret(text), ...rest };
 }
 
 /** A path has one line and does not begin like a mapping. */
@@ -246,16 +284,22 @@ function describe(issue: z.core.$ZodIssue, raw: unknown): string[] {
     return issue.keys.map((key) => unknownKey(path === "" ? "" : `${path}.`, key, KNOWN_KEYS[path] ?? []));
   }
   if (path === "id" && isYamlMap(raw) && raw["id"] === undefined) return ["id: is missing"];
-  if (path === "kubeconfig" && isYamlMap(raw) && raw["kubeconfig"] === undefined)
-    return ["kubeconfig: is missing"];
   return [path === "" ? issue.message : `${path}: ${issue.message}${shown(raw, issue.path)}`];
 }
+
+const SECRET_FIELDS = new Set<PropertyKey>([
+  "kubeconfig",
+  "kubeconfig_jwe",
+  "ca",
+  "bearer_token",
+  "basic_auth",
+]);
 
 /** The value that was given, where it is no secret and short. */
 function shown(raw: unknown, path: readonly PropertyKey[]): string {
   let value = raw;
   for (const key of path) value = isYamlMap(value) ? value[String(key)] : undefined;
-  if (path[0] === "kubeconfig" || path.at(-1) === "ca") return "";
+  if (path.some((key) => SECRET_FIELDS.has(key))) return "";
   const isPlain = ["string", "number", "boolean"].includes(typeof value);
   return isPlain ? `, not ${JSON.stringify(value).slice(0, 80)}` : "";
 }

@@ -18,6 +18,8 @@ export interface ParsedKubeconfig {
 export interface ParseOptions {
   /** Name of the context to use. Default: `current-context`, or the only context that there is. */
   context?: string;
+  /** Of several contexts one must be named: what a file's `current-context` is, is often an accident. Default false. */
+  explicitContext?: boolean;
   /** Default true. When true, `insecure-skip-tls-verify: true` is refused; when false the file's wish changes nothing. */
   validateCerts?: boolean;
 }
@@ -82,7 +84,7 @@ export function parseKubeconfig(text: string, options: ParseOptions = {}): Parse
   const clusters = namedEntries(file, "clusters", "cluster");
   const users = namedEntries(file, "users", "user");
   const contexts = namedEntries(file, "contexts", "context");
-  const context = selectContext(file, contexts, options.context);
+  const context = selectContext(file, contexts, options);
   const clusterName = requiredText(context.body, "cluster", context.path);
   const userName = requiredText(context.body, "user", context.path);
   const cluster = clusters.get(clusterName);
@@ -133,19 +135,23 @@ function checkFields(map: YamlMap, allowed: readonly string[], prefix: string): 
   }
 }
 
-function selectContext(file: YamlMap, contexts: Map<string, Entry>, wanted: string | undefined): Entry {
+function selectContext(file: YamlMap, contexts: Map<string, Entry>, options: ParseOptions): Entry {
+  const { context: wanted, explicitContext = false } = options;
   const names = [...contexts.keys()];
   if (names.length === 0) throw invalid("contexts", "has no entry");
-  const current = optionalText(file, "current-context", "") ?? "";
+  const named = optionalText(file, "current-context", "") ?? "";
+  const current = explicitContext && names.length > 1 ? "" : named;
   const name = wanted ?? (current === "" && names.length === 1 ? names[0] : current);
   const known = `The file has: ${names.slice(0, 20).map(shortName).join(", ")}.`;
   if (name === undefined || name === "") {
     throw new BridgeError(
       "kubeconfig_invalid",
-      "the kubeconfig has several contexts and no current-context",
+      explicitContext
+        ? "the kubeconfig has several contexts"
+        : "the kubeconfig has several contexts and no current-context",
       {
         hint: `Name one with \`context\`. ${known}`,
-        details: { field: "current-context" },
+        details: { field: explicitContext ? "context" : "current-context" },
       },
     );
   }
@@ -258,6 +264,34 @@ function optionalText(map: YamlMap, key: string, path: string, max = TEXT_MAX): 
   if (typeof value !== "string") throw invalid(field, "must be a text (put it in quotes)");
   if (value.length > max) throw invalid(field, `is longer than ${max} characters`);
   return value;
+}
+
+/** A kubeconfig (JSON) of nothing but what was taken over: other contexts' credentials are not kept. */
+export function toKubeconfigText(parsed: ParsedKubeconfig): string {
+  const base64 = (text: string): string => Buffer.from(text, "latin1").toString("base64");
+  const { server, caPem, tlsServerName, token, clientCertificate } = parsed;
+  const cluster = {
+    server,
+    ...(caPem === undefined ? {} : { "certificate-authority-data": base64(caPem) }),
+    ...(tlsServerName === undefined ? {} : { "tls-server-name": tlsServerName }),
+  };
+  const user = {
+    ...(token === undefined ? {} : { token }),
+    ...(clientCertificate
+      ? {
+          "client-certificate-data": base64(clientCertificate.certPem),
+          "client-key-data": base64(clientCertificate.keyPem),
+        }
+      : {}),
+  };
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "cluster", cluster }],
+    users: [{ name: "user", user }],
+    contexts: [{ name: "context", context: { cluster: "cluster", user: "user" } }],
+    "current-context": "context",
+  });
 }
 
 /** A key that does not look like a field may be a secret in the wrong place. */

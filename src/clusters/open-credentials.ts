@@ -19,7 +19,10 @@ export async function openCredentials(
   keyring: Keyring | undefined,
 ): Promise<OpenedCredentials> {
   const { credentials, validateCerts } = cluster;
-  if (credentials.kind !== "sealed") return { kubeConfig: await toKubeConfig(credentials, validateCerts) };
+  if (credentials.kind !== "sealed") {
+    const kubeConfig = await toKubeConfig(credentials, validateCerts);
+    return { kubeConfig, ...(credentials.prometheus ? { prometheus: credentials.prometheus } : {}) };
+  }
   if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
   const { kubeconfig, prometheus } = await keyring.open(cluster.id, credentials.jwe);
   const context = credentials.context === undefined ? {} : { context: credentials.context };

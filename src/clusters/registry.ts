@@ -2,12 +2,41 @@ import { createHash } from "node:crypto";
 import { basename, resolve } from "node:path";
 import type { Cluster, ClusterRegistry } from "./cluster.ts";
 import type { ClusterDefaults } from "./clusters-file.ts";
+import { toCredentialFacts } from "./credential-facts.ts";
 import { toKubeConfig } from "./kube-config.ts";
+import type { Logger } from "#telemetry/logger.ts";
 
-/** A registry of clusters that were loaded at start and stay as they are. */
-export function createFileRegistry(clusters: readonly Cluster[]): ClusterRegistry {
-  return { list: () => Promise.resolve([...clusters]) };
+/**
+ * The clusters that were loaded at start and those of the API. Of one id in both the former wins, because it says what the operator's
+ * files say; the log and `warnings` name it.
+ */
+export function createMergedRegistry(
+  fixed: readonly Cluster[],
+  stored: Required<ClusterRegistry>,
+  logger: Logger,
+): Required<ClusterRegistry> {
+  const fixedIds = new Set(fixed.map(({ id }) => id));
+  let shadowed: string[] = [];
+  return {
+    list: async () => {
+      const clusters = await stored.list();
+      const twice = clusters.map(({ id }) => id).filter((id) => fixedIds.has(id));
+      if (twice.join() !== shadowed.join() && twice.length > 0) {
+        logger.warn({ clusters: twice.slice(0, NAMED_MAX), count: twice.length }, shadowedWarning);
+      }
+      shadowed = twice;
+      return [...fixed, ...clusters.filter(({ id }) => !fixedIds.has(id))];
+    },
+    warnings: () => [
+      ...stored.warnings(),
+      ...(shadowed.length > 0 ? [`${shadowed.slice(0, NAMED_MAX).join(", ")}: ${shadowedWarning}`] : []),
+    ],
+  };
 }
+
+const NAMED_MAX = 10;
+const shadowedWarning =
+  "registered twice, by the API and by CLUSTERS_FILE (or on the command line): the latter is used; take it out there to use or delete the API's";
 
 export interface CommandLineCluster {
   kubeconfigPath: string;
@@ -36,6 +65,7 @@ export async function clusterFromCommandLine(options: CommandLineCluster): Promi
     validateCerts: defaults.validateCerts,
     source: "command-line",
     labels: {},
+    facts: toCredentialFacts(kubeConfig, undefined),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Cluster } from "#clusters/cluster.ts";
+import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { missingIn } from "./intervals.ts";
 import { settledIntervals, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
@@ -44,12 +45,26 @@ export function toClusterStatus(
     gaps: states.flatMap(([name, state]) => gapsOf(name, state)).slice(0, GAPS_REPORTED_MAX),
     prometheus_pod: progress.pod?.name ?? null,
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
-    warnings: [...(cluster.validateCerts ? [] : [uncheckedWarning]), ...(last?.warnings ?? [])],
+    warnings: [
+      ...(cluster.validateCerts ? [] : [uncheckedWarning]),
+      ...(holdsPlaintext(cluster) ? [plaintextWarning] : []),
+      ...expiryWarnings(cluster, facts.nowMs),
+      ...(last?.warnings ?? []),
+    ],
   };
 }
 
 export const uncheckedWarning =
   "the API server's certificate is not verified (VALIDATE_CERTS=false or validate_certs: false): anybody on the way can read its credentials";
+
+export const plaintextWarning =
+  "its credentials lie in clear text in CLUSTERS_FILE or a file beside it: seal them (npm run keys -- seal) and give kubeconfig_jwe instead";
+
+/** Are there secrets of the cluster in clear text that we were given? A trusted file is kubectl's, and the operator's own matter. */
+export function holdsPlaintext({ source, credentials }: Cluster): boolean {
+  if (source !== "file" || credentials.kind === "sealed") return false;
+  return credentials.kind !== "trusted-file" || credentials.prometheus !== undefined;
+}
 
 function conditionOf(
   cluster: Cluster,

@@ -12,6 +12,10 @@ export async function readProgress(store: StateStore, clusterId: string): Promis
   return (await store.get<ClusterProgress>(key(clusterId)))?.value ?? emptyProgress();
 }
 
+export async function deleteProgress(store: StateStore, clusterId: string): Promise<void> {
+  await store.delete(key(clusterId));
+}
+
 /** Loads the record for writing. Throws BridgeError `state_*`. */
 export async function openProgress(store: StateStore, clusterId: string): Promise<ProgressFile> {
   const record = await store.get<ClusterProgress>(key(clusterId));

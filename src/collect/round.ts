@@ -8,7 +8,7 @@ import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { toClusterStatus, uncheckedWarning } from "./cluster-state.ts";
 import type { CollectCluster } from "./collect-cluster.ts";
-import { readProgress } from "./progress-store.ts";
+import { deleteProgress, readProgress } from "./progress-store.ts";
 import type {
   ClusterResult,
   Collection,
@@ -42,27 +42,42 @@ export interface RoundSettings {
 export interface Rounds extends Collection {
   /** Begins no new work, lets what is under way end for `graceMs`, then aborts it; resolves when nothing runs any more. */
   stop(graceMs: number): Promise<void>;
+  /**
+   * Of a cluster that the registry does not list any more: aborts its collection, waits for its end and removes its progress record. Throws
+   * state_unavailable.
+   */
+  forget(clusterId: string): Promise<void>;
+}
+
+/** A cluster that is being collected, or waits for its turn. */
+interface BusyCluster {
+  done: Promise<void>;
+  abort: (reason: Error) => void;
 }
 
 /** Rounds over all clusters: bounded, each cluster at most once at a time, one cluster's failure never another's. */
 export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
   const { clock, logger, metrics } = deps;
   const limit = createLimiter(settings.clustersMax);
-  const busy = new Map<string, Promise<void>>();
+  const busy = new Map<string, BusyCluster>();
+  /** For each start that waits for the registry's answer: the clusters that were forgotten since it asked. */
+  const starting = new Set<Set<string>>();
   const ending = new AbortController();
   let stopping = false;
   const current = new Set<RoundResult>();
   let last: RoundResult | null = null;
 
-  const collectOne = async (cluster: Cluster): Promise<ClusterResult> => {
+  const collectOne = async (cluster: Cluster, deleted: AbortSignal): Promise<ClusterResult> => {
     const late = (): BridgeError =>
       new BridgeError(
         "cluster_deadline_exceeded",
         `the cluster did not finish in ${Math.round(settings.clusterDeadlineMs / 1000)} s`,
       );
-    const limited = deadline(clock, settings.clusterDeadlineMs, late, ending.signal);
+    const ended = AbortSignal.any([ending.signal, deleted]);
+    const limited = deadline(clock, settings.clusterDeadlineMs, late, ended);
+    const isStopping = (): boolean => stopping || deleted.aborted;
     try {
-      return await deps.collectCluster(cluster, { signal: limited.signal, isStopping: () => stopping });
+      return await deps.collectCluster(cluster, { signal: limited.signal, isStopping });
     } catch (thrown) {
       const error = toBridgeError(thrown);
       logger.error({ err: thrown, cluster_id: cluster.id }, "collecting a cluster ended with a defect");
@@ -100,12 +115,12 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     }
   };
 
-  const runCluster = async (round: RoundResult, cluster: Cluster): Promise<void> => {
-    const result = await limit(async () =>
-      stopping
-        ? emptyResult(cluster, "failed", new BridgeError("shutting_down", "the process is ending"))
-        : await collectOne(cluster),
-    );
+  const runCluster = async (round: RoundResult, cluster: Cluster, deleted: AbortSignal): Promise<void> => {
+    const result = await limit(async () => {
+      if (deleted.aborted) return emptyResult(cluster, "failed", deleted.reason as BridgeError);
+      if (!stopping) return await collectOne(cluster, deleted);
+      return emptyResult(cluster, "failed", new BridgeError("shutting_down", "the process is ending"));
+    });
     await finish(round, cluster, result);
   };
 
@@ -113,9 +128,10 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     const startedAt = clock.monotonic();
     await Promise.all(
       clusters.map(async (cluster) => {
-        const work = runCluster(round, cluster).finally(() => busy.delete(cluster.id));
-        busy.set(cluster.id, work);
-        await work;
+        const deleted = new AbortController();
+        const done = runCluster(round, cluster, deleted.signal).finally(() => busy.delete(cluster.id));
+        busy.set(cluster.id, { done, abort: (reason) => deleted.abort(reason) });
+        await done;
       }),
     );
     const seconds = (clock.monotonic() - startedAt) / 1000;
@@ -146,10 +162,20 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
       queries: settings.queryNames,
     });
 
+  const listed = async (): Promise<Cluster[]> => {
+    const forgotten = new Set<string>();
+    starting.add(forgotten);
+    try {
+      return (await deps.registry.list()).filter(({ id }) => !forgotten.has(id));
+    } finally {
+      starting.delete(forgotten);
+    }
+  };
+
   const start = async (trigger: RoundTrigger): Promise<RoundStart> => {
     if (!settings.enabled) throw new BridgeError("collection_disabled", "collecting is switched off");
     if (stopping) throw new BridgeError("shutting_down", "the process is ending");
-    const clusters = (await deps.registry.list()).filter((cluster) => cluster.enabled);
+    const clusters = (await listed()).filter((cluster) => cluster.enabled);
     const held = clusters.filter((cluster) => busy.has(cluster.id));
     const round: RoundResult = {
       id: randomUUID(),
@@ -192,18 +218,29 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
       clusters: await Promise.all(clusters.map(statusOf)),
       warnings: [
         ...settings.warnings,
+        ...(deps.registry.warnings?.() ?? []),
         ...(unchecked.length > 0 ? [`${unchecked.slice(0, 10).join(", ")}: ${uncheckedWarning}`] : []),
       ],
     };
   };
 
+  const forget = async (clusterId: string): Promise<void> => {
+    for (const forgotten of starting) forgotten.add(clusterId);
+    const work = busy.get(clusterId);
+    work?.abort(new BridgeError("cluster_deleted", "the cluster was deleted"));
+    await work?.done.catch(() => {});
+    metrics.clusterWatermark(clusterId, null);
+    await deleteProgress(deps.store, clusterId);
+  };
+
   return {
     start,
     status,
+    forget,
     stop: async (graceMs) => {
       stopping = true;
       const idle = (async () => {
-        while (busy.size > 0) await Promise.allSettled(busy.values());
+        while (busy.size > 0) await Promise.allSettled([...busy.values()].map(({ done }) => done));
       })();
       const cancel = clock.after(graceMs, () =>
         ending.abort(new BridgeError("shutting_down", "the process is ending; the window was abandoned")),

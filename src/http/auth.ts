@@ -1,7 +1,10 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { BridgeError } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
 import type { Secret } from "#lib/secret.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { createFailedLogins, FAILED_LOGIN_LIMITS } from "./failed-logins.ts";
 import { refuseForeignPages } from "./loopback.ts";
 import type { ApiToken, GrantedScope, Scope } from "./tokens.ts";
 
@@ -11,27 +14,63 @@ declare module "fastify" {
     scope?: Scope;
     /** Its access lines are written at debug: probes come every few seconds. */
     quiet?: boolean;
+    /** What the route changes, like "cluster.create": each request to it is written to the audit log, whatever comes of it. */
+    audit?: string;
   }
   interface FastifyRequest {
     /** The name of the token that the request was let in by, for the access log. */
     caller: string | null;
+    /** The clusters that the caller may read; none until the caller is known. */
+    clustersSeen: ClustersSeen;
+    /** May the caller read this cluster? Where not, the answer is the same as for a cluster that does not exist. */
+    sees(clusterId: string): boolean;
+    /** The cluster that the request is about, for the audit log, where the path does not name it. */
+    auditCluster: string | null;
   }
 }
 
+/** Clusters by their ids. */
+type ClustersSeen = "all" | "none" | ReadonlySet<string>;
+
 export interface AccessSettings {
+  /** AUTH_ENABLED, default true. false: everybody may do everything, from anywhere. */
+  enabled?: boolean;
   tokens: readonly ApiToken[];
   /** APP_API_TOKEN: what Dapr's sidecar sends as `dapr-api-token`; gives the scope collect. */
   daprToken?: Secret;
 }
 
-export interface Access {
-  /** True when no token is configured at all: every scope is allowed, to this machine only. */
-  readonly open: boolean;
+/**
+ * tokens: callers are known by their tokens; loopback: no token is configured, so every scope is allowed, to this machine only;
+ * off: everybody may do everything (AUTH_ENABLED=false).
+ */
+type AccessMode = "tokens" | "loopback" | "off";
+
+interface AccessRequest {
+  method: string;
+  headers: IncomingHttpHeaders;
+  /** Of the client, as the socket says. */
+  address: string;
+  scope: Scope;
+}
+
+/** Who calls, and whether the request is refused. */
+export interface AccessDecision {
+  /** For the access log; null: nobody that is known. */
+  caller: string | null;
+  clustersSeen: ClustersSeen;
   /**
-   * Who calls, for the access log. Throws unauthenticated (no or unknown token), forbidden (lacks the scope), and on an open server
-   * host_refused or cross_origin_refused.
+   * unauthenticated (no or unknown token), too_many_failed_logins, forbidden (lacks the scope); without tokens host_refused or
+   * cross_origin_refused.
    */
-  check(request: { method: string; headers: IncomingHttpHeaders; scope: Scope }): string;
+  refusal?: BridgeError;
+}
+
+export interface Access {
+  readonly mode: AccessMode;
+  decide(request: AccessRequest): AccessDecision;
+  /** Takes these tokens instead of the ones of before, from the next request on. At least one: a server never opens by a reload. */
+  replaceTokens(tokens: readonly ApiToken[]): void;
 }
 
 const BEARER = /^Bearer +(\S{1,4096}) *$/i;
@@ -39,16 +78,22 @@ const BEARER = /^Bearer +(\S{1,4096}) *$/i;
 interface Caller {
   name: string;
   scopes: readonly GrantedScope[];
+  clustersSeen: ClustersSeen;
 }
 
-/** Decides about each request. Tokens are compared by their SHA-256, in a time that does not depend on their bytes or position. */
-export function createAccess(settings: AccessSettings): Access {
-  const known = settings.tokens.map(({ name, sha256, scopes }) => ({
-    caller: { name, scopes },
-    digest: Buffer.from(sha256, "hex"),
-  }));
+/**
+ * Decides about each request. Tokens are compared by their SHA-256, in a time that does not depend on their bytes or position. A known
+ * token is let in however many unknown ones its address sent before: nobody locks another one out. What keeps tokens from being guessed
+ * is their length; the limit on failures bounds what a guesser costs and tells it, and the log, so.
+ */
+export function createAccess(
+  deps: { clock: Clock; logger: Pick<Logger, "warn"> },
+  settings: AccessSettings,
+): Access {
+  let known = settings.tokens.map(toKnownToken);
   const daprDigest = settings.daprToken && hash(settings.daprToken.expose());
-  const open = known.length === 0 && daprDigest === undefined;
+  const mode = toMode(settings);
+  const failedLogins = createFailedLogins(deps.clock, FAILED_LOGIN_LIMITS);
 
   const callersOf = (headers: IncomingHttpHeaders): Caller[] => {
     const callers: Caller[] = [];
@@ -61,38 +106,73 @@ export function createAccess(settings: AccessSettings): Access {
     }
     const dapr = headers["dapr-api-token"];
     if (daprDigest && typeof dapr === "string" && timingSafeEqual(hash(dapr), daprDigest)) {
-      callers.push({ name: "dapr", scopes: ["collect"] });
+      callers.push({ name: "dapr", scopes: ["collect"], clustersSeen: "all" });
     }
     return callers;
   };
 
+  const refuseUnknown = ({ headers, scope, address }: AccessRequest): BridgeError => {
+    const details = { required_scope: scope };
+    if (headers.authorization === undefined && headers["dapr-api-token"] === undefined) {
+      return new BridgeError("unauthenticated", "a token is needed", { details });
+    }
+    const failure = failedLogins.count(address);
+    if (!failure.limited) return new BridgeError("unauthenticated", "the token is not known", { details });
+    const retryAfter = Math.ceil(failure.retryAfterMs / 1000);
+    if (failure.first) {
+      deps.logger.warn({ address, limit: failure.who }, "too many failed logins");
+    }
+    return new BridgeError("too_many_failed_logins", "too many requests had a token that is not known", {
+      details: { ...details, retry_after_seconds: retryAfter },
+    });
+  };
+
+  const decideByToken = (request: AccessRequest): AccessDecision => {
+    const { scope, headers } = request;
+    const callers = callersOf(headers);
+    const allowed = callers.find((caller) => caller.scopes.some((has) => has === scope || has === "admin"));
+    if (allowed) return { caller: allowed.name, clustersSeen: allowed.clustersSeen };
+    const [first] = callers;
+    if (!first) return { caller: null, clustersSeen: "none", refusal: refuseUnknown(request) };
+    const refusal = new BridgeError("forbidden", `"${first.name}" lacks the scope ${scope}`, {
+      details: { required_scope: scope, scopes: first.scopes },
+    });
+    return { caller: first.name, clustersSeen: "none", refusal };
+  };
+
   return {
-    open,
-    check: ({ method, headers, scope }) => {
-      if (open) {
-        refuseForeignPages({
-          method,
-          host: headers.host,
-          origin: headers.origin,
-          secFetchSite: single(headers["sec-fetch-site"]),
-        });
-        return "local";
+    mode,
+    decide: (request) => {
+      if (mode === "tokens") {
+        if (request.scope === "open") return { caller: "anyone", clustersSeen: "none" };
+        return decideByToken(request);
       }
-      if (scope === "open") return "anyone";
-      const callers = callersOf(headers);
-      const allowed = callers.find((caller) => caller.scopes.some((has) => has === scope || has === "admin"));
-      if (allowed) return allowed.name;
-      const [first] = callers;
-      if (first) {
-        throw new BridgeError("forbidden", `"${first.name}" lacks the scope ${scope}`, {
-          details: { required_scope: scope, scopes: first.scopes },
-        });
-      }
-      const tried = headers.authorization !== undefined || headers["dapr-api-token"] !== undefined;
-      throw new BridgeError("unauthenticated", tried ? "the token is not known" : "a token is needed", {
-        details: { required_scope: scope },
-      });
+      const { method, headers } = request;
+      const origin = {
+        method,
+        host: headers.host,
+        origin: headers.origin,
+        secFetchSite: single(headers["sec-fetch-site"]),
+      };
+      const refusal = refuseForeignPages(origin, mode === "loopback" ? "this machine" : "any");
+      if (refusal) return { caller: null, clustersSeen: "none", refusal };
+      return { caller: mode === "loopback" ? "local" : "anonymous", clustersSeen: "all" };
     },
+    replaceTokens: (tokens) => {
+      if (tokens.length > 0) known = tokens.map(toKnownToken);
+    },
+  };
+}
+
+function toMode({ enabled = true, tokens, daprToken }: AccessSettings): AccessMode {
+  if (!enabled) return "off";
+  return tokens.length === 0 && daprToken === undefined ? "loopback" : "tokens";
+}
+
+function toKnownToken({ name, sha256, scopes, clusters }: ApiToken): { caller: Caller; digest: Buffer } {
+  return {
+    caller: { name, scopes, clustersSeen: clusters === undefined ? "all" : new Set(clusters) },
+    digest: Buffer.from(sha256, "hex"),
   };
 }
 

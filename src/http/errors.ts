@@ -100,6 +100,8 @@ export function createErrorHandler(logger: Logger) {
     else if (error.code === "internal") logger.error(fields, "a request failed unexpectedly");
     else if (error.httpStatus >= 500 && error.code !== "shutting_down")
       logger.warn(fields, "a request failed");
+    const retryAfter = error.details?.["retry_after_seconds"];
+    if (typeof retryAfter === "number") reply.header("retry-after", String(retryAfter));
     if (error.code === "unauthenticated") reply.header("www-authenticate", 'Bearer realm="budcluster"');
     await reply
       .code(error.httpStatus)

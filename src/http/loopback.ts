@@ -19,7 +19,7 @@ export function refuseOpenBind(host: string, hasTokens: boolean): void {
     "config_invalid",
     `HOST=${host} would open every route to the network, because no token is configured`,
     {
-      hint: "Set API_TOKENS_FILE (and APP_API_TOKEN for Dapr), or bind to this machine only with HOST=127.0.0.1.",
+      hint: "Set API_TOKENS_FILE (and APP_API_TOKEN for Dapr), or bind to this machine only with HOST=127.0.0.1. Where something else keeps strangers away, AUTH_ENABLED=false serves everybody.",
     },
   );
 }
@@ -34,19 +34,24 @@ export interface RequestOrigin {
 
 /**
  * Keeps web pages away from a server without tokens. A page whose name was rebound to 127.0.0.1 still sends its own name as Host; a page
- * that posts across origins is named by Origin or Sec-Fetch-Site. Programs (curl, Dapr's sidecar) send neither.
- * Throws host_refused or cross_origin_refused.
+ * that posts across origins is named by Origin or Sec-Fetch-Site. Programs (curl, Dapr's sidecar) send neither. `hosts`: the names that
+ * the server may be called by; where it is any, the first of the two can't be told.
+ * Answers host_refused or cross_origin_refused.
  */
-export function refuseForeignPages(request: RequestOrigin): void {
+export function refuseForeignPages(
+  request: RequestOrigin,
+  hosts: "this machine" | "any",
+): BridgeError | undefined {
   const host = request.host?.toLowerCase() ?? "";
-  if (!isLoopback(host.replace(/:\d{1,5}$/, ""))) {
-    throw new BridgeError("host_refused", "the Host header does not name this machine");
+  if (hosts === "this machine" && !isLoopback(host.replace(/:\d{1,5}$/, ""))) {
+    return new BridgeError("host_refused", "the Host header does not name this machine");
   }
-  if (SAFE_METHODS.has(request.method)) return;
+  if (SAFE_METHODS.has(request.method)) return undefined;
   const { origin, secFetchSite } = request;
-  const sameOrigin = origin === undefined || origin.toLowerCase() === `http://${host}`;
+  // A proxy may have ended TLS before any host, but not before this machine.
+  const own = hosts === "any" ? [`http://${host}`, `https://${host}`] : [`http://${host}`];
+  const sameOrigin = origin === undefined || own.includes(origin.toLowerCase());
   const sameSite = secFetchSite === undefined || secFetchSite === "same-origin" || secFetchSite === "none";
-  if (!sameOrigin || !sameSite) {
-    throw new BridgeError("cross_origin_refused", `a page of another origin may not ${request.method} here`);
-  }
+  if (sameOrigin && sameSite) return undefined;
+  return new BridgeError("cross_origin_refused", `a page of another origin may not ${request.method} here`);
 }

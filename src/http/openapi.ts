@@ -3,9 +3,12 @@ import { fastifySwaggerUi } from "@fastify/swagger-ui";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
 import type { App } from "./app-types.ts";
 
-/** The page loads its own scripts and styles and talks to this server; nothing else, and nobody may frame it. */
+/**
+ * The page loads its own scripts and styles and talks to this server; nothing else, and nobody may frame it. Inline styles are Swagger UI's
+ * own (swagger-api/swagger-ui#10655); inline scripts it has none.
+ */
 const DOCS_CSP =
-  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'";
+  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
 
 const SECURITY = {
   open: [],

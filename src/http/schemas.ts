@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ERRORS, type ErrorCode } from "#errors.ts";
+import { nearMiss } from "#lib/near-miss.ts";
 import type { ErrorAnswer } from "./errors.ts";
 
 const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
@@ -60,6 +61,7 @@ export function errors(...possible: ErrorCode[]): ErrorAnswers {
 export const ACCESS_ERRORS = [
   "unauthenticated",
   "forbidden",
+  "too_many_failed_logins",
   "cross_origin_refused",
   "host_refused",
   "shutting_down",
@@ -69,13 +71,21 @@ export const ACCESS_ERRORS = [
 /** What any open route may answer. */
 export const OPEN_ERRORS = ["host_refused", "internal"] as const satisfies ErrorCode[];
 
-/** A query string or path of exactly these fields; an unknown one is refused with the list of the known. */
+/**
+ * A query string, a path or a part of a body of exactly these fields; an unknown one is refused with the list of the known, and the one that
+ * was probably meant.
+ */
 export function fields<T extends z.ZodRawShape>(shape: T) {
-  const allowed = Object.keys(shape).join(", ");
+  const known = Object.keys(shape);
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
-        ? `unknown ${issue.keys.map((key) => JSON.stringify(key.slice(0, 64))).join(", ")}; allowed: ${allowed || "none"}`
+        ? `unknown ${issue.keys.map((key) => unknownName(key, known)).join(", ")}; allowed: ${known.join(", ") || "none"}`
         : undefined,
   });
+}
+
+function unknownName(key: string, known: readonly string[]): string {
+  const meant = nearMiss(key, known);
+  return `${JSON.stringify(key.slice(0, 64))}${meant === undefined ? "" : ` (${meant}?)`}`;
 }

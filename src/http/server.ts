@@ -1,9 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { isIPv6 } from "node:net";
-import { fastify, type HTTPMethods } from "fastify";
+import { fastify, type FastifyRequest, type HTTPMethods } from "fastify";
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
+import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
 import type { Collection } from "#collect/status.ts";
+import type { DiagnoseCluster } from "#diagnose/cluster.ts";
+import type { DiagnoseStorage } from "#diagnose/storage.ts";
 import { BridgeError } from "#errors.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
 import type { ClusterState } from "#query/cluster-state.ts";
@@ -11,26 +14,37 @@ import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import type { App, RouteModule } from "./app-types.ts";
 import { type Access, type AccessSettings, createAccess } from "./auth.ts";
+import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
+import { refuseForeignClusters } from "./cluster-scope.ts";
 import { answerClientError, createErrorHandler } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
 import { clusterStateRoutes } from "./routes/cluster-state.ts";
+import { clusterChangeRoutes } from "./routes/cluster-changes.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
 import { latestRoutes, type LatestSamples } from "./routes/cluster-metrics.ts";
 import { metricQueryRoutes, type MetricQueries } from "./routes/cluster-metrics-query.ts";
+import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
 import { collectionRoutes, ownMetricsRoutes } from "./routes/metrics.ts";
+import type { ApiToken } from "./tokens.ts";
 
 export interface HttpServerDeps {
   logger: Logger;
   clock: Clock;
   ownMetrics: Pick<OwnMetrics, "prometheusText" | "requestAnswered">;
   readiness: Readiness;
+  /** What the operator should know of the program as a whole, for the status and /readyz: it is open to all, so without details. */
+  warnings?: () => readonly string[];
   /** Of the bridge role; its routes exist only when it is given, as with the next ones. */
   collection?: Collection;
   clusters?: ClusterRegistry;
+  clusterAdmin?: ClusterAdmin;
+  /** With `clusters`. */
+  diagnoseCluster?: DiagnoseCluster;
+  diagnoseStorage?: DiagnoseStorage;
   latest?: LatestSamples;
   clusterState?: ClusterState;
   metricQueries?: MetricQueries;
@@ -80,6 +94,8 @@ export interface HttpServer {
   start(): Promise<{ url: string }>;
   /** Takes no more requests, answers waiting ones with shutting_down, and cuts what is left after the grace. Never throws. */
   stop(): Promise<void>;
+  /** Takes these tokens instead of the ones of before, from the next request on; none are not taken. */
+  replaceTokens(tokens: readonly ApiToken[]): void;
   /** A request without a socket, for tests. */
   inject: App["inject"];
 }
@@ -87,18 +103,20 @@ export interface HttpServer {
 /** The HTTP API: routes of what is given in `deps`, access control, error answers, access log, OpenAPI. */
 export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSettings): HttpServer {
   const limits = { ...HTTP_LIMITS, ...settings.limits };
-  const access = createAccess(settings.access);
+  const access = createAccess(deps, settings.access);
   const stopping = new AbortController();
   const begin = createBeginRequest(deps);
   const app = createApp(deps.logger, begin, limits);
   addRequestHooks(app, begin, access, stopping.signal);
+  addAudit(app, createAudit(deps.logger));
   registerOpenApi(app, settings.service);
   registerDocs(app);
   registerRoutes(app, [indexRoute(settings.service), ...routesOf(deps, stopping.signal)]);
   return {
     inject: app.inject.bind(app),
+    replaceTokens: (tokens) => access.replaceTokens(tokens),
     start: async () => {
-      refuseOpenBind(settings.host, !access.open);
+      refuseOpenBind(settings.host, access.mode !== "loopback");
       // A resolver may give "localhost" any address.
       const host = settings.host === "localhost" ? "127.0.0.1" : settings.host;
       await app.ready();
@@ -122,11 +140,17 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
 }
 
 function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
+  const warnings = deps.warnings ?? (() => []);
   return [
-    healthRoutes(deps.readiness, stopping),
+    healthRoutes({ readiness: deps.readiness, warnings }, stopping),
     ownMetricsRoutes(deps.ownMetrics),
-    ...(deps.collection ? [collectionRoutes(deps.collection, stopping)] : []),
-    ...(deps.clusters ? [clusterRoutes(deps.clusters)] : []),
+    ...(deps.collection ? [collectionRoutes(deps.collection, warnings, stopping)] : []),
+    ...(deps.clusters ? [clusterRoutes(deps.clusters, deps.clock)] : []),
+    ...(deps.clusters && deps.diagnoseCluster
+      ? [diagnoseRoutes(deps.clusters, deps.diagnoseCluster, stopping)]
+      : []),
+    ...(deps.clusterAdmin ? [clusterChangeRoutes(deps.clusterAdmin, deps.clock, stopping)] : []),
+    ...(deps.diagnoseStorage ? [storageDiagnosisRoute(deps.diagnoseStorage, stopping)] : []),
     ...(deps.latest ? [latestRoutes(deps.latest, stopping)] : []),
     ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, stopping)] : []),
     ...(deps.clusterState ? [clusterStateRoutes(deps.clusterState, stopping)] : []),
@@ -164,6 +188,12 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest("errorCode", null);
   app.decorateRequest("caller", null);
+  app.decorateRequest("auditCluster", null);
+  app.decorateRequest("clustersSeen", "none");
+  app.decorateRequest("sees", function sees(this: FastifyRequest, clusterId: string): boolean {
+    const seen = this.clustersSeen;
+    return seen === "all" || (seen !== "none" && seen.has(clusterId));
+  });
   app.setErrorHandler(onError);
   app.setNotFoundHandler((request) => {
     throw new BridgeError("not_found", `there is no ${request.method} ${pathOf(request)}`);
@@ -186,14 +216,25 @@ function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping
   app.addHook("onRequest", async (request, reply) => {
     begin(request, reply);
     const { scope, quiet } = request.routeOptions.config;
-    request.caller = access.check({
+    const { caller, clustersSeen, refusal } = access.decide({
       method: request.method,
       headers: request.headers,
+      address: request.ip,
       // Fails closed; registration refuses a route without a scope anyway.
       scope: request.is404 ? "open" : (scope ?? "admin"),
     });
+    request.caller = caller;
+    request.clustersSeen = clustersSeen;
+    if (refusal) throw refusal;
     if (stopping.aborted && !quiet) throw stopping.reason;
   });
+  // When the body is known, which may name the cluster.
+  app.addHook("preHandler", async (request) => refuseForeignClusters(request));
+}
+
+/** Before the answer is sent, so that a client that has gone away is no way around it. */
+function addAudit(app: App, audit: WriteAudit): void {
+  app.addHook("onSend", async (request, reply) => audit(request, reply));
 }
 
 function registerRoutes(app: App, modules: readonly RouteModule[]): void {

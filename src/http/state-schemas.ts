@@ -103,6 +103,10 @@ export const summaryAnswer = z
         .number()
         .meta({ description: "avg_ and max_ are over the window's values this many seconds apart" }),
     }),
+    storage: z.enum(["raw", "hours"]).meta({
+      description:
+        "What avg_ and max_ are made of: samples, or hours of the roll-ups (over more than 60 hours; the same numbers but for rounding)",
+    }),
     node_count: count("Nodes that kube_node_info lists, or measured machines where there is none"),
     total_cpu_cores: count("Distinct `cpu` labels of node_cpu_seconds_total"),
     avg_cpu_usage_percent: number(
@@ -140,6 +144,7 @@ export const summaryAnswer = z
       {
         ...exampleHead,
         window: { ...exampleHead.window, from: "2025-06-01T10:58:30.000Z", step_seconds: 60 },
+        storage: "raw",
         node_count: 3,
         total_cpu_cores: 12,
         avg_cpu_usage_percent: 28.74,

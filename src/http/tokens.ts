@@ -17,25 +17,40 @@ export interface ApiToken {
   /** SHA-256 of the token, 64 lower-case hex characters. */
   sha256: string;
   scopes: readonly GrantedScope[];
+  /** The only clusters that the token may read, by their ids; absent: all. Only with the scope read. */
+  clusters?: readonly string[];
 }
 
 const FILE_BYTES_MAX = 1024 * 1024;
 const TOKENS_MAX = 1000;
 const PROBLEMS_MAX = 20;
+const CLUSTERS_MAX = 1000;
 
-const tokenEntry = z.strictObject({
-  name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
-  sha256: z
-    .string()
-    .regex(
-      /^[0-9a-fA-F]{64}$/,
-      "must be the 64 hex characters that `printf %s TOKEN | sha256sum` prints, not the token itself",
-    )
-    .transform((hex) => hex.toLowerCase()),
-  scopes: z
-    .array(z.enum(["read", "collect", "admin"]))
-    .min(1, "must name at least one of read, collect, admin"),
-});
+const tokenEntry = z
+  .strictObject({
+    name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+    sha256: z
+      .string()
+      .regex(
+        /^[0-9a-fA-F]{64}$/,
+        "must be the 64 hex characters that `printf %s TOKEN | sha256sum` prints, not the token itself",
+      )
+      .transform((hex) => hex.toLowerCase()),
+    scopes: z
+      .array(z.enum(["read", "collect", "admin"]))
+      .min(1, "must name at least one of read, collect, admin"),
+    clusters: z
+      .array(
+        z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be a cluster's id (A-Z a-z 0-9 . _ -, at most 64)"),
+      )
+      .min(1, "must name at least one cluster; leave it out for all clusters")
+      .max(CLUSTERS_MAX)
+      .exactOptional(),
+  })
+  .refine(({ clusters, scopes }) => clusters === undefined || scopes.every((scope) => scope === "read"), {
+    path: ["clusters"],
+    error: "goes with `scopes: [read]` only: rounds and changes are about all clusters",
+  });
 
 const tokensFile = z
   .array(tokenEntry)
@@ -43,18 +58,19 @@ const tokensFile = z
   .max(TOKENS_MAX);
 
 /**
- * Reads API_TOKENS_FILE: a YAML or JSON list of {name, sha256, scopes}, at most 1 MiB and 1000 entries.
+ * The tokens of API_TOKENS_FILE's text: a YAML or JSON list of {name, sha256, scopes, clusters?}, at most 1000.
  * Throws tokens_file_invalid, which names every wrong entry and field and never repeats a value.
  */
-export async function loadTokensFile(path: string): Promise<ApiToken[]> {
-  const result = tokensFile.safeParse(parseText(await readText(path)));
+export function parseTokens(text: string): ApiToken[] {
+  const result = tokensFile.safeParse(parseText(text));
   if (!result.success) throw invalid(result.error.issues.slice(0, PROBLEMS_MAX).map(toProblem));
   const problems = ["name", "sha256"].flatMap((field) => repeated(result.data, field as "name" | "sha256"));
   if (problems.length > 0) throw invalid(problems);
   return result.data;
 }
 
-async function readText(path: string): Promise<string> {
+/** The text of API_TOKENS_FILE, at most 1 MiB. Throws tokens_file_invalid: it can't be read or is too large. */
+export async function readTokensFile(path: string): Promise<string> {
   try {
     const { size } = await stat(path);
     if (size > FILE_BYTES_MAX) throw invalid([`is larger than ${FILE_BYTES_MAX} bytes`]);

@@ -1,25 +1,69 @@
 import { errors } from "undici";
 import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
+import { hideSecrets, type Secret } from "#lib/secret.ts";
 
 const TEXT_MAX = 500;
 const ERROR_TYPE_MAX = 50;
 
-/** The error behind an answer of Prometheus whose status is not 200. Its own words are kept. */
-export function toAnswerError(status: number, headers: Record<string, unknown>, body: Buffer): BridgeError {
-  const text = body.toString("utf8");
+/** What each request to a Prometheus says about who sends it. */
+export interface Authorization {
+  scheme: "bearer" | "basic";
+  /** The header's value. */
+  header: Secret;
+  /** The parts of it that an answer could quote. */
+  secrets: readonly Secret[];
+}
+
+/** The error behind an answer of Prometheus whose status is not 200. Its own words are kept, but for the secrets that it was sent. */
+export function toAnswerError(
+  status: number,
+  headers: Record<string, unknown>,
+  body: Buffer,
+  authorization: Authorization | undefined,
+): BridgeError {
+  const secrets = authorization?.secrets.map((secret) => secret.expose()) ?? [];
+  const hide = (words: string): string => hideSecrets(words, secrets);
+  const text = hide(body.toString("utf8"));
   const api = parseApiError(text);
   if (api) {
-    const message = `Prometheus answered ${status} ${api.errorType}: ${api.error}`.slice(0, TEXT_MAX);
-    return new BridgeError(codeOfApiError(status, api), message, {
-      details: { status, error_type: api.errorType },
-    });
+    // Once more: JSON may have written a secret with escapes.
+    const words = `${hide(api.errorType).slice(0, ERROR_TYPE_MAX)}: ${hide(api.error)}`;
+    const details = { status, error_type: hide(api.errorType).slice(0, ERROR_TYPE_MAX) };
+    const message = `Prometheus answered ${status} ${words}`.slice(0, TEXT_MAX);
+    return toError(codeOfApiError(status, api), message, details, authorization);
   }
   const type = headers["content-type"];
   const isPage = (typeof type === "string" && /html/i.test(type)) || /^\s*<(!doctype|html)/i.test(text);
   const words = isPage ? "an HTML page" : `"${text.trim().slice(0, 120)}"`;
-  return new BridgeError(codeOfStatus(status, isPage), `Prometheus answered ${status} with ${words}`, {
-    details: { status },
-  });
+  const message = `Prometheus answered ${status} with ${words}`;
+  return toError(codeOfStatus(status, isPage), message, { status }, authorization);
+}
+
+const UNAUTHORIZED = {
+  none: {
+    sent: "it was sent no authentication",
+    hint: "Give this cluster what its Prometheus asks for (prometheus.bearer_token or prometheus.basic_auth, sealed or in CLUSTERS_FILE), or point prometheus.port at an unprotected port.",
+  },
+  bearer: {
+    sent: "it was sent this cluster's token (bearer)",
+    hint: "This cluster's Prometheus credentials may have expired, been revoked, or lack a right (OpenShift: the ClusterRole cluster-monitoring-view). Give a new prometheus.bearer_token.",
+  },
+  basic: {
+    sent: "it was sent this cluster's user name and password (basic)",
+    hint: "Correct this cluster's prometheus.basic_auth: Prometheus does not know this user name with this password, or it may not read.",
+  },
+} as const;
+
+function toError(
+  code: ErrorCode,
+  message: string,
+  details: Record<string, unknown>,
+  authorization: Authorization | undefined,
+): BridgeError {
+  if (code !== "prometheus_unauthorized") return new BridgeError(code, message, { details });
+  const scheme = authorization?.scheme ?? "none";
+  const { sent, hint } = UNAUTHORIZED[scheme];
+  return new BridgeError(code, `${message}; ${sent}`, { details: { ...details, sent: scheme }, hint });
 }
 
 function parseApiError(text: string): { errorType: string; error: string } | undefined {
@@ -28,7 +72,7 @@ function parseApiError(text: string): { errorType: string; error: string } | und
     if (parsed?.status !== "error") return undefined;
     const { errorType, error } = parsed;
     return {
-      errorType: typeof errorType === "string" ? errorType.slice(0, ERROR_TYPE_MAX) : "unknown",
+      errorType: typeof errorType === "string" ? errorType : "unknown",
       error: typeof error === "string" ? error : "",
     };
   } catch {

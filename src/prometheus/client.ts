@@ -1,7 +1,7 @@
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
-import { toAnswerError, toRequestError } from "./answer-errors.ts";
+import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
 import type { Query } from "./catalogue.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits, type ScanResult } from "./matrix-scanner.ts";
 import type { FamilyMetadata, Metadata } from "./metadata.ts";
@@ -21,6 +21,8 @@ export interface PrometheusSettings {
   pathPrefix: string;
   /** Time that one request may keep us waiting, from sending it to the end of its answer; our own pauses do not count. */
   timeoutMs: number;
+  /** Sent with each request. */
+  authorization?: Authorization;
   limits?: ScanLimits;
 }
 
@@ -35,6 +37,10 @@ export interface PrometheusClient {
   /** Prometheus' own clock, ms. */
   now(signal: AbortSignal): Promise<number>;
   metadata(signal: AbortSignal): Promise<Metadata>;
+  /** Is it ready (/-/ready)? Undefined when what answers does not know the question. Throws prometheus_not_ready and the others. */
+  ready(signal: AbortSignal): Promise<true | undefined>;
+  /** "3.15.0", or empty when it does not say. */
+  version(signal: AbortSignal): Promise<string>;
   /** Is there any sample of `up` in the five minutes up to `atMs`? */
   hasSamplesAt(atMs: number, signal: AbortSignal): Promise<boolean>;
   /** Time of the oldest sample of `up` in (fromMs, toMs], undefined when there is none. */
@@ -46,6 +52,7 @@ export interface PrometheusClient {
 const SMALL_ANSWER_BYTES_MAX = 1 << 20;
 const METADATA_BYTES_MAX = 64 << 20;
 const PROBE_STEPS = 250;
+const VERSION_CHARS_MAX = 100;
 const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
 const LOOKBACK_MS = 300_000;
 
@@ -65,36 +72,43 @@ export function createPrometheusClient(
   ): Promise<Dispatcher.ResponseData> => {
     const url = `${settings.origin}${settings.pathPrefix}${path}`;
     const options = { dispatcher, signal, headersTimeout: 0, bodyTimeout: 0 };
+    const { authorization } = settings;
+    const identity = authorization ? { authorization: authorization.header.expose() } : {};
     const text = new URLSearchParams(form).toString();
     // Queries by POST, as their length is not limited then; Prometheus serves metadata by GET alone.
     const answer = path.startsWith("/api/v1/query")
-      ? await request(url, { ...options, method: "POST", headers: FORM_HEADERS, body: text })
+      ? await request(url, {
+          ...options,
+          method: "POST",
+          headers: { ...FORM_HEADERS, ...identity },
+          body: text,
+        })
       : await request(`${url}?${text}`, {
           ...options,
           method: "GET",
-          headers: { accept: "application/json" },
+          headers: { accept: "application/json", ...identity },
         });
     if (answer.statusCode !== 200) {
       throw toAnswerError(
         answer.statusCode,
         answer.headers,
         await readAll(answer.body, SMALL_ANSWER_BYTES_MAX),
+        authorization,
       );
     }
     return answer;
   };
 
   /** A request whose answer is small enough to hold. */
-  const ask = async <T>(
+  const askText = async (
     path: string,
     form: Record<string, string>,
     bytesMax: number,
     signal: AbortSignal,
-  ): Promise<T> => {
+  ): Promise<string> => {
     const limit = deadline(clock, timeoutMs, late, signal);
-    let text: string;
     try {
-      text = await abortable(
+      return await abortable(
         (async () =>
           (await readAll((await send(path, form, limit.signal)).body, bytesMax)).toString("utf8"))(),
         limit.signal,
@@ -104,8 +118,14 @@ export function createPrometheusClient(
     } finally {
       limit.dispose();
     }
-    return parseData(text) as T;
   };
+
+  const ask = async <T>(
+    path: string,
+    form: Record<string, string>,
+    bytesMax: number,
+    signal: AbortSignal,
+  ): Promise<T> => parseData(await askText(path, form, bytesMax, signal)) as T;
 
   const read = async (
     query: Query,
@@ -189,6 +209,20 @@ export function createPrometheusClient(
         signal,
       );
       return toMetadata(data);
+    },
+    ready: async (signal) => {
+      try {
+        await askText("/-/ready", {}, SMALL_ANSWER_BYTES_MAX, signal);
+        return true;
+      } catch (error) {
+        if (error instanceof BridgeError && error.details?.["status"] === 404) return undefined;
+        throw error;
+      }
+    },
+    version: async (signal) => {
+      const path = "/api/v1/status/buildinfo";
+      const { version } = await ask<{ version?: unknown }>(path, {}, SMALL_ANSWER_BYTES_MAX, signal);
+      return textOf(version, "").slice(0, VERSION_CHARS_MAX);
     },
     hasSamplesAt: async (atMs, signal) => {
       const data = await ask<{ result?: unknown }>(

@@ -9,7 +9,7 @@ interface Identity {
 /** One CA and the server certificates that an API server can show. */
 export interface Certificates {
   ca: string;
-  /** Trusted by `ca`, for 127.0.0.1 and localhost. */
+  /** Trusted by `ca`, for 127.0.0.1, localhost and the given host name. */
   trusted: Identity;
   /** Made on demand: signed by nobody that a client knows, no longer valid, or for another host. */
   bad(problem: "untrusted" | "expired" | "wrong-name"): Promise<Identity>;
@@ -18,11 +18,11 @@ export interface Certificates {
 const DAY_MS = 86_400_000;
 
 /** Each call makes a CA of its own. Validity follows real time, since TLS libraries know no other. */
-export async function createCertificates(name: string): Promise<Certificates> {
+export async function createCertificates(name: string, hostName = "localhost"): Promise<Certificates> {
   const authority = await makeAuthority(`${name} CA`);
   return {
     ca: authority.cert,
-    trusted: await issue(authority, name, {}),
+    trusted: await issue(authority, name, { names: ["localhost", hostName] }),
     bad: async (problem) => {
       if (problem === "untrusted") return issue(await makeAuthority("somebody else"), name, {});
       return issue(
@@ -51,7 +51,7 @@ async function makeAuthority(name: string): Promise<Identity> {
 async function issue(
   authority: Identity,
   name: string,
-  { host, expired = false }: { host?: string; expired?: boolean },
+  { host, names = ["localhost"], expired = false }: { host?: string; names?: string[]; expired?: boolean },
 ): Promise<Identity> {
   const made = await generate([{ name: "commonName", value: name }], {
     keyType: "ec",
@@ -67,7 +67,7 @@ async function issue(
         altNames:
           host === undefined
             ? [
-                { type: 2, value: "localhost" },
+                ...[...new Set(names)].map((value) => ({ type: 2 as const, value })),
                 { type: 7, ip: "127.0.0.1" },
               ]
             : [{ type: 2, value: host }],

@@ -1,7 +1,8 @@
 import type { PrometheusVersion } from "./answer-format.ts";
-import { larger, overRange, smaller } from "./over-range.ts";
+import { overRange } from "./over-range.ts";
 import type { AGGREGATES, Expression, SCALAR_OPERATORS, Selector } from "./promql.ts";
 import { QueryError, tooManySamples } from "./query-error.ts";
+import { larger, mean, quantile, smaller, sum } from "./reduce.ts";
 import { labelValue, selectSeries } from "./select.ts";
 import { compareLabels, createSampleBuffer, latestSample, readSamples } from "./series.ts";
 import type { Horizon, Label, SampleBuffer, SimulatedSeries } from "./series.ts";
@@ -187,7 +188,7 @@ function timestampStepper(of: Expression, context: StepContext): (atMs: number) 
 }
 
 function rangeStepper(
-  { run, selector, rangeMs }: Extract<Expression, { kind: "over-range" }>,
+  { run, selector, rangeMs, quantile: q = 0 }: Extract<Expression, { kind: "over-range" }>,
   { select, horizon, openMs, fromMs, toMs }: StepContext,
 ): (atMs: number) => VectorItem[] {
   const all = select(selector, fromMs - rangeMs, toMs);
@@ -200,7 +201,7 @@ function rangeStepper(
     const untilMs = atMs - selector.offsetMs;
     for (const series of all) {
       readSamples(series, untilMs - rangeMs + openMs, untilMs, horizon, buffer);
-      const value = overRange(run, buffer, untilMs - rangeMs, untilMs);
+      const value = overRange(run, buffer, { fromMs: untilMs - rangeMs, toMs: untilMs, q });
       if (value !== undefined) items.push({ labels: labels.get(series) ?? [], value });
     }
     return items;
@@ -250,17 +251,18 @@ function combine(operator: (typeof SCALAR_OPERATORS)[number], left: StepValue, r
   throw new QueryError(422, "execution", "the simulator does not evaluate operators between two vectors");
 }
 
-const REDUCE: Record<(typeof AGGREGATES)[number], (values: number[]) => number> = {
-  sum: (values) => values.reduce((sum, value) => sum + value, 0),
-  avg: (values) => values.reduce((sum, value) => sum + value, 0) / values.length,
+const REDUCE: Record<(typeof AGGREGATES)[number], (values: number[], q: number) => number> = {
+  sum,
+  avg: mean,
   count: (values) => values.length,
   min: (values) => values.reduce(smaller),
   max: (values) => values.reduce(larger),
   group: () => 1,
+  quantile: (values, q) => quantile(q, values),
 };
 
 function aggregate(
-  { run, grouping, labels }: Extract<Expression, { kind: "aggregate" }>,
+  { run, grouping, labels, quantile: q = 0 }: Extract<Expression, { kind: "aggregate" }>,
   items: readonly VectorItem[],
 ): VectorItem[] {
   const groups = new Map<string, { labels: Label[]; values: number[] }>();
@@ -275,5 +277,5 @@ function aggregate(
     group.values.push(item.value);
     groups.set(key, group);
   }
-  return [...groups.values()].map((group) => ({ labels: group.labels, value: REDUCE[run](group.values) }));
+  return [...groups.values()].map((group) => ({ labels: group.labels, value: REDUCE[run](group.values, q) }));
 }

@@ -66,6 +66,8 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "error"; status: number; errorType: string; message: string }
     /** As --query.max-samples would: queries with more samples fail. */
     | { kind: "max-samples"; samples: number }
+    /** Asks for exactly this `authorization` header: what comes without it is answered 401. */
+    | { kind: "authorization"; header: string }
     /** A body that is JSON, but no answer of the API. */
     | { kind: "wrong-shape"; body?: string }
     /** The same content as another backend writes it: more members, another order, or white space. */

@@ -15,6 +15,8 @@ interface Verdict {
   user: KubeUser | undefined;
 }
 
+const ANONYMOUS = "system:anonymous";
+
 export type Authorize = (request: IncomingMessage, access: Access) => Verdict;
 
 /** Reads verb, group, resource, namespace and name from a request, as the API server's RequestInfo does. */
@@ -60,7 +62,7 @@ export function createAuthorizer(state: KubeState, faults: FaultSource): Authori
   return (request, access) => {
     const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
     const known = token === undefined ? undefined : state.users.find((user) => user.token === token);
-    const user = known ?? (token === undefined ? { name: "system:anonymous", rights: [] } : undefined);
+    const user = known ?? (token === undefined ? { name: ANONYMOUS, rights: [] } : undefined);
     const isTunnel = access.resource === "pods/portforward";
     faults.saw({
       layer: isTunnel ? "tunnel" : "api",
@@ -78,6 +80,7 @@ export function createAuthorizer(state: KubeState, faults: FaultSource): Authori
 }
 
 function refusalFor(user: Pick<KubeUser, "name" | "rights">, access: Access): KubeStatus | undefined {
+  if (user.name !== ANONYMOUS && (isAccessReview(access) || isSelfReview(access))) return undefined;
   if (!isAllowed(user, access)) return forbidden(user.name, access);
   // Since 1.35 a WebSocket also needs `create`; the real server gives no more words than these.
   if (access.resource === "pods/portforward" && !isAllowed(user, { ...access, verb: "create" })) {
@@ -93,6 +96,20 @@ function faultStatus(code: number, message: string | undefined, user: string, ac
   if (code === 403) return forbidden(user, access);
   if (code === 404) return notFound(access);
   return kubeStatus(code, `simulated failure (${code})`);
+}
+
+export function isSelfReview({ verb, group, resource }: Access): boolean {
+  return verb === "create" && group === "authentication.k8s.io" && resource === "selfsubjectreviews";
+}
+
+/** Answers a SelfSubjectReview: who is this? */
+export function reviewSelf(user: KubeUser): Record<string, unknown> {
+  return {
+    kind: "SelfSubjectReview",
+    apiVersion: "authentication.k8s.io/v1",
+    metadata: {},
+    status: { userInfo: { username: user.name, groups: ["system:authenticated"] } },
+  };
 }
 
 export function isAccessReview({ verb, group, resource }: Access): boolean {

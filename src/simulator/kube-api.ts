@@ -10,7 +10,14 @@ import type { Clock } from "#lib/clock.ts";
 import type { Certificates } from "./certificates.ts";
 import type { TunnelFault } from "./fault-kinds.ts";
 import type { FaultSource } from "./faults.ts";
-import { createAuthorizer, isAccessReview, parseAccess, reviewAccess } from "./kube-access.ts";
+import {
+  createAuthorizer,
+  isAccessReview,
+  isSelfReview,
+  parseAccess,
+  reviewAccess,
+  reviewSelf,
+} from "./kube-access.ts";
 import type { Authorize } from "./kube-access.ts";
 import { answerResource } from "./kube-resources.ts";
 import { kubeStatus, notFound } from "./kube-rights.ts";
@@ -19,7 +26,7 @@ import type { KubeState } from "./kube-state.ts";
 import { servePortForward } from "./port-forward-server.ts";
 
 export interface KubeApi {
-  /** For example https://127.0.0.1:40123; stays the same while the server lives. */
+  /** For example https://127.0.0.1:40123 (or the host's name); stays the same while the server lives. */
   url: string;
   /** Applies what the faults say of the server as a whole: call it after they changed. */
   refresh(): Promise<void>;
@@ -31,16 +38,19 @@ export interface KubeApiDeps {
   faults: FaultSource;
   certificates: Certificates;
   clock: Clock;
+  /** The name that other machines reach it by: then it listens on all addresses, otherwise on loopback. */
+  hostName?: string;
 }
 
 const PROTOCOL = "v4.channel.k8s.io";
 
 /**
- * A Kubernetes API server on a free loopback port: TLS, bearer tokens, rights, the few resources that the
+ * A Kubernetes API server on a free port: TLS, bearer tokens, rights, the few resources that the
  * bridge reads, port-forward.
  */
 export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
-  const { certificates, faults } = deps;
+  const { certificates, faults, hostName } = deps;
+  const address = hostName === undefined ? "127.0.0.1" : "0.0.0.0";
   const https = createHttpsServer({ ...certificates.trusted });
   const sockets = new Set<Socket>();
   const front = createServer((socket) => {
@@ -56,7 +66,7 @@ export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
     handleProtocols: (offered) => (offered.has(PROTOCOL) ? PROTOCOL : false),
   });
   handleRequests(https, upgrader, sockets, deps);
-  await listen(front, 0);
+  await listen(front, address, 0);
   const { port } = front.address() as AddressInfo;
   let isOpen = true;
 
@@ -64,7 +74,7 @@ export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
     for (const socket of sockets) socket.destroy();
   };
   return {
-    url: `https://127.0.0.1:${port}`,
+    url: `https://${hostName ?? "127.0.0.1"}:${port}`,
     refresh: async () => {
       const fault = faults.ofServer();
       const identity = fault?.kind === "tls" ? await certificates.bad(fault.problem) : certificates.trusted;
@@ -72,7 +82,7 @@ export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
       const shouldBeOpen = fault?.kind !== "refuse";
       if (shouldBeOpen === isOpen) return;
       isOpen = shouldBeOpen;
-      if (shouldBeOpen) return listen(front, port);
+      if (shouldBeOpen) return listen(front, address, port);
       const closed = once(front, "close");
       front.close();
       hangUp();
@@ -89,8 +99,8 @@ export async function startKubeApi(deps: KubeApiDeps): Promise<KubeApi> {
   };
 }
 
-async function listen(server: Server, port: number): Promise<void> {
-  server.listen(port, "127.0.0.1");
+async function listen(server: Server, address: string, port: number): Promise<void> {
+  server.listen(port, address);
   await once(server, "listening");
 }
 
@@ -136,8 +146,9 @@ async function serve(
   if (fault?.kind === "slow") await clock.sleep(fault.delayMs);
   if (user && url.pathname === "/version")
     return sendJson(response, 200, { major: "1", minor: "36", gitVersion: "v1.36.3" });
-  if (user && isAccessReview(access)) return sendJson(response, 201, reviewAccess(user, body));
   if (status) return sendJson(response, status.code, status);
+  if (user && isAccessReview(access)) return sendJson(response, 201, reviewAccess(user, body));
+  if (user && isSelfReview(access)) return sendJson(response, 201, reviewSelf(user));
   if (access.resource === "pods/portforward") {
     return sendJson(response, 400, kubeStatus(400, "Upgrade request required"));
   }

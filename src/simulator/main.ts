@@ -1,7 +1,10 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startSimulator } from "./simulator.ts";
+
+// SIM_CLUSTERS, SIM_PODS, SIM_SEED: how many and which. SIM_DIR: where clusters.yaml is written. SIM_HOST: the name that other machines reach the
+// API servers by. SIM_PROMETHEUS=HOST:PORT: a real Prometheus that the first cluster's port-forward leads to.
 
 /** A whole number from the environment; ends the process with exit code 78 when it is none. */
 function readNumber(name: string, fallback: number, min: number, max: number): number {
@@ -19,7 +22,28 @@ const seed = process.env["SIM_SEED"] || "1";
 const directory = process.env["SIM_DIR"] || mkdtempSync(join(tmpdir(), "simulator-"));
 mkdirSync(directory, { recursive: true });
 
-const simulator = await startSimulator({ clusters: count, seed, shape: { pods } });
+/** HOST:PORT from the environment; ends the process with exit code 78 when it is none. */
+function readAddress(name: string): { host: string; port: number } | undefined {
+  const text = process.env[name];
+  if (text === undefined || text === "") return undefined;
+  const [, host, port] = /^([A-Za-z0-9.-]+):(\d{1,5})$/.exec(text) ?? [];
+  if (host !== undefined && Number(port) <= 65_535) return { host, port: Number(port) };
+  process.stderr.write(`${name}=${JSON.stringify(text)}: HOST:PORT is allowed\n`);
+  return process.exit(78);
+}
+
+const hostName = process.env["SIM_HOST"];
+const realPrometheus = readAddress("SIM_PROMETHEUS");
+// Whoever waits for this file must not find that of an earlier run.
+rmSync(join(directory, "clusters.yaml"), { force: true });
+
+const simulator = await startSimulator({
+  clusters: count,
+  seed,
+  shape: { pods },
+  ...(hostName ? { hostName } : {}),
+  ...(realPrometheus ? { realPrometheus } : {}),
+});
 
 /** Both kinds of files hold tokens, though only of clusters that end with this process. */
 function write(name: string, text: string): string {

@@ -1,4 +1,5 @@
 import type { RANGE_FUNCTIONS } from "./promql.ts";
+import { larger, mean, quantile, smaller, sum } from "./reduce.ts";
 import type { SampleBuffer } from "./series.ts";
 
 export type RangeFunction = (typeof RANGE_FUNCTIONS)[number];
@@ -6,41 +7,32 @@ export type RangeFunction = (typeof RANGE_FUNCTIONS)[number];
 type Calculation = (samples: SampleBuffer, fromMs: number, toMs: number) => number | undefined;
 
 const all = ({ values, count }: SampleBuffer): Float64Array => values.subarray(0, count);
-const sum = (samples: SampleBuffer): number => all(samples).reduce((total, value) => total + value, 0);
 
-const CALCULATIONS: Record<RangeFunction, Calculation> = {
+const CALCULATIONS: Record<Exclude<RangeFunction, "quantile_over_time">, Calculation> = {
   rate: (samples, fromMs, toMs) => {
     const increased = increase(samples, fromMs, toMs);
     return increased === undefined ? undefined : increased / ((toMs - fromMs) / 1000);
   },
   increase,
   count_over_time: ({ count }) => count,
-  sum_over_time: sum,
-  avg_over_time: (samples) => sum(samples) / samples.count,
+  sum_over_time: (samples) => sum(all(samples)),
+  avg_over_time: (samples) => mean(all(samples)),
   min_over_time: (samples) => all(samples).reduce(smaller),
   max_over_time: (samples) => all(samples).reduce(larger),
   last_over_time: ({ values, count }) => values[count - 1],
 };
 
 /**
- * One function over the samples of a range; undefined: no result. `fromMs` and `toMs` are the range's ends.
+ * One function over the samples of a range; undefined: no result. `fromMs` and `toMs` are the range's ends; `q` is for quantile_over_time.
  */
 export function overRange(
   run: RangeFunction,
   samples: SampleBuffer,
-  fromMs: number,
-  toMs: number,
+  range: { fromMs: number; toMs: number; q: number },
 ): number | undefined {
-  return samples.count === 0 ? undefined : CALCULATIONS[run](samples, fromMs, toMs);
-}
-
-/** NaN loses against any number, as in Prometheus. */
-export function smaller(a: number, b: number): number {
-  return b < a || Number.isNaN(a) ? b : a;
-}
-
-export function larger(a: number, b: number): number {
-  return b > a || Number.isNaN(a) ? b : a;
+  if (samples.count === 0) return undefined;
+  if (run === "quantile_over_time") return quantile(range.q, all(samples));
+  return CALCULATIONS[run](samples, range.fromMs, range.toMs);
 }
 
 /**

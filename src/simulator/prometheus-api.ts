@@ -87,7 +87,7 @@ export function createPrometheusApi(
     const text = parameters.get("query") ?? "";
     faults.saw({ layer: "prometheus", what: path, query: text });
     const fault = faults.ofPrometheus(path, text);
-    if (await wholesaleAnswer(fault, response, deps.clock)) return;
+    if (await wholesaleAnswer(fault, request, response, deps.clock)) return;
     if (path === "/-/ready") return plain(response, 200, "Prometheus Server is Ready.\n");
     if (path === "/-/healthy") return plain(response, 200, "Prometheus Server is Healthy.\n");
     const route = ROUTES[path];

@@ -16,7 +16,7 @@ export interface Selector {
   offsetMs: number;
 }
 
-export const AGGREGATES = ["sum", "avg", "count", "min", "max", "group"] as const;
+export const AGGREGATES = ["sum", "avg", "count", "min", "max", "group", "quantile"] as const;
 export const RANGE_FUNCTIONS = [
   "rate",
   "increase",
@@ -26,6 +26,7 @@ export const RANGE_FUNCTIONS = [
   "sum_over_time",
   "avg_over_time",
   "last_over_time",
+  "quantile_over_time",
 ] as const;
 export const SCALAR_OPERATORS = ["+", "-", "*", "/", "%", "^"] as const;
 
@@ -36,12 +37,21 @@ export type Expression =
   | { kind: "time" }
   | Selector
   | { kind: "matrix"; selector: Selector; rangeMs: number }
-  | { kind: "over-range"; run: (typeof RANGE_FUNCTIONS)[number]; selector: Selector; rangeMs: number }
+  | {
+      kind: "over-range";
+      run: (typeof RANGE_FUNCTIONS)[number];
+      /** Of quantile_over_time. */
+      quantile?: number;
+      selector: Selector;
+      rangeMs: number;
+    }
   | { kind: "timestamp"; of: Expression }
   | { kind: "vector"; of: Expression }
   | {
       kind: "aggregate";
       run: (typeof AGGREGATES)[number];
+      /** Of `quantile`. */
+      quantile?: number;
       grouping: "by" | "without";
       labels: string[];
       of: Expression;
@@ -182,10 +192,8 @@ function toMatrix(node: SyntaxNode, text: string): Expression {
 function toCall(node: SyntaxNode, text: string): Expression {
   const identifier = node.getChild("FunctionIdentifier");
   const name = identifier ? text.slice(identifier.from, identifier.to) : "";
-  const args = node.getChild("FunctionCallBody")?.getChildren("Expr") ?? [];
-  const first = args[0];
-  if (name === "time" && args.length === 0) return { kind: "time" };
-  if (!first || args.length !== 1) throw unsupported(node, text);
+  if (name === "time" && !node.getChild("FunctionCallBody")?.getChild("Expr")) return { kind: "time" };
+  const { first, quantile } = toArguments(node, text, name === "quantile_over_time");
   const of = toExpression(first, text);
   if (name === "timestamp" || name === "vector") return { kind: name, of };
   const run = RANGE_FUNCTIONS.find((each) => each === name);
@@ -194,16 +202,30 @@ function toCall(node: SyntaxNode, text: string): Expression {
     const where = `1:${first.from + 1}: parse error: expected type range vector in call to function`;
     throw badQuery(`${where} ${JSON.stringify(name)}, got instant vector`);
   }
-  return { kind: "over-range", run, selector: of.selector, rangeMs: of.rangeMs };
+  return { kind: "over-range", run, ...quantile, selector: of.selector, rangeMs: of.rangeMs };
+}
+
+/** The one argument of a call, and before it the number that quantiles have. */
+function toArguments(
+  node: SyntaxNode,
+  text: string,
+  hasQuantile: boolean,
+): { first: SyntaxNode; quantile: { quantile?: number } } {
+  const args = node.getChild("FunctionCallBody")?.getChildren("Expr") ?? [];
+  const first = args.at(-1);
+  if (!first || args.length !== (hasQuantile ? 2 : 1)) throw unsupported(node, text);
+  if (!hasQuantile) return { first, quantile: {} };
+  const number = toExpression(args[0]!, text);
+  if (number.kind !== "number") throw unsupported(node, text);
+  return { first, quantile: { quantile: number.value } };
 }
 
 function toAggregate(node: SyntaxNode, text: string): Expression {
   const operator = node.getChild("AggregateOp");
   const name = operator ? text.slice(operator.from, operator.to).toLowerCase() : "";
   const run = AGGREGATES.find((each) => each === name);
-  const args = node.getChild("FunctionCallBody")?.getChildren("Expr") ?? [];
-  const first = args[0];
-  if (!run || !first || args.length !== 1) throw unsupported(node, text);
+  if (!run) throw unsupported(node, text);
+  const { first, quantile } = toArguments(node, text, run === "quantile");
   const of = toExpression(first, text);
   if (of.kind === "matrix") {
     throw badQuery(
@@ -211,12 +233,16 @@ function toAggregate(node: SyntaxNode, text: string): Expression {
     );
   }
   const modifier = node.getChild("AggregateModifier");
-  const names = modifier?.getChild("GroupingLabels")?.getChildren("LabelName") ?? [];
+  const labels = modifier?.getChild("GroupingLabels");
+  const plain = labels?.getChildren("LabelName").map((label) => text.slice(label.from, label.to)) ?? [];
+  const quoted =
+    labels?.getChildren("QuotedLabelName").map((label) => unquote(text.slice(label.from, label.to))) ?? [];
   return {
     kind: "aggregate",
     run,
+    ...quantile,
     grouping: modifier?.getChild("Without") ? "without" : "by",
-    labels: names.map((label) => text.slice(label.from, label.to)),
+    labels: [...plain, ...quoted],
     of,
   };
 }

@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import { systemClock } from "#lib/clock.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createCertificates } from "./certificates.ts";
@@ -26,6 +27,10 @@ export interface SimulatorSettings extends WorldSettings {
   prometheus?: Omit<PrometheusSettings, "replica">;
   /** Prometheus Pods behind each Service. Default 1. */
   replicas?: number;
+  /** The name that other machines reach the API servers by; without it they listen on loopback. */
+  hostName?: string;
+  /** A real Prometheus that the first cluster's port-forward leads to, in place of the simulated one. */
+  realPrometheus?: { host: string; port: number };
 }
 
 export interface SimulatedCluster {
@@ -62,7 +67,7 @@ export interface Simulator {
 }
 
 /**
- * Starts simulated clusters on free loopback ports: for each an API server, and behind its port-forward a
+ * Starts simulated clusters on free ports: for each an API server, and behind its port-forward a
  * Prometheus.
  */
 export async function startSimulator(settings: SimulatorSettings = {}): Promise<Simulator> {
@@ -74,7 +79,9 @@ export async function startSimulator(settings: SimulatorSettings = {}): Promise<
     await Promise.all(started.splice(0).map(async (each) => each.stop()));
   };
   try {
-    for (const each of world.clusters) started.push(await startCluster(each, clock, faults, settings));
+    for (const each of world.clusters) {
+      started.push(await startCluster(each, clock, faults, settings, started.length === 0));
+    }
   } catch (error) {
     await stop();
     throw error;
@@ -99,6 +106,7 @@ async function startCluster(
   clock: Clock,
   board: FaultBoard,
   settings: SimulatorSettings,
+  isFirst: boolean,
 ): Promise<{ cluster: SimulatedCluster; stop: () => Promise<void> }> {
   const { id, name, platform } = world.shape;
   const source = board.source(id);
@@ -110,12 +118,16 @@ async function startCluster(
     const deps = { world, clock, faults: source, restartPod };
     const server = createServer(createPrometheusApi(deps, { ...settings.prometheus, replica }));
     server.on("clientError", (_error, socket) => socket.destroy());
-    addPrometheusPod(state, podName, world, (stream) => server.emit("connection", stream));
+    const real = isFirst ? settings.realPrometheus : undefined;
+    addPrometheusPod(state, podName, world, (stream) =>
+      real ? connectStream(stream, real) : server.emit("connection", stream),
+    );
     return server;
   });
   fillState(state, world, token);
-  const certificates = await createCertificates(`${id}.example.com`);
-  const api = await startKubeApi({ state, faults: source, certificates, clock });
+  const hostName = settings.hostName === undefined ? {} : { hostName: settings.hostName };
+  const certificates = await createCertificates(`${id}.example.com`, settings.hostName);
+  const api = await startKubeApi({ state, faults: source, certificates, clock, ...hostName });
   board.onChange(id, async () => api.refresh());
   const exposition = createServer(createExposition(world, clock));
   const prometheusUrl = await listen(servers[0] ?? createServer());
@@ -152,6 +164,14 @@ function addPrometheusPod(state: KubeState, name: string, world: ClusterWorld, l
     ports: [{ name: PROMETHEUS.portName, containerPort: PROMETHEUS.port }],
     listeners: new Map([[PROMETHEUS.port, listener]]),
   });
+}
+
+/** Carries a port-forward's bytes to a real server and back. */
+function connectStream(stream: Duplex, { host, port }: { host: string; port: number }): void {
+  const socket = connect(port, host);
+  socket.on("error", () => stream.destroy());
+  stream.on("close", () => socket.destroy());
+  stream.pipe(socket).pipe(stream);
 }
 
 function fillState(state: KubeState, world: ClusterWorld, token: string): void {

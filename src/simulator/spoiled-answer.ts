@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "#lib/clock.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
 
@@ -10,6 +10,7 @@ const HTML = `<!DOCTYPE html>
 /** Gives the answer of a fault that replaces Prometheus' own. True when the request is dealt with. */
 export async function wholesaleAnswer(
   fault: PrometheusFault | undefined,
+  request: IncomingMessage,
   response: ServerResponse,
   clock: Clock,
 ): Promise<boolean> {
@@ -20,6 +21,10 @@ export async function wholesaleAnswer(
     case "slow":
       await clock.sleep(fault.delayMs);
       return false;
+    case "authorization":
+      if (request.headers.authorization === fault.header) return false;
+      response.setHeader("www-authenticate", 'Basic realm="prometheus"');
+      return give(response, 401, "text/plain; charset=utf-8", "Unauthorized\n");
     case "not-ready":
       return give(response, 503, "text/plain; charset=utf-8", "Service Unavailable");
     case "html":

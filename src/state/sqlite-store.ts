@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { BridgeError } from "#errors.ts";
 import type { Logger } from "#telemetry/logger.ts";
+import { toRecordText } from "./record-text.ts";
 import type { StateStore } from "./store.ts";
 
 export interface SqliteStoreSettings {
@@ -13,7 +14,6 @@ export interface SqliteStoreSettings {
 
 /** One record's JSON text, bytes. */
 const VALUE_BYTES_MAX = 16 * 1024 * 1024;
-const KEY_LENGTH_MAX = 512;
 
 // Result codes of SQLite (https://sqlite.org/rescode.html), primary codes.
 const SQLITE_BUSY = 5;
@@ -39,9 +39,6 @@ export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
   const insert = database.prepare("INSERT INTO records (key, value, version) VALUES (?, ?, ?)");
   const update = database.prepare("UPDATE records SET value = ?, version = ? WHERE key = ?");
   const remove = database.prepare("DELETE FROM records WHERE key = ?");
-  const list = database.prepare(
-    "SELECT key FROM records WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key",
-  );
 
   const guarded = async <T>(run: () => T): Promise<T> => {
     if (closed) throw new BridgeError("state_unavailable", "the state file is closed");
@@ -76,14 +73,17 @@ export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
       }),
     put: (key, value, etag) =>
       guarded(() => {
-        const text = toText(key, value);
+        const text = toRecordText(key, value, VALUE_BYTES_MAX);
         return transaction(database, () => write(key, text, etag));
       }),
     delete: (key) =>
       guarded(() => {
         remove.run(key);
       }),
-    keys: (prefix) => guarded(() => list.all(prefix).map((row) => String(row["key"]))),
+    check: () =>
+      guarded(() => {
+        select.get("");
+      }),
     close: async () => {
       if (closed) return;
       closed = true;
@@ -132,18 +132,6 @@ function transaction<T>(database: DatabaseSync, run: () => T): T {
     if (database.isTransaction) database.exec("ROLLBACK");
     throw error;
   }
-}
-
-function toText(key: string, value: unknown): string {
-  if (key.length === 0 || key.length > KEY_LENGTH_MAX) {
-    throw new BridgeError("internal", `a state key has 1 to ${KEY_LENGTH_MAX} characters`);
-  }
-  const text: string | undefined = JSON.stringify(value);
-  if (text === undefined) throw new BridgeError("internal", `the value of the record ${key} is not JSON`);
-  if (Buffer.byteLength(text) > VALUE_BYTES_MAX) {
-    throw new BridgeError("internal", `the record ${key} is larger than ${VALUE_BYTES_MAX} bytes`);
-  }
-  return text;
 }
 
 function parseValue(key: string, text: string, path: string): unknown {

@@ -15,7 +15,7 @@ export interface StateStore {
   put(key: string, value: unknown, etag: string | undefined): Promise<string>;
   /** Deleting what is not there is a success. */
   delete(key: string): Promise<void>;
-  /** Keys that begin with `prefix`, sorted. */
-  keys(prefix: string): Promise<string[]>;
+  /** Can it be read now? Throws `state_unavailable`. There is no listing of keys: Dapr's stores can't do it. */
+  check(): Promise<void>;
   close(): Promise<void>;
 }

@@ -74,12 +74,21 @@ interface ObjectRow {
   columns: string[];
 }
 
-/** Objects of the database that have a name of ours and are something else, as `name: why`. */
-export async function findForeign(
+/** An object of the migrations, as it is in a database. */
+export interface ObjectState {
+  name: string;
+  kind: "table" | "view";
+  state: "ours" | "missing" | "foreign";
+  /** What is different in a foreign one. */
+  difference?: string;
+}
+
+/** Every object of the migrations, in their order. What the user may not see counts as missing. */
+export async function inspectLayout(
   database: Database,
   databaseName: string,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<ObjectState[]> {
   const rows = await database.query<ObjectRow>(
     `SELECT t.name AS name, t.engine AS engine, t.sorting_key AS sorting_key, c.columns AS columns
      FROM system.tables AS t
@@ -90,10 +99,28 @@ export async function findForeign(
     { database: databaseName, names: OBJECTS },
     signal,
   );
-  return rows.flatMap((row) => {
-    const why = differenceOf(row, LAYOUTS.get(row.name)!);
-    return why === undefined ? [] : [`${row.name}: ${why}`];
+  const found = new Map(rows.map((row) => [row.name, row]));
+  return [...LAYOUTS].map(([name, layout]) => {
+    const kind = layout.engine.endsWith("View") ? "view" : "table";
+    const row = found.get(name);
+    if (!row) return { name, kind, state: "missing" };
+    const difference = differenceOf(row, layout);
+    return difference === undefined
+      ? { name, kind, state: "ours" }
+      : { name, kind, state: "foreign", difference };
   });
+}
+
+/** Objects of the database that have a name of ours and are something else, as `name: why`, by name. */
+export async function findForeign(
+  database: Database,
+  databaseName: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const objects = await inspectLayout(database, databaseName, signal);
+  return objects
+    .flatMap(({ name, difference }) => (difference === undefined ? [] : [`${name}: ${difference}`]))
+    .toSorted();
 }
 
 function differenceOf(row: ObjectRow, layout: Layout): string | undefined {

@@ -88,20 +88,27 @@ function dirtyHours(databaseName: string, more = ""): string {
     GROUP BY metric_name, hour_end HAVING ${IS_DIRTY} AND ${IS_SETTLED}`;
 }
 
+/** The hours of one metric (parameter `metric`), or of several (`metrics`, Array(String)). */
+const ONE_METRIC = "metric_name = {metric:String}";
+export const SOME_METRICS = "metric_name IN {metrics:Array(String)}";
+
 /**
- * A SELECT of a metric's hours with hour_end in (from, to], right at any time: rolled-up hours from the roll-up, the others (open, or with samples that came
- * later) computed from the samples. Columns: `hourlyColumns`. Parameters: `cluster`, `metric` (String), `from`, `to` (Int64; ms, whole hours).
+ * A SELECT of the metrics' hours with hour_end in (from, to], right at any time: rolled-up hours from the roll-up, the others (open, or with samples that came
+ * later) computed from the samples. Columns: `hourlyColumns`. Parameters: `cluster`, those of `metrics`, `from`, `to` (Int64; ms, whole hours).
  */
-export function hourlySource(databaseName: string, kind: RollupKind): string {
-  const metric = "metric_name = {metric:String}";
-  const dirty = `SELECT hour_end FROM ${databaseName}.rollup_marks WHERE ${metric} AND ${HOUR_IN_RANGE}
-    GROUP BY hour_end HAVING ${IS_DIRTY}`;
+export function hourlySource(
+  databaseName: string,
+  kind: RollupKind,
+  metrics: typeof ONE_METRIC | typeof SOME_METRICS = ONE_METRIC,
+): string {
+  const dirty = `SELECT metric_name, hour_end FROM ${databaseName}.rollup_marks WHERE ${metrics} AND ${HOUR_IN_RANGE}
+    GROUP BY metric_name, hour_end HAVING ${IS_DIRTY}`;
   // toStartOfHour(time) is in the tables' primary key, the end of the hour is not: a sample of an hour lies in the key's hour before, or is its end.
   const indexed = `toStartOfHour(time) IN (SELECT arrayJoin([hour_end - INTERVAL 1 HOUR, hour_end]) FROM (${dirty}))`;
-  const where = `${IN_RANGE} AND ${metric} AND ${indexed} AND ${HOUR_END} IN (${dirty})`;
+  const where = `${IN_RANGE} AND ${metrics} AND ${indexed} AND (metric_name, ${HOUR_END}) IN (${dirty})`;
   const columns = hourlyColumns(kind);
   return `SELECT ${columns} FROM ${databaseName}.rollup_${kind} FINAL
-    WHERE ${HOUR_IN_RANGE} AND ${metric} AND hour_end NOT IN (${dirty})
+    WHERE ${HOUR_IN_RANGE} AND ${metrics} AND (metric_name, hour_end) NOT IN (${dirty})
   UNION ALL
   SELECT ${columns} FROM (${hoursOfSamples(databaseName, kind, where)})`;
 }

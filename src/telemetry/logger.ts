@@ -4,7 +4,8 @@ import type { Secret } from "#lib/secret.ts";
 import { scrubText, scrubValue } from "./scrub.ts";
 
 export type Logger = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error" | "fatal"> & {
-  child(bindings: Record<string, unknown>): Logger;
+  /** `level`: of the child's own lines, also below the program's. */
+  child(bindings: Record<string, unknown>, options?: { level: LogLevel }): Logger;
 };
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";

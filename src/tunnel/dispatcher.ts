@@ -6,6 +6,7 @@ import { Pool, type Dispatcher } from "undici";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
+import type { ApiServerGuard } from "./api-server-guard.ts";
 import { createKubeClient, type KubeClient } from "./kube-client.ts";
 import { listNodeNames } from "./node-names.ts";
 import { openPortForward } from "./port-forward.ts";
@@ -17,6 +18,8 @@ export interface TunnelDeps {
   kubeConfig: KubeConfig;
   clock: Clock;
   logger: Logger;
+  /** As in KubeClientDeps. */
+  guard?: ApiServerGuard;
 }
 
 export interface TunnelSettings {
@@ -66,7 +69,11 @@ export async function openTunnel(
   signal: AbortSignal,
 ): Promise<Tunnel> {
   const { clock, logger } = deps;
-  const kube = createKubeClient({ kubeConfig: deps.kubeConfig, clock }, { timeoutMs: settings.timeoutMs });
+  const guard = deps.guard ? { guard: deps.guard } : {};
+  const kube = createKubeClient(
+    { kubeConfig: deps.kubeConfig, clock, ...guard },
+    { timeoutMs: settings.timeoutMs },
+  );
   const { pod, nodes } = await discover(kube, settings, signal);
   const stop = new AbortController();
   const connector = createConnector({ kube, clock, logger, pod }, settings, stop.signal);

@@ -4,6 +4,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import type { z } from "zod";
 import { BridgeError, type ErrorCode } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import type { ApiServerGuard } from "./api-server-guard.ts";
 import { errorCode, readBody, readRefusal, toApiError, toConnectError } from "./api-error.ts";
 
 export interface KubeRequest<T> {
@@ -18,6 +19,15 @@ export interface KubeRequest<T> {
   special?: Partial<Record<number, ErrorCode>>;
 }
 
+/** A request that writes, or asks with a body. */
+export interface KubeWrite<T> extends KubeRequest<T> {
+  method: "POST" | "PATCH";
+  /** Sent as JSON; server-side apply takes JSON as YAML. */
+  body: unknown;
+  /** Default: application/json. */
+  contentType?: string;
+}
+
 /** Everything that https.request and ws need to reach the API server as the kubeconfig's user. */
 export interface KubeConnection {
   url: URL;
@@ -28,6 +38,8 @@ export interface KubeConnection {
 export interface KubeClient {
   /** One GET. Bounded in time and in bytes, redirects are not followed. */
   get<T>(request: KubeRequest<T>, signal: AbortSignal): Promise<T>;
+  /** One POST or PATCH, bounded as `get` is; 200 and 201 are success. */
+  send<T>(request: KubeWrite<T>, signal: AbortSignal): Promise<T>;
   /** `path` as in KubeRequest. May run an exec plugin or read files when the kubeconfig is trusted. */
   connection(
     path: string,
@@ -39,6 +51,8 @@ export interface KubeClient {
 export interface KubeClientDeps {
   kubeConfig: KubeConfig;
   clock: Clock;
+  /** Of a kubeconfig that nobody vouches for: where its server may be. Asked again at every connection. */
+  guard?: ApiServerGuard;
 }
 
 export interface KubeClientSettings {
@@ -58,32 +72,32 @@ export function createKubeClient(deps: KubeClientDeps, settings: KubeClientSetti
     const url = URL.parse(cluster?.server ?? "");
     if (url?.protocol !== "https:")
       throw new BridgeError("kubeconfig_invalid", "the kubeconfig names no https server");
+    deps.guard?.checkHost(url.hostname);
     url.pathname = `${url.pathname.replace(/\/+$/, "")}${path}`;
     url.search = new URLSearchParams(query).toString();
     // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED can't decide; client-node turns it off where skipTLSVerify says so.
     const options: RequestOptions = { rejectUnauthorized: true };
+    if (deps.guard) options.lookup = deps.guard.lookup;
     await authenticate(deps.kubeConfig, options, signal);
     return { url, options };
   };
 
-  return {
-    connection,
-    get: async (wanted, signal) => {
-      const timeout = (): Error =>
-        new BridgeError(
-          "cluster_timeout",
-          `the API server did not answer to ${wanted.what} in ${settings.timeoutMs} ms`,
-        );
-      const limit = deadline(deps.clock, settings.timeoutMs, timeout, signal);
-      try {
-        const { url, options } = await connection(wanted.path, wanted.query ?? {}, limit.signal);
-        const body = await fetchBody(url, options, wanted, limit.signal);
-        return parseAnswer(body, wanted);
-      } finally {
-        limit.dispose();
-      }
-    },
+  const exchange = async <T>(wanted: KubeRequest<T> | KubeWrite<T>, signal: AbortSignal): Promise<T> => {
+    const timeout = (): Error =>
+      new BridgeError(
+        "cluster_timeout",
+        `the API server did not answer to ${wanted.what} in ${settings.timeoutMs} ms`,
+      );
+    const limit = deadline(deps.clock, settings.timeoutMs, timeout, signal);
+    try {
+      const { url, options } = await connection(wanted.path, wanted.query ?? {}, limit.signal);
+      const body = await fetchBody(url, options, wanted, limit.signal);
+      return parseAnswer(body, wanted);
+    } finally {
+      limit.dispose();
+    }
   };
+  return { connection, get: exchange, send: exchange };
 }
 
 async function authenticate(
@@ -110,15 +124,17 @@ async function authenticate(
 async function fetchBody(
   url: URL,
   options: RequestOptions,
-  wanted: Pick<KubeRequest<unknown>, "what" | "special">,
+  wanted: KubeRequest<unknown> | KubeWrite<unknown>,
   signal: AbortSignal,
 ): Promise<Buffer> {
   let onAbort: (() => void) | undefined;
+  const isWrite = "method" in wanted;
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       signal.throwIfAborted();
-      const sent = request(url, { ...options, method: "GET" });
+      const sent = request(url, { ...options, method: isWrite ? wanted.method : "GET" });
       sent.setHeader("accept", "application/json");
+      if (isWrite) sent.setHeader("content-type", wanted.contentType ?? "application/json");
       sent.on("error", reject);
       sent.on("response", (answer) => {
         answer.on("error", () => {});
@@ -126,9 +142,9 @@ async function fetchBody(
       });
       onAbort = () => sent.destroy(signal.reason as Error);
       signal.addEventListener("abort", onAbort, { once: true });
-      sent.end();
+      sent.end(isWrite ? JSON.stringify(wanted.body) : undefined);
     });
-    if (response.statusCode !== 200)
+    if (response.statusCode !== 200 && !(isWrite && response.statusCode === 201))
       throw toApiError(await readRefusal(response, options), wanted.what, wanted.special);
     return await readBody(response, ANSWER_BYTES_MAX);
   } catch (error) {

@@ -87,15 +87,39 @@ export async function resolveTarget(
   target: TunnelTarget,
   options: { pinnedPodUid?: string; signal: AbortSignal },
 ): Promise<PodTarget> {
-  const spec = await readService(kube, target, options.signal);
-  const port = findServicePort(spec, target);
-  const slices = await listSlices(kube, target, options.signal);
-  const pods = podsBehind(slices, port, spec.clusterIP === "None", target);
-  const sorted = pods.sort((a, b) => (a.podName < b.podName ? -1 : 1));
+  const service = await findService(kube, target, options.signal);
+  const sorted = await findReadyPods(kube, target, service, options.signal);
   const chosen = sorted.find((pod) => pod.podUid === options.pinnedPodUid) ?? sorted[0];
   if (!chosen)
     throw new BridgeError("prometheus_pod_not_ready", `no Pod of Service ${label(target)} is ready`);
   return chosen;
+}
+
+/** A Service with the port that was asked for. */
+export interface FoundService {
+  port: ServicePort;
+  isHeadless: boolean;
+}
+
+/** The first half of `resolveTarget`: needs the right to get services. */
+export async function findService(
+  kube: KubeClient,
+  target: TunnelTarget,
+  signal: AbortSignal,
+): Promise<FoundService> {
+  const spec = await readService(kube, target, signal);
+  return { port: findServicePort(spec, target), isHeadless: spec.clusterIP === "None" };
+}
+
+/** The second half: the ready Pods by name, at least one. Needs the right to list endpointslices. */
+export async function findReadyPods(
+  kube: KubeClient,
+  target: TunnelTarget,
+  { port, isHeadless }: FoundService,
+  signal: AbortSignal,
+): Promise<PodTarget[]> {
+  const slices = await listSlices(kube, target, signal);
+  return podsBehind(slices, port, isHeadless, target).sort((a, b) => (a.podName < b.podName ? -1 : 1));
 }
 
 function label(target: TunnelTarget): string {

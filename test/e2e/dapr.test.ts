@@ -2,9 +2,10 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { GenericContainer, Wait, type StartedTestContainer } from "testcontainers";
+import type { StartedTestContainer } from "testcontainers";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startBridge, type BridgeProcess } from "./bridge-process.ts";
+import { daprContainer, withValue } from "./dapr-sidecar.ts";
 import { freePort } from "./stack.ts";
 
 // Dapr's real sidecar with the component of dapr/: its cron binding must start rounds, with the token it is given.
@@ -41,19 +42,15 @@ beforeAll(async () => {
     port,
     { authorization: `Bearer ${readToken}` },
   );
-  const component = await readFile("dapr/metrics-collection-cron.yaml", "utf8");
-  const content = component.replace(/"0 \*\/5 .*"/, EVERY_TWO_SECONDS);
-  if (!content.includes(EVERY_TWO_SECONDS)) throw new Error("the component's schedule has another form");
-  sidecar = await new GenericContainer("daprio/daprd:1.16.0")
+  const cron = await readFile("dapr/components/metrics-collection-cron.yaml", "utf8");
+  sidecar = await daprContainer({ "cron.yaml": withValue(cron, '"0 */5 * * * *"', EVERY_TWO_SECONDS) }, [
+    "--app-port",
+    String(port),
+    "--app-channel-address",
+    "host.docker.internal",
+  ])
     .withExtraHosts([{ host: "host.docker.internal", ipAddress: "host-gateway" }])
     .withEnvironment({ APP_API_TOKEN: token })
-    .withCopyContentToContainer([{ content, target: "/dapr/cron.yaml" }])
-    .withCommand(
-      `/daprd --app-id budcluster --app-port ${port} --app-channel-address host.docker.internal --dapr-http-port 3500 --resources-path /dapr`.split(
-        " ",
-      ),
-    )
-    .withWaitStrategy(Wait.forLogMessage(/dapr initialized/))
     .start();
 });
 

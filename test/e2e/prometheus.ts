@@ -6,7 +6,7 @@ import type { Sample } from "../helpers/stored-series.ts";
 /** A Prometheus that scrapes nothing and holds what a test writes into it. */
 export interface WrittenPrometheus {
   version(): Promise<string>;
-  /** All at once: what is older than what it has by more than an hour is refused. */
+  /** All at once: what is older than what it has by more than an hour is refused. Samples ascend by time. */
   write(series: readonly { labels: Record<string, string>; samples: readonly Sample[] }[]): Promise<void>;
   queryRange(promql: string, firstMs: number, lastMs: number, stepMs: number): Promise<Points>;
   stop(): Promise<void>;
@@ -40,27 +40,35 @@ export async function startPrometheus(): Promise<WrittenPrometheus> {
     return await answer.json();
   };
 
+  const post = async (series: Parameters<typeof toWriteRequest>[0]): Promise<void> => {
+    if (series.length === 0) return;
+    const answer = await fetch(`${origin}/api/v1/write`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/x-protobuf",
+        "content-encoding": "snappy",
+        "x-prometheus-remote-write-version": "0.1.0",
+      },
+      body: new Uint8Array(toWriteRequest(series)),
+    });
+    if (!answer.ok) throw new Error(`remote write: ${answer.status} ${await answer.text()}`);
+  };
+
   return {
     version: async () => ((await get("status/buildinfo", {})) as { data: { version: string } }).data.version,
     write: async (series) => {
-      const times = series.flatMap(({ samples }) => samples.map(([ms]) => ms));
-      const first = times.reduce((a, b) => Math.min(a, b));
-      const last = times.reduce((a, b) => Math.max(a, b));
-      for (let from = first; from <= last; from += WRITE_MS) {
-        const part = series.map(({ labels, samples }) => ({
-          labels,
-          samples: samples.filter(([ms]) => ms >= from && ms < from + WRITE_MS),
-        }));
-        const answer = await fetch(`${origin}/api/v1/write`, {
-          method: "POST",
-          headers: {
-            "content-type": "application/x-protobuf",
-            "content-encoding": "snappy",
-            "x-prometheus-remote-write-version": "0.1.0",
-          },
-          body: new Uint8Array(toWriteRequest(part.filter(({ samples }) => samples.length > 0))),
+      const first = Math.min(...series.map(({ samples }) => samples[0]?.[0] ?? Infinity));
+      const last = Math.max(...series.map(({ samples }) => samples.at(-1)?.[0] ?? -Infinity));
+      const done = series.map(() => 0);
+      for (let toMs = first + WRITE_MS; toMs < last + WRITE_MS; toMs += WRITE_MS) {
+        const part = series.map(({ labels, samples }, i) => {
+          const from = done[i]!;
+          let to = from;
+          while (to < samples.length && samples[to]![0] < toMs) to++;
+          done[i] = to;
+          return { labels, samples: samples.slice(from, to) };
         });
-        if (!answer.ok) throw new Error(`remote write: ${answer.status} ${await answer.text()}`);
+        await post(part.filter(({ samples }) => samples.length > 0));
       }
     },
     queryRange: async (promql, firstMs, lastMs, stepMs) => {

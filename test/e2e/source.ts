@@ -5,6 +5,8 @@ import { toKubeConfig } from "#clusters/kube-config.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { openTunnel } from "#tunnel/dispatcher.ts";
+import { createKubeClient } from "#tunnel/kube-client.ts";
+import { listNodeNames } from "#tunnel/node-names.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 /** One sample as text that two systems can be compared by: time in ms, value as its 64 bits. */
@@ -21,6 +23,10 @@ export interface Source {
   /** Every raw sample of the metric in (fromMs, toMs], in one query over the whole range. */
   samples(metric: string, fromMs: number, toMs: number): Promise<SeriesSamples>;
   version(): Promise<string>;
+  /** What Prometheus' metadata calls counters, by name. */
+  counters(): Promise<ReadonlySet<string>>;
+  /** Node name by node address, as the bridge knows it. */
+  nodeNames(): Promise<ReadonlyMap<string, string>>;
   close(): Promise<void>;
 }
 
@@ -39,6 +45,15 @@ export async function openSource(kubeconfigPath: string): Promise<Source> {
   };
   return {
     version: async () => ((await get("status/buildinfo", {})) as { version: string }).version,
+    counters: async () => {
+      const metadata = (await get("metadata", {})) as Record<string, { type: string }[]>;
+      return new Set(Object.keys(metadata).filter((name) => metadata[name]?.[0]?.type === "counter"));
+    },
+    nodeNames: async () => {
+      const kubeConfig = await readKubeConfig(kubeconfigPath);
+      const kube = createKubeClient({ kubeConfig, clock: systemClock }, { timeoutMs: 30_000 });
+      return (await listNodeNames(kube, new AbortController().signal)).names;
+    },
     close: () => way.dispatcher.close(),
     samples: async (metric, fromMs, toMs) => {
       const data = (await get("query", {
@@ -81,12 +96,15 @@ function numberOf(text: string): number {
   return text === "-Inf" ? -Infinity : Number(text);
 }
 
-async function openForward(kubeconfigPath: string): Promise<{ dispatcher: Dispatcher; origin: string }> {
-  const text = await readFile(kubeconfigPath, "utf8");
+async function readKubeConfig(path: string): ReturnType<typeof toKubeConfig> {
+  const text = await readFile(path, "utf8");
   parseKubeconfig(text);
-  const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig: createSecret(text) }, true);
+  return await toKubeConfig({ kind: "inline", kubeconfig: createSecret(text) }, true);
+}
+
+async function openForward(kubeconfigPath: string): Promise<{ dispatcher: Dispatcher; origin: string }> {
   return await openTunnel(
-    { kubeConfig, clock: systemClock, logger: createSilentLogger() },
+    { kubeConfig: await readKubeConfig(kubeconfigPath), clock: systemClock, logger: createSilentLogger() },
     {
       clusterId: "source",
       target: {

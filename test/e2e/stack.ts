@@ -12,7 +12,7 @@ import { createClickHouse } from "#storage/clickhouse.ts";
 import type { Database } from "#storage/database.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
-/** What the bridge delivers to: the real Collector in front of ClickHouse, in containers. */
+/** What the bridge delivers to: the real Collector with the chart's configuration in front of ClickHouse, in containers. */
 export interface Stack {
   clickhouseUrl: string;
   database: Database;
@@ -20,6 +20,9 @@ export interface Stack {
   /** The Collector is gone: connections are refused. */
   stopCollector(): Promise<void>;
   startCollector(): Promise<void>;
+  /** ClickHouse is frozen: it takes connections and answers nothing. */
+  freezeClickHouse(): Promise<void>;
+  thawClickHouse(): Promise<void>;
   /** What the Collector has written since it was first started. */
   collectorLog(): Promise<string>;
   stop(): Promise<void>;
@@ -49,7 +52,7 @@ export async function startStack(): Promise<Stack> {
     })
     .withCopyContentToContainer([
       {
-        content: await readFile("test/fixtures/otelcol/config.yaml", "utf8"),
+        content: await readFile("helm/files/otelcol/config.yaml", "utf8"),
         target: "/etc/otelcol-contrib/config.yaml",
       },
     ])
@@ -64,7 +67,7 @@ export async function startStack(): Promise<Stack> {
     timeoutMs: 120_000,
     logger: createSilentLogger(),
   });
-  const switchable = await controlOf(collector);
+  const switchable = await controlOf(collector, clickhouse);
   return {
     clickhouseUrl,
     database,
@@ -87,10 +90,16 @@ export function clickhouseEnvironment(stack: Stack): Record<string, string> {
 /** Stops and starts the container without removing it, so that its port stays. */
 async function controlOf(
   container: StartedTestContainer,
-): Promise<Pick<Stack, "stopCollector" | "startCollector" | "collectorLog">> {
+  clickhouse: StartedTestContainer,
+): Promise<
+  Pick<Stack, "stopCollector" | "startCollector" | "collectorLog" | "freezeClickHouse" | "thawClickHouse">
+> {
   const client = await getContainerRuntimeClient();
   const handle = client.container.getById(container.getId());
+  const storage = client.container.getById(clickhouse.getId());
   return {
+    freezeClickHouse: async () => void (await storage.pause()),
+    thawClickHouse: async () => void (await storage.unpause()),
     stopCollector: async () => void (await handle.stop({ t: 0 })),
     startCollector: async () => void (await handle.start()),
     collectorLog: async () => String(await handle.logs({ stdout: true, stderr: true, follow: false })),

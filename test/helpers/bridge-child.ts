@@ -10,6 +10,7 @@ export interface BridgeChild {
   /** Everything that it wrote so far. */
   stdout(): string;
   stderr(): string;
+  pid: number;
   signal(signal: "SIGTERM" | "SIGKILL"): void;
   /** Its exit code; null when a signal ended it. */
   ended: Promise<number | null>;
@@ -53,6 +54,7 @@ export function startBridgeChild(environment: Record<string, string>, args: stri
     ended,
     stdout: () => written.stdout,
     stderr: () => written.stderr,
+    pid: child.pid ?? 0,
     signal: (signal) => void child.kill(signal),
     collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
     status: () => call("GET", "/metrics/status"),

@@ -7,7 +7,6 @@ import {
 import { readProgress } from "#collect/progress-store.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterResult } from "#collect/status.ts";
-import { createSecret } from "#lib/secret.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import type { QuerySpec } from "#prometheus/query-spec.ts";
@@ -32,7 +31,7 @@ export function testCluster(id: string, change: Partial<Cluster> = {}): Cluster 
     enabled: true,
     source: "file",
     labels: {},
-    credentials: { kind: "inline", kubeconfig: createSecret("kubeconfig") },
+    credentials: { kind: "trusted-file", path: "/kubeconfig" },
     prometheus: {
       namespace: "monitoring",
       service: "prometheus",

@@ -120,6 +120,8 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
   };
 
   const client: PrometheusClient = {
+    ready: async () => true,
+    version: async () => "3.15.0",
     read,
     now: async (signal) => {
       await Promise.resolve();

@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors.ts";
+import { toRecordText } from "#state/record-text.ts";
 import type { StateRecord, StateStore } from "#state/store.ts";
 
 export interface MemoryStore extends StateStore {
@@ -7,6 +8,8 @@ export interface MemoryStore extends StateStore {
   /** Set to let every call fail with it. */
   failure: BridgeError | undefined;
 }
+
+const VALUE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** The state store without a file: values go through JSON, and writes are first-write by ETag. */
 export function createMemoryStore(): MemoryStore {
@@ -21,7 +24,7 @@ export function createMemoryStore(): MemoryStore {
       return await Promise.resolve(record && { value: JSON.parse(record.json) as T, etag: record.etag });
     },
     put: async (key, value, etag) => {
-      const json = JSON.stringify(value);
+      const json = toRecordText(key, value, VALUE_BYTES_MAX);
       if (store.failure) throw store.failure;
       // A real store answers later: two writes that are under way at once are found out.
       await Promise.resolve();
@@ -33,8 +36,10 @@ export function createMemoryStore(): MemoryStore {
       records.delete(key);
       await Promise.resolve();
     },
-    keys: async (prefix) =>
-      await Promise.resolve([...records.keys()].filter((key) => key.startsWith(prefix)).sort()),
+    check: async () => {
+      if (store.failure) throw store.failure;
+      await Promise.resolve();
+    },
     close: async () => await Promise.resolve(),
   };
   return store;

@@ -3,9 +3,10 @@ import { keyOfLabels, type Points } from "./promql-reference.ts";
 
 const NUMBERS: Record<string, number> = { NaN: Number.NaN, "+Inf": Infinity, "-Inf": -Infinity };
 
+/** Without the label k8s.node.name, which is ours: Prometheus does not have it. */
 export function toPoints(answer: SeriesAnswer): Points {
   return new Map(
-    answer.series.map(({ labels, points }) => [
+    answer.series.map(({ labels: { "k8s.node.name": _node, ...labels }, points }) => [
       keyOfLabels(labels),
       new Map(
         points.map(({ timestamp, value }) => [
@@ -33,8 +34,24 @@ export function differences(expected: Points, actual: Points): string[] {
   return lines;
 }
 
+/** The largest relative distance between values of the same point, infinite where one of them is not a number that the other is. */
+export function largestDeviation(expected: Points, actual: Points): number {
+  let largest = 0;
+  for (const [key, points] of expected) {
+    for (const [ms, a] of points) {
+      const b = actual.get(key)?.get(ms);
+      if (b === undefined || Object.is(a, b) || a === b) continue;
+      const deviation = Math.abs(a - b) / Math.max(Math.abs(a), Math.abs(b));
+      largest = Math.max(largest, Number.isNaN(deviation) ? Infinity : deviation);
+    }
+  }
+  return largest;
+}
+
 function isClose(a: number | undefined, b: number | undefined): boolean {
   if (a === undefined || b === undefined) return false;
   if (Object.is(a, b) || a === b) return true;
+  // Beside an infinite value any distance would be small.
+  if (!Number.isFinite(a) || !Number.isFinite(b)) return false;
   return Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b));
 }

@@ -16,11 +16,11 @@ export interface Scene {
 }
 
 export type SceneSettings = Pick<SimulatorSettings, "clusters" | "prometheus" | "shape" | "seed"> &
-  Pick<TestBridgeParts, "metrics" | "environment">;
+  Pick<TestBridgeParts, "metrics" | "environment" | "resolve">;
 
 /** Everything of it ends with the test. */
 export async function setScene(settings: SceneSettings = {}): Promise<Scene> {
-  const { metrics, environment, ...world } = settings;
+  const { metrics, environment, resolve, ...world } = settings;
   const clock = createJumpingClock();
   const simulator = await startSimulator({ ...world, clock, shape: { ...SMALL, ...world.shape } });
   const collector = await startOtlpCollector();
@@ -30,6 +30,7 @@ export async function setScene(settings: SceneSettings = {}): Promise<Scene> {
     clock,
     ...(metrics ? { metrics } : {}),
     ...(environment ? { environment } : {}),
+    ...(resolve ? { resolve } : {}),
   });
   onTestFinished(async () => {
     await bridge.stop();

@@ -29,11 +29,11 @@ export function point(
   return { labels, time: BigInt(Math.round(timeMs)) * 1_000_000n, bits: bitsOf(value) };
 }
 
-/** Stores what the simulated cluster scraped in (fromMs, toMs], with `k8s.node.name` where the bridge adds it. */
+/** Stores what the simulated cluster scraped in (fromMs, toMs] (and until nowMs), with `k8s.node.name` where the bridge adds it. */
 export async function storeWorld(
   database: EmbeddedDatabase,
   world: ClusterWorld,
-  window: { fromMs: number; toMs: number; metrics: readonly string[] },
+  window: { fromMs: number; toMs: number; nowMs?: number; metrics: readonly string[] },
 ): Promise<void> {
   const nodeOf = new Map(world.layout.nodes.map((node) => [node.address, node.name]));
   for (const metric of window.metrics) {

@@ -8,6 +8,7 @@ import type { ClusterResult, ClusterStatus, CollectionStatus, RoundResult } from
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { Simulator } from "#simulator/simulator.ts";
 import { createLogger } from "#telemetry/logger.ts";
+import type { Resolve } from "#tunnel/api-server-guard.ts";
 import type { JumpingClock } from "./jumping-clock.ts";
 import type { OtlpCollector } from "./otlp-collector.ts";
 import { createSilentLogger } from "./silent-logger.ts";
@@ -48,6 +49,8 @@ export interface TestBridgeParts {
   clock: JumpingClock;
   metrics?: readonly string[];
   environment?: Record<string, string>;
+  /** How the names of API servers are resolved. */
+  resolve?: Resolve;
 }
 
 /** The variables that a bridge between a simulator and a Collector needs, and the files that they name. */
@@ -73,6 +76,7 @@ export function bridgeEnvironment(
     EXPORT_TIMEOUT: "1",
     EXPORT_RETRY_MAX_ELAPSED: "0",
     OWN_METRICS_INTERVAL: "0",
+    ALLOW_PRIVATE_API_SERVERS: "true",
   };
 }
 
@@ -87,7 +91,11 @@ export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridg
   const begin = async (more: Record<string, string> = {}) => {
     const config = loadConfig({ ...environment, ...more });
     const logger = createLogger({ level: "info", destination });
-    const app = createApp(config, logger, { clock: parts.clock.impatient, random: () => 0.5 });
+    const app = createApp(config, logger, {
+      clock: parts.clock.impatient,
+      random: () => 0.5,
+      ...(parts.resolve ? { resolve: parts.resolve } : {}),
+    });
     const { url } = await app.start();
     return { app, url };
   };

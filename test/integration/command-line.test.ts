@@ -65,7 +65,6 @@ describe.concurrent("a wrong configuration ends with 78 and names each problem",
         expect.stringMatching(/^METRICS_COLLECTION_TIMEOUT="soon": must be seconds/),
         expect.stringMatching(/^OTEL_COLLECTOR_ENDPOINT="http:\/\/\(hidden\)@collector": must be/),
         expect.stringMatching(/^APP_API_TOKEN=\(hidden\): must have at least/),
-        expect.stringMatching(/^CLUSTERS_FILE: must be set for ROLE=bridge/),
       ]),
     );
     expect(stdout + stderr).not.toMatch(/hunter2|short/);

@@ -1,7 +1,8 @@
 import { request as httpRequest } from "node:http";
-import { afterEach, beforeAll, afterAll, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, afterAll, beforeEach, describe, expect, it } from "vitest";
 import { createHttpServer } from "#http/server.ts";
 import { systemClock } from "#lib/clock.ts";
+import { createManualClock } from "../helpers/manual-clock.ts";
 import { ACCESS, type ErrorJson, type Harness, startHarness, TOKENS } from "./http-harness.ts";
 
 type Caller = "none" | "wrong" | "read" | "collect" | "admin" | "dapr";
@@ -30,15 +31,19 @@ const ROUTES: readonly [method: string, path: string, scope: "open" | "read" | "
   ["GET", "/cluster-metrics/edge-1/latest?metric=up", "read"],
 ];
 
-const ALLOWED: Record<"open" | "read" | "collect", readonly Caller[]> = {
+const ALLOWED: Record<"open" | "read" | "collect" | "admin", readonly Caller[]> = {
   open: CALLERS,
   read: ["read", "admin"],
   collect: ["collect", "admin", "dapr"],
+  admin: ["admin"],
 };
 
 describe("with tokens", () => {
   let harness: Harness;
-  beforeAll(async () => (harness = await startHarness({ access: ACCESS })));
+  const clock = createManualClock();
+  beforeAll(async () => (harness = await startHarness({ access: ACCESS, deps: { clock } })));
+  // No test's wrong tokens count for the next one.
+  beforeEach(() => clock.advance(60_000));
   afterAll(() => harness.server.stop());
 
   const matrix = ROUTES.flatMap(([method, path, scope]) =>
@@ -117,6 +122,82 @@ describe("with tokens", () => {
     await fetch(`${harness.url}/clusters`, { headers: credentials("read") });
     expect(await line).toMatchObject({ caller: "reader", status: 200 });
     for (const token of Object.values(TOKENS)) expect(harness.lines.join("")).not.toContain(token);
+  });
+});
+
+describe("every route of a program that has all of them", () => {
+  const never = (): Promise<never> => Promise.reject(new Error("it was called"));
+  let harness: Harness;
+  let operations: { method: string; path: string; scope: string }[];
+  beforeAll(async () => {
+    harness = await startHarness({
+      access: ACCESS,
+      deps: {
+        clock: createManualClock(),
+        clusterAdmin: { create: never, update: never, remove: never },
+        diagnoseCluster: never,
+        diagnoseStorage: never,
+        clusterState: { summary: never, health: never, nodes: never, pods: never, gpus: never },
+        metricQueries: { series: never, metrics: never, labels: never },
+      },
+    });
+    const document = (await (await fetch(`${harness.url}/docs/json`)).json()) as {
+      paths: Record<string, Record<string, { security: unknown[]; description?: string }>>;
+    };
+    operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, { security, description = "" }]) => ({
+        method: method.toUpperCase(),
+        path: path.replaceAll(/\{\w+\}/g, "edge-1"),
+        scope: security.length === 0 ? "open" : (/Scope: `(\w+)`/.exec(description)?.[1] ?? "unknown"),
+      })),
+    );
+  });
+  afterAll(() => harness.server.stop());
+
+  it("is closed to who has no token or lacks its scope, before anything of the request is looked at", async () => {
+    const scoped = operations.filter(({ scope }) => scope !== "open");
+    expect(scoped.length).toBeGreaterThan(17);
+    for (const { method, path, scope } of scoped) {
+      const others = (["read", "collect", "dapr"] as const).filter(
+        (caller) => !ALLOWED[scope as keyof typeof ALLOWED].includes(caller),
+      );
+      for (const caller of ["none", ...others] as const) {
+        const headers = { "content-type": "application/json", ...credentials(caller) };
+        const body = method === "GET" ? {} : { body: "not JSON" };
+        const answer = await fetch(harness.url + path, { method, headers, ...body });
+        await answer.arrayBuffer();
+        const expected = caller === "none" ? 401 : 403;
+        expect(`${method} ${path} ${caller} ${answer.status}`).toBe(
+          `${method} ${path} ${caller} ${expected}`,
+        );
+      }
+    }
+  });
+
+  it("that changes something needs admin and is in the audit log; rounds need collect, the rest read", () => {
+    const changing = operations.filter(
+      ({ method, path }) => method !== "GET" && method !== "OPTIONS" && path !== "/cluster-metrics/query",
+    );
+    expect(changing.map(({ method, path, scope }) => `${method} ${path} ${scope}`).sort()).toEqual([
+      "DELETE /clusters/edge-1 admin",
+      "PATCH /clusters/edge-1 admin",
+      "POST /clusters admin",
+      "POST /clusters/edge-1/diagnose admin",
+      "POST /metrics/collect-all collect",
+    ]);
+    const audited = harness.lines
+      .map((line) => JSON.parse(line) as { audit?: { action: string } })
+      .flatMap(({ audit }) => (audit ? [audit.action] : []));
+    expect([...new Set(audited)].sort()).toEqual([
+      "cluster.create",
+      "cluster.delete",
+      "cluster.diagnose",
+      "cluster.update",
+      "collection.start",
+    ]);
+    expect(new Set(operations.map(({ scope }) => scope))).toEqual(
+      new Set(["open", "read", "collect", "admin"]),
+    );
   });
 });
 

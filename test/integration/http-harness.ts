@@ -37,7 +37,7 @@ export const ACCESS: HttpServerSettings["access"] = {
   daprToken: createSecret(TOKENS.dapr),
 };
 
-const CLUSTER: Cluster = {
+export const CLUSTER: Cluster = {
   id: "edge-1",
   name: "Edge 1",
   platform: "eks",

@@ -190,13 +190,26 @@ describe("what can be read", () => {
       enabled: true,
       validate_certs: true,
       source: "file",
+      labels: {},
       prometheus: {
         namespace: "bud-system",
         service: "prometheus",
         port: 9090,
         scheme: "https",
         path_prefix: "/prom",
+        auth: null,
       },
+      credentials: {
+        sealed: false,
+        server: null,
+        user: null,
+        certificate_expires_at: null,
+        token_expires_at: null,
+        ca_sha256: [],
+      },
+      warnings: [],
+      created_at: null,
+      updated_at: null,
     });
   });
 

@@ -59,12 +59,12 @@ test("a variable that is empty counts as not set", () => {
   expect(inspect(loadConfig(empty))).toBe(inspect(loadConfig({})));
 });
 
-test("the role bridge waits for Dapr unless told otherwise, and needs clusters", () => {
+test("the role bridge waits for Dapr unless told otherwise", () => {
   const bridge = { ROLE: "bridge", CLUSTERS_FILE: "clusters.yaml" };
   expect(loadConfig(bridge).SCHEDULER).toBe("dapr");
   expect(loadConfig({ ...bridge, SCHEDULER: "internal" }).SCHEDULER).toBe("internal");
   expect(loadConfig(bridge).CLUSTERS_FILE).toBe(resolve("clusters.yaml"));
-  expect(problemsOf({ ROLE: "bridge" })).toEqual([expect.stringMatching(/^CLUSTERS_FILE: must be set/)]);
+  expect(loadConfig({ ROLE: "bridge" })).not.toHaveProperty("CLUSTERS_FILE");
 });
 
 test("all problems at once, each with the variable, its value and what is allowed", () => {
@@ -80,7 +80,6 @@ test("all problems at once, each with the variable, its value and what is allowe
     PROMETHEUS_NAMESPCE: "typo",
   });
   expect(problems.toSorted()).toEqual([
-    "CLUSTERS_FILE: must be set for ROLE=bridge: there is nothing to collect from otherwise",
     'COLLECTION_INTERVAL="5 minutes": must be seconds or a duration like 90s, 15m, 24h, from 1 s to 86400 s',
     "INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL",
     'LOG_LEVEL="loud": must be one of trace, debug, info, warn, error, fatal',
@@ -110,7 +109,9 @@ test("variables of other programs are left alone", () => {
     ..."KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT CLICKHOUSE_PORT CLICKHOUSE_HOST CLICKHOUSE_DB".split(
       " ",
     ),
-    ..."OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS OTEL_SERVICE_NAME DAPR_HTTP_PORT".split(" "),
+    ..."OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS OTEL_SERVICE_NAME APP_ID APP_PORT DAPR_GRPC_PORT DAPR_METRICS_PORT DAPR_HTTP_ENDPOINT".split(
+      " ",
+    ),
     ..."PROMETHEUS_SERVICE_HOST PROMETHEUS_SERVICE_PORT APP_PORT npm_config_cache SSL_CERT_FILE".split(" "),
   ];
   expect(problemsOf(Object.fromEntries(others.map((name) => [name, "x"])))).toEqual([]);
@@ -189,6 +190,8 @@ test("secrets show neither in the configuration nor in a problem", () => {
   expect(config.APP_API_TOKEN?.expose()).toBe("dapr-token-1");
   expect(config.CLICKHOUSE_PASSWORD.expose()).toBe("hunter22");
   expect(inspect(config) + JSON.stringify(config)).not.toMatch(/dapr-token-1|hunter22/);
+  expect(JSON.stringify(loadConfig({ DAPR_API_TOKEN: "dapr-token-2" }))).not.toContain("dapr-token-2");
+  expect(problemsOf({ DAPR_API_TOKEN: "short" }).join()).toContain("DAPR_API_TOKEN=(hidden)");
   expect(problemsOf({ APP_API_TOKEN: "short" })).toEqual([
     "APP_API_TOKEN=(hidden): must have at least 8 characters",
   ]);
@@ -202,6 +205,8 @@ test.each([
   ["CLICKHOUSE_DATABASE", ["metrics", "_a1"], ["a-b", "1a", "a;drop", "a".repeat(65)]],
   ["HOST", ["0.0.0.0", "::1", "localhost"], ["a b", "http://x"]],
   ["COLLECTION_LAG", ["0"], ["2h"]],
+  ["DAPR_STATE_STORE", ["statestore", "bud.state-store_2"], ["a/b", "-a", "a b"]],
+  ["DAPR_HTTP_PORT", ["3500"], ["0", "65536", "tcp://10.0.0.1:3500"]],
 ])("%s takes %j and refuses %j", (name, taken, refused) => {
   for (const value of taken) expect(problemsOf({ [name]: value })).toEqual([]);
   for (const value of refused) {
@@ -220,4 +225,34 @@ test("whatever the environment holds, the answer is a configuration or named pro
       },
     ),
   );
+});
+
+test("AUTH_ENABLED=false and tokens contradict each other", () => {
+  expect(loadConfig({}).AUTH_ENABLED).toBe(true);
+  expect(problemsOf({ AUTH_ENABLED: "false", API_TOKENS_FILE: "tokens.yaml" })).toEqual([
+    expect.stringMatching(/^AUTH_ENABLED: false .* API_TOKENS_FILE/),
+  ]);
+  expect(problemsOf({ AUTH_ENABLED: "true", API_TOKENS_FILE: "tokens.yaml" })).toEqual([]);
+  expect(problemsOf({ AUTH_ENABLED: "no" })).toEqual(['AUTH_ENABLED="no": must be true or false']);
+});
+
+test("networks are addresses with or without a length", () => {
+  const list = "127.0.0.1, 10.0.0.0/8,fd00::/8,::1";
+  expect(loadConfig({ API_SERVER_CIDRS: list }).API_SERVER_CIDRS).toEqual([
+    "127.0.0.1",
+    "10.0.0.0/8",
+    "fd00::/8",
+    "::1",
+  ]);
+  for (const wrong of [
+    "10.0.0.0/33",
+    "fd00::/129",
+    "localhost",
+    "10.0.0.0/",
+    "10.0.0.0/8/8",
+    "1.2.3.4,",
+    "10/8",
+  ]) {
+    expect(problemsOf({ API_SERVER_CIDRS: wrong })).toEqual([expect.stringContaining("must be networks")]);
+  }
 });

@@ -1,75 +1,33 @@
 import { z } from "zod";
-import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
+import type { ClusterRegistry } from "#clusters/cluster.ts";
 import { BridgeError } from "#errors.ts";
 import type { RouteModule } from "#http/app-types.ts";
+import { clusterView, toClusterView } from "#http/cluster-schemas.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
-
-const clusterView = z
-  .object({
-    id: clusterId,
-    name: z.string(),
-    platform: z.string(),
-    enabled: z.boolean(),
-    validate_certs: z.boolean().meta({ description: "Is the API server's certificate verified?" }),
-    source: z.enum(["file"]).meta({ description: "Where the cluster is registered: CLUSTERS_FILE" }),
-    prometheus: z.object({
-      namespace: z.string(),
-      service: z.string(),
-      port: z.int(),
-      scheme: z.enum(["http", "https"]),
-      path_prefix: z.string(),
-    }),
-  })
-  .meta({
-    id: "Cluster",
-    examples: [
-      {
-        id: "edge-1",
-        name: "Edge 1",
-        platform: "eks",
-        enabled: true,
-        validate_certs: true,
-        source: "file",
-        prometheus: {
-          namespace: "bud-system",
-          service: "bud-metrics-kube-prometheu-prometheus",
-          port: 9090,
-          scheme: "http",
-          path_prefix: "",
-        },
-      },
-    ],
-  });
+import type { Clock } from "#lib/clock.ts";
 
 const clusterList = z.object({ clusters: z.array(clusterView) }).meta({ id: "ClusterList" });
 
-/** Only fields named here leave the program: credentials and certificates stay inside. */
-function toClusterView(cluster: Cluster): z.infer<typeof clusterView> {
-  const { namespace, service, port, scheme, pathPrefix } = cluster.prometheus;
-  return {
-    id: cluster.id,
-    name: cluster.name,
-    platform: cluster.platform,
-    enabled: cluster.enabled,
-    validate_certs: cluster.validateCerts,
-    source: "file",
-    prometheus: { namespace, service, port, scheme, path_prefix: pathPrefix },
-  };
-}
-
 /** GET /clusters and GET /clusters/{id}: the registered clusters, without credentials. */
-export function clusterRoutes(registry: ClusterRegistry): RouteModule {
+export function clusterRoutes(registry: ClusterRegistry, clock: Clock): RouteModule {
   return (app) => {
     app.route({
       method: "GET",
       url: "/clusters",
-      config: { scope: "read" },
+      config: { scope: "read", onlySeen: true },
       schema: {
         tags: ["clusters"],
         summary: "All registered clusters",
-        response: { 200: json("The clusters", clusterList), ...errors(...ACCESS_ERRORS) },
+        response: {
+          200: json("The clusters", clusterList),
+          ...errors("state_unavailable", ...ACCESS_ERRORS),
+        },
       },
-      handler: async () => ({ clusters: (await registry.list()).map(toClusterView) }),
+      handler: async (request) => ({
+        clusters: (await registry.list())
+          .filter(({ id }) => request.sees(id))
+          .map((cluster) => toClusterView(cluster, clock.now())),
+      }),
     });
     app.route({
       method: "GET",
@@ -81,14 +39,15 @@ export function clusterRoutes(registry: ClusterRegistry): RouteModule {
         params: fields({ id: clusterId }),
         response: {
           200: json("The cluster", clusterView),
-          ...errors("request_invalid", "cluster_not_found", ...ACCESS_ERRORS),
+          ...errors("request_invalid", "cluster_not_found", "state_unavailable", ...ACCESS_ERRORS),
         },
       },
       handler: async (request) => {
         const { id } = request.params;
         const cluster = (await registry.list()).find((each) => each.id === id);
-        if (!cluster) throw new BridgeError("cluster_not_found", `no cluster has the id "${id}"`);
-        return toClusterView(cluster);
+        if (!cluster || !request.sees(id))
+          throw new BridgeError("cluster_not_found", `no cluster has the id "${id}"`);
+        return toClusterView(cluster, clock.now());
       },
     });
   };

@@ -6,14 +6,23 @@ import { errors, json, OPEN_ERRORS } from "#http/schemas.ts";
 export type Readiness = () => readonly string[] | Promise<readonly string[]>;
 
 const alive = z.object({ status: z.literal("ok") }).meta({ id: "Alive", examples: [{ status: "ok" }] });
-const ready = z.object({ status: z.literal("ready") }).meta({ id: "Ready", examples: [{ status: "ready" }] });
-const notReady = z.object({ status: z.literal("not_ready"), problems: z.array(z.string()) }).meta({
+const warnings = z
+  .array(z.string())
+  .exactOptional()
+  .meta({ description: "What the operator should know though the program does its work" });
+const ready = z
+  .object({ status: z.literal("ready"), warnings })
+  .meta({ id: "Ready", examples: [{ status: "ready" }] });
+const notReady = z.object({ status: z.literal("not_ready"), problems: z.array(z.string()), warnings }).meta({
   id: "NotReady",
   examples: [{ status: "not_ready", problems: ["the state store can't be written"] }],
 });
 
 /** GET /healthz (the process answers; also Dapr's app health check) and GET /readyz (it can do its work). */
-export function healthRoutes(readiness: Readiness, stopping: AbortSignal): RouteModule {
+export function healthRoutes(
+  deps: { readiness: Readiness; warnings: () => readonly string[] },
+  stopping: AbortSignal,
+): RouteModule {
   return (app) => {
     app.route({
       method: "GET",
@@ -36,9 +45,11 @@ export function healthRoutes(readiness: Readiness, stopping: AbortSignal): Route
         response: { ...errors(...OPEN_ERRORS), 200: json("Ready", ready), 503: json("Not ready", notReady) },
       },
       handler: async (_request, reply) => {
-        const problems = stopping.aborted ? ["the process is ending"] : await readiness();
-        if (problems.length === 0) return { status: "ready" as const };
-        return reply.code(503).send({ status: "not_ready", problems: [...problems] });
+        const problems = stopping.aborted ? ["the process is ending"] : await deps.readiness();
+        const warned = deps.warnings();
+        const also = warned.length === 0 ? {} : { warnings: [...warned] };
+        if (problems.length === 0) return { status: "ready" as const, ...also };
+        return reply.code(503).send({ status: "not_ready", problems: [...problems], ...also });
       },
     });
   };

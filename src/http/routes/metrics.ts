@@ -4,6 +4,7 @@ import type { Collection, RoundStart } from "#collect/status.ts";
 import { type App, requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, errors, fields, json, OPEN_ERRORS } from "#http/schemas.ts";
 import { collectAnswer, collectionStatus } from "#http/status-schemas.ts";
+import { toVisibleStatus } from "#http/visible-status.ts";
 import { abortable } from "#lib/clock.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 
@@ -39,7 +40,11 @@ export function ownMetricsRoutes(metrics: Pick<OwnMetrics, "prometheusText">): R
  * POST /metrics/collect-all and GET /metrics/status. The POST is also what Dapr's cron binding calls: it probes with OPTIONS, sends an
  * empty body as application/json and takes anything but 200 as a failure. Whatever body comes is read up to the limit and ignored.
  */
-export function collectionRoutes(collection: Collection, stopping: AbortSignal): RouteModule {
+export function collectionRoutes(
+  collection: Collection,
+  warnings: () => readonly string[],
+  stopping: AbortSignal,
+): RouteModule {
   return (app) => {
     app.register(async (scoped: App) => {
       scoped.removeAllContentTypeParsers();
@@ -63,13 +68,17 @@ export function collectionRoutes(collection: Collection, stopping: AbortSignal):
     app.route({
       method: "GET",
       url: "/metrics/status",
-      config: { scope: "read" },
+      config: { scope: "read", onlySeen: true },
       schema: {
         tags: ["metrics"],
         summary: "How the collection is doing, in total and for each cluster",
         response: { 200: json("The status", collectionStatus), ...errors(...ACCESS_ERRORS) },
       },
-      handler: () => collection.status(),
+      handler: async (request) => {
+        const status = await collection.status();
+        if (request.clustersSeen !== "all") return toVisibleStatus(status, (id) => request.sees(id));
+        return { ...status, warnings: [...warnings(), ...status.warnings] };
+      },
     });
   };
 }
@@ -78,7 +87,7 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
   app.route({
     method: "POST",
     url: COLLECT_URL,
-    config: { scope: "collect" },
+    config: { scope: "collect", audit: "collection.start" },
     schema: {
       tags: ["metrics"],
       summary: "Starts a round over all clusters that are not busy",

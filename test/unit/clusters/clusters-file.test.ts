@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { BridgeError } from "#errors.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
-import { clusterFromCommandLine, createFileRegistry, toClusterId } from "#clusters/registry.ts";
+import { clusterFromCommandLine, toClusterId } from "#clusters/registry.ts";
 import { createCertificate } from "../../helpers/certificates.ts";
 
 const SECRET = "s3cr3t-t0ken-abcdef";
@@ -185,13 +185,7 @@ describe("loadClustersFile", () => {
   });
 });
 
-describe("the registry", () => {
-  test("lists what it was given, and its answer can't change it", async () => {
-    const registry = createFileRegistry(await load([{ id: "a", kubeconfig: "good.yaml" }]));
-    (await registry.list()).pop();
-    expect((await registry.list()).map(({ id }) => id)).toEqual(["a"]);
-  });
-
+describe("the command line", () => {
   test("the command line's cluster is trusted and named by its context", async () => {
     const path = join(folder, "mine.yaml");
     const name = "arn:aws:eks:eu-west-1:123:cluster/prod";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Cluster } from "#clusters/cluster.ts";
-import { toClusterStatus, uncheckedWarning } from "#collect/cluster-state.ts";
+import { plaintextWarning, toClusterStatus, uncheckedWarning } from "#collect/cluster-state.ts";
 import {
   addGap,
   commit,
@@ -10,6 +10,7 @@ import {
   type LastCollection,
 } from "#collect/progress.ts";
 import { BridgeError, toErrorBody } from "#errors.ts";
+import { createSecret } from "#lib/secret.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 
 const INTERVAL = 5 * MINUTE;
@@ -141,4 +142,20 @@ test("not more than 100 gaps are shown", () => {
 test("a cluster whose certificate is not verified carries a warning", () => {
   const status = toClusterStatus(testCluster("one", { validateCerts: false }), collected(FRESH), FACTS);
   expect(status.warnings).toEqual([uncheckedWarning, "w"]);
+});
+
+test("a cluster whose credentials were given in clear text carries a warning", () => {
+  const warningsOf = (cluster: Partial<Cluster>): string[] =>
+    toClusterStatus(testCluster("one", cluster), emptyProgress(), FACTS).warnings;
+  const secret = createSecret("kubeconfig");
+  const bearer = { kind: "bearer", token: secret } as const;
+  const file = { kind: "trusted-file", path: "/kubeconfig" } as const;
+  expect(warningsOf({ credentials: { kind: "inline", kubeconfig: secret } })).toEqual([plaintextWarning]);
+  expect(warningsOf({ credentials: { kind: "trusted-inline", kubeconfig: secret } })).toEqual([
+    plaintextWarning,
+  ]);
+  expect(warningsOf({ credentials: { ...file, prometheus: bearer } })).toEqual([plaintextWarning]);
+  expect(warningsOf({ credentials: file })).toEqual([]);
+  expect(warningsOf({ credentials: { kind: "sealed", jwe: "x" } })).toEqual([]);
+  expect(warningsOf({ credentials: file, source: "command-line" })).toEqual([]);
 });

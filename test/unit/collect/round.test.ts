@@ -325,3 +325,48 @@ test("the status warns of clusters whose certificate is not verified", async () 
   expect(warnings).toHaveLength(2);
   expect(warnings[1]).toMatch(/^b: .*VALIDATE_CERTS/);
 });
+
+test("a forgotten cluster's collection is aborted and its progress is gone", async () => {
+  const { control, running, store, lags, bench } = createBench(clustersOf("a", "b"));
+  const { done } = await control.start("request");
+  await store.put("progress:a", emptyProgress(), undefined);
+  const { signals } = running.get("a")!;
+  bench.clusters.splice(0, 1);
+  await control.forget("a");
+  expect(signals.signal.reason).toMatchObject({ code: "cluster_deleted" });
+  // Nothing is told to the outside about it any more.
+  expect(signals.isStopping()).toBe(true);
+  expect(running.get("b")!.signals.signal.aborted).toBe(false);
+  expect(await store.get("progress:a")).toBeUndefined();
+  expect(lags.filter(([id]) => id === "a").at(-1)).toEqual(["a", null]);
+  running.get("b")!.end();
+  const round = await done;
+  expect(round.clusters.find(({ cluster_id }) => cluster_id === "a")).toMatchObject({
+    outcome: "failed",
+    error: { code: "cluster_deleted" },
+  });
+  expect((await control.status()).clusters.map(({ cluster_id }) => cluster_id)).toEqual(["b"]);
+});
+
+test("a cluster that is forgotten while it waits for its turn is not begun", async () => {
+  const { control, running, begun, bench } = createBench(clustersOf("a", "b"), { clustersMax: 1 });
+  const { done } = await control.start("request");
+  bench.clusters.pop();
+  const forgotten = control.forget("b");
+  running.get("a")!.end();
+  await forgotten;
+  await done;
+  expect(begun).toEqual(["a"]);
+});
+
+test("a cluster that is forgotten while the registry answers is not begun", async () => {
+  const { control, running, begun, bench } = createBench(clustersOf("a", "b"));
+  const started = control.start("request");
+  bench.clusters = [];
+  await control.forget("a");
+  const { round, done } = await started;
+  expect(round.total).toBe(1);
+  running.get("b")!.end();
+  await done;
+  expect(begun).toEqual(["b"]);
+});

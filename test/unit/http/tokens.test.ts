@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BridgeError } from "#errors.ts";
-import { loadTokensFile } from "#http/tokens.ts";
+import { parseTokens, readTokensFile } from "#http/tokens.ts";
 
 const A = "a".repeat(64);
 const B = "B".repeat(64);
@@ -16,7 +16,7 @@ afterAll(() => rm(folder, { recursive: true }));
 async function load(text: string) {
   const path = join(folder, "tokens");
   await writeFile(path, text);
-  return loadTokensFile(path);
+  return parseTokens(await readTokensFile(path));
 }
 
 describe("API_TOKENS_FILE", () => {
@@ -37,7 +37,32 @@ describe("API_TOKENS_FILE", () => {
     ).toEqual(expected);
   });
 
+  it("may limit a token that reads to some clusters", async () => {
+    const tokens = [{ name: "team-a", sha256: A, scopes: ["read"], clusters: ["edge-1", "edge.2_x"] }];
+    expect(await load(JSON.stringify(tokens))).toEqual(tokens);
+  });
+
   it.each<[string, string, RegExp]>([
+    [
+      "limits a token that starts rounds",
+      `- {name: a, sha256: ${A}, scopes: [read, collect], clusters: [x]}`,
+      /entry 1 clusters: goes with `scopes: \[read\]` only/,
+    ],
+    [
+      "limits an admin",
+      `- {name: a, sha256: ${A}, scopes: [admin], clusters: [x]}`,
+      /entry 1 clusters: goes with/,
+    ],
+    [
+      "limits a token to no cluster",
+      `- {name: a, sha256: ${A}, scopes: [read], clusters: []}`,
+      /entry 1 clusters: must name at least one cluster/,
+    ],
+    [
+      "names an impossible cluster",
+      `- {name: a, sha256: ${A}, scopes: [read], clusters: ["*"]}`,
+      /entry 1 clusters\.0: must be a cluster's id/,
+    ],
     ["is empty", "", /the file: .*array/],
     ["lists nothing", "[]", /at least one token/],
     ["is no list", `name: a`, /the file: .*array/],
@@ -86,11 +111,11 @@ describe("API_TOKENS_FILE", () => {
   });
 
   it("that can't be read says why", async () => {
-    await expect(loadTokensFile(join(folder, "absent"))).rejects.toMatchObject({
+    await expect(readTokensFile(join(folder, "absent"))).rejects.toMatchObject({
       code: "tokens_file_invalid",
       message: "API_TOKENS_FILE can't be read: ENOENT",
     });
-    await expect(loadTokensFile(folder)).rejects.toMatchObject({
+    await expect(readTokensFile(folder)).rejects.toMatchObject({
       message: expect.stringContaining("EISDIR"),
     });
   });

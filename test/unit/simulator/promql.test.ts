@@ -66,3 +66,17 @@ test("durations", () => {
   expect(durationMs("86400000ms")).toBe(86_400_000);
   expect(durationMs("0.5")).toBe(500);
 });
+
+test("quantiles have a number before their argument", () => {
+  expect(parsePromql('quantile by (job, "k8s.node") (0.9, quantile_over_time(.5, up[1m]))')).toEqual({
+    kind: "aggregate",
+    run: "quantile",
+    quantile: 0.9,
+    grouping: "by",
+    labels: ["job", "k8s.node"],
+    of: { kind: "over-range", run: "quantile_over_time", quantile: 0.5, selector: up, rangeMs: 60_000 },
+  });
+  for (const promql of ["quantile(up)", "quantile_over_time(up[1m])", "quantile(time(), up)", "sum(1, up)"]) {
+    expect(() => parsePromql(promql)).toThrow("the simulator does not evaluate");
+  }
+});

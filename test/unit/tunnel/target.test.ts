@@ -13,6 +13,7 @@ function fakeKube(answers: Record<string, unknown>): KubeClient & { asked: strin
   return {
     asked,
     connection: () => Promise.reject(new Error("not used")),
+    send: () => Promise.reject(new Error("not used")),
     get: <T>(request: KubeRequest<T>): Promise<T> => {
       asked.push(request.path);
       const answer = answers[request.path];

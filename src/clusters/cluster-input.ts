@@ -1,0 +1,115 @@
+import { BridgeError } from "#errors.ts";
+import { createSecret, type Secret } from "#lib/secret.ts";
+import type { PrometheusCredentials } from "./cluster.ts";
+import type { TargetRecord } from "./cluster-record.ts";
+import { readCertificates } from "./pem.ts";
+import { toPrometheusCredentials } from "./prometheus-credentials.ts";
+
+/** A kubeconfig as text (YAML or JSON) or as the object itself. */
+type KubeconfigInput = string | Record<string, unknown>;
+
+interface TargetInput {
+  namespace?: string;
+  service?: string;
+  port?: number;
+  scheme?: "http" | "https";
+  path_prefix?: string;
+  /** PEM. */
+  ca?: string;
+  /** At most one of the two. */
+  bearer_token?: string;
+  basic_auth?: { username: string; password: string };
+}
+
+/** A cluster as it is registered over the API; the fields are checked, what is in them is not. */
+export interface ClusterInput {
+  id?: string;
+  name: string;
+  platform: string;
+  kubeconfig: KubeconfigInput;
+  context?: string;
+  prometheus?: TargetInput;
+  labels?: Record<string, string>;
+  enabled?: boolean;
+  validate_certs?: boolean;
+}
+
+type Nullable<T> = { [Field in keyof T]?: T[Field] | null };
+
+/** A JSON merge patch (RFC 7396) of a cluster: null resets a field. */
+export interface ClusterPatch {
+  name?: string;
+  platform?: string;
+  kubeconfig?: KubeconfigInput;
+  context?: string;
+  prometheus?: Nullable<TargetInput> | null;
+  labels?: Record<string, string | null> | null;
+  enabled?: boolean | null;
+  validate_certs?: boolean | null;
+}
+
+const LABELS_MAX = 32;
+
+/** The kubeconfig's text. Throws kubeconfig_invalid. */
+export function toText(kubeconfig: KubeconfigInput): Secret {
+  if (typeof kubeconfig === "string") return createSecret(kubeconfig);
+  try {
+    return createSecret(JSON.stringify(kubeconfig));
+  } catch {
+    // Deeper than the stack.
+    throw new BridgeError("kubeconfig_invalid", "the kubeconfig is nested too deeply");
+  }
+}
+
+/** The target with the patch's fields, without those that it resets. Throws request_invalid. */
+export function patchTarget(target: TargetRecord, patch: Nullable<TargetInput> | null): TargetRecord {
+  if (patch === null) return {};
+  const { bearer_token: _token, basic_auth: _basic, ...fields } = patch;
+  const merged = { ...target, ...fields };
+  const kept = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
+  const { ca, path_prefix: prefix, ...rest } = kept as TargetRecord;
+  return {
+    ...rest,
+    ...(prefix === undefined ? {} : { path_prefix: prefix.replace(/\/$/, "") }),
+    ...(ca === undefined ? {} : { ca: certificatesOf(ca) }),
+  };
+}
+
+/** Nothing but the certificates: a private key that was pasted along must not be kept in clear text. */
+function certificatesOf(pem: string): string {
+  const read = readCertificates(pem);
+  if (!read.ok) throw invalid(`prometheus.ca ${read.reason}`);
+  return read.certificates.map((certificate) => certificate.toString()).join("");
+}
+
+/** What a patch says of Prometheus' credentials: new ones, null for none from now on, undefined for the old ones. */
+export function patchedCredentials(
+  patch: Nullable<TargetInput> | null | undefined,
+): PrometheusCredentials | null | undefined {
+  if (patch === undefined) return undefined;
+  if (patch === null) return null;
+  const { bearer_token: token, basic_auth: basic } = patch;
+  if (token && basic) throw invalid("prometheus has bearer_token and basic_auth: give one of them");
+  const given = toPrometheusCredentials({
+    ...(token ? { bearer_token: token } : {}),
+    ...(basic ? { basic_auth: basic } : {}),
+  });
+  return given ?? (token === null || basic === null ? null : undefined);
+}
+
+/** The labels with the patch's, without those that it removes. Throws request_invalid when they become too many. */
+export function patchLabels(
+  labels: Readonly<Record<string, string>>,
+  patch: Record<string, string | null> | null,
+): Record<string, string> {
+  if (patch === null) return {};
+  const kept = Object.entries({ ...labels, ...patch }).filter(
+    (entry): entry is [string, string] => entry[1] !== null,
+  );
+  if (kept.length > LABELS_MAX) throw invalid(`labels has more than ${LABELS_MAX} entries`);
+  return Object.fromEntries(kept);
+}
+
+export function invalid(problem: string): BridgeError {
+  return new BridgeError("request_invalid", `body: ${problem}`);
+}

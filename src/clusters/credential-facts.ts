@@ -1,0 +1,78 @@
+import type { X509Certificate } from "node:crypto";
+import type { KubeConfig } from "@kubernetes/client-node";
+import type { Cluster, CredentialFacts, PrometheusCredentials } from "./cluster.ts";
+import { readCertificates } from "./pem.ts";
+
+/** What may be told of opened credentials. Reads no file and runs no plugin. Never throws. */
+export function toCredentialFacts(
+  kubeConfig: KubeConfig,
+  prometheus: PrometheusCredentials | undefined,
+): CredentialFacts {
+  const cluster = kubeConfig.getCurrentCluster();
+  const user = kubeConfig.getCurrentUser();
+  const certificate = readCertificate(user?.certData);
+  const token = user?.token ?? "";
+  return {
+    server: shownServer(cluster?.server ?? ""),
+    user: token !== "" ? "token" : certificate ? "client-certificate" : "other",
+    certificate_expires_at: certificate ? certificate.validToDate.toISOString() : null,
+    token_expires_at: jwtExpiry(token),
+    ca_sha256: caFingerprints(cluster?.caData),
+    prometheus_auth: prometheus?.kind ?? null,
+  };
+}
+
+/** Scheme, host and port: a path may say more than who may see the cluster needs to know. */
+function shownServer(server: string): string {
+  const url = URL.parse(server);
+  if (!url) return "";
+  return `${url.protocol}//${url.hostname}:${url.port === "" ? "443" : url.port}`;
+}
+
+function decoded(base64: string | undefined): string {
+  return base64 === undefined ? "" : Buffer.from(base64, "base64").toString("latin1");
+}
+
+function readCertificate(certData: string | undefined): X509Certificate | undefined {
+  const read = readCertificates(decoded(certData));
+  return read.ok ? read.certificates[0] : undefined;
+}
+
+function caFingerprints(caData: string | undefined): string[] {
+  const read = readCertificates(decoded(caData));
+  if (!read.ok) return [];
+  return read.certificates.map(({ fingerprint256 }) => fingerprint256.replaceAll(":", "").toLowerCase());
+}
+
+/** The `exp` of a JWT (RFC 7519); null for anything else, as a token may be any text. */
+function jwtExpiry(token: string): string | null {
+  const [, payload, signature, ...rest] = token.split(".");
+  if (payload === undefined || signature === undefined || rest.length > 0) return null;
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload, "base64url").toString("utf8"));
+    if (typeof claims !== "object" || claims === null || !("exp" in claims)) return null;
+    return typeof claims.exp === "number" ? new Date(claims.exp * 1000).toISOString() : null;
+  } catch {
+    return null;
+  }
+}
+
+const DAY_MS = 86_400_000;
+const EXPIRY_WARNING_DAYS = 14;
+
+/** Credentials that ended or will soon, each in one sentence. */
+export function expiryWarnings({ facts }: Pick<Cluster, "facts">, nowMs: number): string[] {
+  const kinds = [
+    ["client certificate", facts?.certificate_expires_at],
+    ["token", facts?.token_expires_at],
+  ] as const;
+  return kinds.flatMap(([kind, expiresAt]) => {
+    if (expiresAt === null || expiresAt === undefined) return [];
+    const leftMs = Date.parse(expiresAt) - nowMs;
+    if (leftMs > EXPIRY_WARNING_DAYS * DAY_MS) return [];
+    const remedy = "give the cluster a new kubeconfig";
+    return leftMs <= 0
+      ? [`the ${kind} has expired at ${expiresAt}: ${remedy}`]
+      : [`the ${kind} expires at ${expiresAt}, in ${Math.floor(leftMs / DAY_MS)} days: ${remedy}`];
+  });
+}

@@ -1,0 +1,90 @@
+import { BridgeError } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { resealed, type DirectoryKeyring } from "./keyring.ts";
+import type { StoredClusters } from "./stored-clusters.ts";
+
+export interface RewrapDeps {
+  clusters: Pick<StoredClusters, "list" | "read" | "replace">;
+  keyring: Pick<DirectoryKeyring, "keys" | "open" | "seal" | "isNewest">;
+  clock: Clock;
+  logger: Logger;
+}
+
+const ATTEMPTS_MAX = 5;
+
+/**
+ * Seals every record anew that is not of the newest key, now and whenever there is a newer one, looked for every `intervalMs`, until the
+ * returned function is called; that resolves when nothing is written any more. A record that somebody changes meanwhile is read again: no
+ * change is lost. What can't be opened stays as it is and is warned of.
+ */
+export function startRewrap(deps: RewrapDeps, intervalMs: number): () => Promise<void> {
+  const { keyring, clock, logger } = deps;
+  const ended = new AbortController();
+  let done: string | undefined;
+  let running: Promise<void> = Promise.resolve();
+  let cancel = (): void => {};
+
+  const look = async (): Promise<void> => {
+    const newest = keyring.keys().at(-1)?.kid;
+    if (newest === undefined || newest === done) return;
+    const { count, isComplete } = await rewrapAll(deps, ended.signal);
+    if (count > 0)
+      logger.info({ clusters: count, kid: newest }, "sealed credentials anew with the newest key");
+    if (isComplete) done = newest;
+  };
+
+  const run = (): void => {
+    running = look()
+      .catch((error: unknown) => {
+        if (!ended.signal.aborted) logger.warn({ err: error }, "sealing credentials anew is tried again");
+      })
+      .then(() => {
+        if (!ended.signal.aborted) cancel = clock.after(intervalMs, run);
+      });
+  };
+  run();
+  return async () => {
+    ended.abort(new BridgeError("shutting_down", "the process is ending"));
+    cancel();
+    await running;
+  };
+}
+
+/** `isComplete`: another try with the same keys would change nothing. */
+async function rewrapAll(
+  deps: RewrapDeps,
+  signal: AbortSignal,
+): Promise<{ count: number; isComplete: boolean }> {
+  let count = 0;
+  let isComplete = true;
+  for (const { id, credentials, source } of await deps.clusters.list()) {
+    signal.throwIfAborted();
+    const isOld = credentials.kind === "sealed" && !deps.keyring.isNewest(credentials.jwe);
+    if (source !== "api" || !isOld) continue;
+    try {
+      if (await rewrap(deps, id)) count++;
+    } catch (error) {
+      const isPermanent = error instanceof BridgeError && error.code.startsWith("credentials_");
+      if (!isPermanent) isComplete = false;
+      deps.logger.warn({ err: error, cluster_id: id }, "the credentials could not be sealed anew");
+    }
+  }
+  return { count, isComplete };
+}
+
+async function rewrap({ clusters, keyring }: RewrapDeps, id: string): Promise<boolean> {
+  for (let left = ATTEMPTS_MAX; ; left--) {
+    const current = await clusters.read(id);
+    if (!current) return false;
+    const jwe = await resealed(keyring, id, current.record.jwe);
+    if (jwe === undefined) return false;
+    try {
+      await clusters.replace({ ...current.record, jwe }, current.etag);
+      return true;
+    } catch (error) {
+      const isLost = error instanceof BridgeError && error.code === "state_conflict";
+      if (!isLost || left <= 1) throw error;
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import { BridgeError } from "#errors.ts";
+import type { Transport } from "#otlp/transport.ts";
+import { apiServerSteps, type ApiServerDeps } from "./api-server-steps.ts";
+import { collectorStep } from "./collector-step.ts";
+import { prometheusSteps, type PrometheusDeps, type PrometheusSettings } from "./prometheus-steps.ts";
+import { rightSteps } from "./right-steps.ts";
+import { createWalk, type Diagnosis } from "./walk.ts";
+
+export interface ClusterDiagnosis extends Diagnosis {
+  cluster_id: string;
+  cluster_name: string;
+}
+
+/**
+ * Takes every step of a collection of the cluster, but stores nothing. A step that fails is part of the answer. Throws the signal's reason, and
+ * diagnosis_busy when as many run already as may at once.
+ */
+export type DiagnoseCluster = (cluster: Cluster, signal: AbortSignal) => Promise<ClusterDiagnosis>;
+
+export interface ClusterDiagnosisDeps extends ApiServerDeps, PrometheusDeps {
+  /** One attempt each. Absent: the Collector is not asked. */
+  transport?: Transport;
+}
+
+export interface ClusterDiagnosisSettings extends Omit<PrometheusSettings, "timeoutMs"> {
+  /** For one step. */
+  stepMs: number;
+}
+
+/** What one request gets of its step's time: one that is late must be able to say what it waited for. */
+export function requestMs(stepMs: number): number {
+  return Math.ceil(stepMs * REQUEST_SHARE);
+}
+
+const REQUEST_SHARE = 0.9;
+
+/** Diagnoses at once, of any clusters. */
+const DIAGNOSES_MAX = 4;
+/** The longest chain of steps that each may wait for its whole time. */
+const STEPS_IN_TURN = 4;
+
+export function createDiagnoseCluster(
+  deps: ClusterDiagnosisDeps,
+  settings: ClusterDiagnosisSettings,
+): DiagnoseCluster {
+  let running = 0;
+  const requests = { ...settings, timeoutMs: requestMs(settings.stepMs) };
+  const diagnose: DiagnoseCluster = async (cluster, signal) => {
+    const limits = { stepMs: settings.stepMs, totalMs: settings.stepMs * STEPS_IN_TURN };
+    const walk = createWalk(deps.clock, limits, signal);
+    const { credentials, authentication } = apiServerSteps(walk, cluster, deps, requests);
+    const rights = rightSteps(walk, cluster, { credentials, authentication });
+    const before = { credentials, authentication, rights };
+    const prometheus = prometheusSteps(walk, cluster, before, deps, requests);
+    collectorStep(walk, deps.transport);
+    try {
+      return { cluster_id: cluster.id, cluster_name: cluster.name, ...(await walk.finish()) };
+    } finally {
+      await prometheus.close();
+    }
+  };
+  return async (cluster, signal) => {
+    if (running >= DIAGNOSES_MAX) throw new BridgeError("diagnosis_busy", `${running} diagnoses run already`);
+    running++;
+    try {
+      return await diagnose(cluster, signal);
+    } finally {
+      running--;
+    }
+  };
+}

@@ -1,0 +1,205 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import { toBridgeError } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { PrometheusClient } from "#prometheus/client.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { openTunnel, type Tunnel } from "#tunnel/dispatcher.ts";
+import { openPortForward } from "#tunnel/port-forward.ts";
+import { findReadyPods, findService, type FoundService, type PodTarget } from "#tunnel/target.ts";
+import type { OpenedCluster } from "./api-server-steps.ts";
+import { passed, warning, type Finding, type Step, type Walk } from "./walk.ts";
+
+export interface PrometheusDeps {
+  clock: Clock;
+  logger: Logger;
+  /** A client of the cluster's Prometheus behind the tunnel, with the cluster's credentials for it. */
+  clientOf(tunnel: Tunnel, cluster: Cluster, opened: OpenedCluster, timeoutMs: number): PrometheusClient;
+}
+
+export interface PrometheusSettings {
+  /** For one request. */
+  timeoutMs: number;
+  lagMs: number;
+  queries: readonly Query[];
+}
+
+interface Before {
+  credentials: Step<OpenedCluster>;
+  authentication: Step<string>;
+  rights: ReadonlyMap<string, Step<undefined>>;
+}
+
+const PING_INTERVAL_MS = 15_000;
+/** As a collection tolerates it. */
+const SKEW_MS_MAX = 30_000;
+/** What a group is looked for in: longer than any usual scrape interval. */
+const WINDOW_MS = 300_000;
+/** Of a group, until one has samples. */
+const QUERIES_OF_GROUP_MAX = 3;
+const POD_NAMES_MAX = 10;
+
+/** From the Service to a query of each group. `close` ends the tunnel, whatever became of the steps. */
+export function prometheusSteps(
+  walk: Walk,
+  cluster: Cluster,
+  before: Before,
+  deps: PrometheusDeps,
+  settings: PrometheusSettings,
+): { close(): Promise<void> } {
+  let tunnel: Tunnel | undefined;
+  const { target, pods } = serviceSteps(walk, cluster, before);
+  const forward = walk.step<PrometheusClient>(
+    "port_forward",
+    "A port-forward opens",
+    [pods, ...rightsOf(before, "get pods/portforward", "create pods/portforward")],
+    async (signal) => {
+      const opened = before.credentials.value();
+      const { podName, podUid, port } = pods.value();
+      await tryPortForward(opened, { namespace: target.namespace, podName, port }, deps, settings, signal);
+      tunnel = await openTunnel(
+        { ...opened, clock: deps.clock, logger: deps.logger },
+        { clusterId: cluster.id, target, lanes: 1, timeoutMs: settings.timeoutMs, pinnedPodUid: podUid },
+        signal,
+      );
+      const client = deps.clientOf(tunnel, cluster, opened, settings.timeoutMs);
+      return passed(client, `to port ${port} of Pod ${podName}`, { pod: podName, port });
+    },
+  );
+  const ready = walk.step<PrometheusClient>(
+    "prometheus_ready",
+    "Prometheus is ready",
+    [forward],
+    async (signal) => {
+      const client = forward.value();
+      const isReady = await client.ready(signal);
+      if (isReady) return passed(client, "it says so at /-/ready");
+      return warning(client, "what answers has no /-/ready", {
+        hint: "A backend that is compatible with Prometheus may lack it; if it is Prometheus, check prometheus.path_prefix.",
+      });
+    },
+  );
+  clientSteps(walk, ready);
+  querySteps(walk, ready, deps.clock, settings);
+  return { close: async () => await tunnel?.close() };
+}
+
+function rightsOf({ rights }: Before, ...names: string[]): Step<undefined>[] {
+  return names.flatMap((name) => rights.get(name) ?? []);
+}
+
+function serviceSteps(walk: Walk, cluster: Cluster, before: Before) {
+  const { pathPrefix: _prefix, ...target } = cluster.prometheus;
+  const label = `${target.namespace}/${target.service}`;
+  const service = walk.step<FoundService>(
+    "service",
+    "Prometheus' Service is there",
+    [before.credentials, ...rightsOf(before, "get services")],
+    async (signal) => {
+      const found = await findService(before.credentials.value().kube, target, signal);
+      return passed(found, `${label} has the port ${target.port}`);
+    },
+  );
+  const pods = walk.step<PodTarget>(
+    "pods",
+    "A Pod of Prometheus is ready",
+    [service, ...rightsOf(before, "list endpointslices")],
+    async (signal) => {
+      const { kube } = before.credentials.value();
+      const found = await findReadyPods(kube, target, service.value(), signal);
+      const names = found.slice(0, POD_NAMES_MAX).map(({ podName }) => podName);
+      const [first] = found;
+      return passed(first!, `${found.length} ready: ${names.join(", ")}`, { ready: found.length });
+    },
+  );
+  return { target, pods };
+}
+
+async function tryPortForward(
+  { kube }: OpenedCluster,
+  pod: { namespace: string; podName: string; port: number },
+  { clock }: PrometheusDeps,
+  { timeoutMs }: PrometheusSettings,
+  signal: AbortSignal,
+): Promise<void> {
+  const settings = { ...pod, timeoutMs, pingIntervalMs: PING_INTERVAL_MS };
+  const stream = await openPortForward({ kube, clock }, settings, signal);
+  stream.on("error", () => {});
+  stream.destroy();
+}
+
+function clientSteps(walk: Walk, ready: Step<PrometheusClient>): void {
+  walk.step("prometheus_version", "Prometheus tells its version", [ready], async (signal) => {
+    try {
+      const version = await ready.value().version(signal);
+      return passed(undefined, version || "it does not say", version ? { version } : {});
+    } catch (error) {
+      return degraded(error, signal, "nothing depends on it");
+    }
+  });
+  walk.step("prometheus_metadata", "Prometheus tells the metrics' types", [ready], async (signal) => {
+    try {
+      const metadata = await ready.value().metadata(signal);
+      if (metadata.size > 0) return passed(undefined, `of ${metadata.size} families`);
+      return warning(undefined, "of none: types are guessed from the metrics' names");
+    } catch (error) {
+      return degraded(error, signal, "types are guessed from the metrics' names");
+    }
+  });
+}
+
+/** What a collection does without. */
+function degraded(error: unknown, signal: AbortSignal, loss: string): Finding<undefined> {
+  if (signal.aborted) throw signal.reason;
+  const { code, message, hint } = toBridgeError(error);
+  return warning(undefined, `${message}; ${loss}`, { code, hint });
+}
+
+function querySteps(
+  walk: Walk,
+  ready: Step<PrometheusClient>,
+  clock: Clock,
+  settings: PrometheusSettings,
+): void {
+  const skew = walk.step<number>("clock_skew", "The clocks agree", [ready], async (signal) => {
+    const now = await ready.value().now(signal);
+    const skewMs = now - clock.now();
+    const text = `Prometheus' clock is ${(Math.abs(skewMs) / 1000).toFixed(1)} s ${skewMs > 0 ? "ahead of" : "behind"} this one`;
+    const details = { skew_seconds: Math.round(skewMs) / 1000 };
+    if (Math.abs(skewMs) < SKEW_MS_MAX) return passed(now, text, details);
+    return warning(now, text, { hint: "Set both clocks by NTP: windows follow Prometheus' clock.", details });
+  });
+  for (const [group, queries] of byGroup(settings.queries)) {
+    walk.step(`query_${group}`, `Metrics of the group ${group}`, [ready, skew], async (signal) =>
+      lookForGroup(ready.value(), group, queries, skew.value() - settings.lagMs, signal),
+    );
+  }
+}
+
+function byGroup(queries: readonly Query[]): Map<string, Query[]> {
+  const groups = new Map<string, Query[]>();
+  for (const query of queries) groups.set(query.group, [...(groups.get(query.group) ?? []), query]);
+  return groups;
+}
+
+/** An absent group is no failure: a cluster without GPUs has none of their metrics. */
+async function lookForGroup(
+  client: PrometheusClient,
+  group: string,
+  queries: readonly Query[],
+  toMs: number,
+  signal: AbortSignal,
+): Promise<Finding<undefined>> {
+  const tried = queries.slice(0, QUERIES_OF_GROUP_MAX);
+  for (const query of tried) {
+    const sink = { series: () => {} };
+    const window = { fromMs: toMs - WINDOW_MS, toMs };
+    const read = await client.read(query, window, { sink, pause: () => undefined }, signal);
+    if (read.samples === 0) continue;
+    const details = { state: "present", query: query.name, series: read.series, samples: read.samples };
+    return passed(undefined, `present: ${query.name} has ${read.series} series`, details);
+  }
+  const names = tried.map(({ name }) => name);
+  const text = `absent: no sample of ${names.join(", ")} in ${WINDOW_MS / 60_000} minutes`;
+  return passed(undefined, text, { state: "absent", group });
+}

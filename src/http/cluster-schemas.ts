@@ -1,0 +1,199 @@
+import { z } from "zod";
+import { flagField, idField, lineField, targetFields } from "#clusters/cluster-fields.ts";
+import type { ClusterInput, ClusterPatch } from "#clusters/cluster-input.ts";
+import type { Cluster } from "#clusters/cluster.ts";
+import { expiryWarnings } from "#clusters/credential-facts.ts";
+import { prometheusCredentialFields } from "#clusters/prometheus-credentials.ts";
+import { clusterId, fields, timestamp } from "./schemas.ts";
+
+const viewExample = {
+  id: "edge-1",
+  name: "Edge 1",
+  platform: "eks",
+  enabled: true,
+  validate_certs: true,
+  source: "api",
+  labels: { team: "edge" },
+  prometheus: {
+    namespace: "bud-system",
+    service: "bud-metrics-kube-prometheu-prometheus",
+    port: 9090,
+    scheme: "http",
+    path_prefix: "",
+    auth: null,
+  },
+  credentials: {
+    sealed: true,
+    server: "https://edge-1.example.com:6443",
+    user: "client-certificate",
+    certificate_expires_at: "2026-06-01T12:00:00.000Z",
+    token_expires_at: null,
+    ca_sha256: ["b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"],
+  },
+  warnings: [],
+  created_at: "2025-06-01T12:00:00.000Z",
+  updated_at: "2025-06-01T12:00:00.000Z",
+};
+
+/** A cluster as the API shows it: nothing secret. */
+export const clusterView = z
+  .object({
+    id: clusterId,
+    name: z.string(),
+    platform: z.string(),
+    enabled: z.boolean(),
+    validate_certs: z.boolean().meta({ description: "Is the API server's certificate verified?" }),
+    source: z.enum(["file", "api", "command-line"]).meta({
+      description: "Who registered the cluster; only those of the API can be changed there",
+    }),
+    labels: z.record(z.string(), z.string()),
+    prometheus: z.object({
+      namespace: z.string(),
+      service: z.string(),
+      port: z.int(),
+      scheme: z.enum(["http", "https"]),
+      path_prefix: z.string(),
+      auth: z.enum(["bearer", "basic"]).nullable(),
+    }),
+    credentials: z.object({
+      sealed: z.boolean().meta({ description: "Are they kept encrypted?" }),
+      server: z.string().nullable().meta({ description: "Scheme, host and port of the API server" }),
+      user: z.enum(["token", "client-certificate", "other"]).nullable(),
+      certificate_expires_at: timestamp.nullable(),
+      token_expires_at: timestamp.nullable().meta({ description: "Of a token that is a JWT with `exp`" }),
+      ca_sha256: z.array(z.string()).meta({
+        description: "Fingerprints of the CA certificates; empty: the system's CAs decide",
+      }),
+    }),
+    warnings: z.array(z.string()).meta({ description: "Credentials that expire within 14 days" }),
+    created_at: timestamp
+      .nullable()
+      .meta({ description: "null for a cluster that the API did not register" }),
+    updated_at: timestamp.nullable(),
+  })
+  .meta({ id: "Cluster", examples: [viewExample] });
+
+/** Only fields named here leave the program: credentials and certificates stay inside. */
+export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof clusterView> {
+  const { namespace, service, port, scheme, pathPrefix } = cluster.prometheus;
+  const { facts, registered } = cluster;
+  return {
+    id: cluster.id,
+    name: cluster.name,
+    platform: cluster.platform,
+    enabled: cluster.enabled,
+    validate_certs: cluster.validateCerts,
+    source: cluster.source,
+    labels: { ...cluster.labels },
+    prometheus: {
+      namespace,
+      service,
+      port,
+      scheme,
+      path_prefix: pathPrefix,
+      auth: facts?.prometheus_auth ?? null,
+    },
+    credentials: {
+      sealed: cluster.credentials.kind === "sealed",
+      server: facts?.server ?? null,
+      user: facts?.user ?? null,
+      certificate_expires_at: facts?.certificate_expires_at ?? null,
+      token_expires_at: facts?.token_expires_at ?? null,
+      ca_sha256: facts?.ca_sha256 ?? [],
+    },
+    warnings: expiryWarnings(cluster, nowMs),
+    created_at: registered?.createdAt ?? null,
+    updated_at: registered?.updatedAt ?? null,
+  };
+}
+
+const CA_CHARS_MAX = 100_000;
+const LABELS_DESCRIPTION = "Up to 32 of your own; never sent with samples";
+
+const kubeconfigField = z
+  .union(
+    [z.string().min(1), z.record(z.string(), z.unknown())],
+    "must be a kubeconfig as a text or an object",
+  )
+  .meta({ description: "YAML or JSON text, or the object; what it may contain: docs/clusters.md" });
+const labelName = z
+  .string()
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, "a name has 1 to 63 of A-Z a-z 0-9 . _ / -");
+const labelValue = z
+  .string("must be a text")
+  .max(256, "must have at most 256 characters")
+  .regex(/^\P{Cc}*$/u, "must not have control characters");
+const ca = z
+  .string("must be a text")
+  .max(CA_CHARS_MAX, `must have at most ${CA_CHARS_MAX} characters`)
+  .meta({ description: "PEM: verifies an https Prometheus instead of the system's CAs" });
+const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
+const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
+
+const kubeconfigExample = {
+  clusters: [{ name: "edge-1", cluster: { server: "https://edge-1.example.com:6443" } }],
+  users: [{ name: "budcluster", user: { token: "..." } }],
+  contexts: [{ name: "edge-1", context: { cluster: "edge-1", user: "budcluster" } }],
+};
+
+/** The body of POST /clusters. */
+export const clusterInput = fields({
+  id: idField.exactOptional().meta({ description: "Default: a UUID. Part of every sample; never reuse one" }),
+  name: lineField(256),
+  platform: lineField(64).meta({ description: "Free text, for example eks" }),
+  kubeconfig: kubeconfigField,
+  context: lineField(1024).exactOptional().meta({ description: "Needed when the kubeconfig has several" }),
+  prometheus: fields({
+    namespace: targetFields.namespace.exactOptional(),
+    service: targetFields.service.exactOptional(),
+    port: targetFields.port.exactOptional().meta({ description: "The Service's" }),
+    scheme: targetFields.scheme.exactOptional(),
+    path_prefix: targetFields.path_prefix.exactOptional(),
+    ca: ca.exactOptional(),
+    bearer_token: bearerToken.exactOptional(),
+    basic_auth: basicAuth.exactOptional(),
+  })
+    .exactOptional()
+    .meta({ description: "Defaults: PROMETHEUS_NAMESPACE, _SERVICE_NAME and _PORT" }),
+  labels: z.record(labelName, labelValue).exactOptional().meta({ description: LABELS_DESCRIPTION }),
+  enabled: flagField.exactOptional(),
+  validate_certs: flagField.exactOptional().meta({ description: "Default: VALIDATE_CERTS" }),
+}).meta({
+  id: "ClusterRegistration",
+  examples: [
+    {
+      id: "edge-1",
+      name: "Edge 1",
+      platform: "eks",
+      kubeconfig: kubeconfigExample,
+      prometheus: { namespace: "monitoring", service: "prometheus-operated" },
+      labels: { team: "edge" },
+    },
+  ],
+}) satisfies z.ZodType<ClusterInput>;
+
+/** The body of PATCH /clusters/{id}. */
+export const clusterPatch = fields({
+  name: lineField(256).exactOptional(),
+  platform: lineField(64).exactOptional(),
+  kubeconfig: kubeconfigField.exactOptional(),
+  context: lineField(1024).exactOptional(),
+  prometheus: fields({
+    namespace: targetFields.namespace.nullable().exactOptional(),
+    service: targetFields.service.nullable().exactOptional(),
+    port: targetFields.port.nullable().exactOptional(),
+    scheme: targetFields.scheme.nullable().exactOptional(),
+    path_prefix: targetFields.path_prefix.nullable().exactOptional(),
+    ca: ca.nullable().exactOptional(),
+    bearer_token: bearerToken.nullable().exactOptional(),
+    basic_auth: basicAuth.nullable().exactOptional(),
+  })
+    .nullable()
+    .exactOptional(),
+  labels: z.record(labelName, labelValue.nullable()).nullable().exactOptional(),
+  enabled: flagField.nullable().exactOptional(),
+  validate_certs: flagField.nullable().exactOptional(),
+}).meta({
+  id: "ClusterPatch",
+  examples: [{ kubeconfig: kubeconfigExample }, { enabled: false, labels: { team: null } }],
+}) satisfies z.ZodType<ClusterPatch>;

@@ -1,0 +1,125 @@
+import { z } from "zod";
+import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
+import type { ErrorCode } from "#errors.ts";
+import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
+import { clusterInput, clusterPatch, clusterView, toClusterView } from "#http/cluster-schemas.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
+import type { Clock } from "#lib/clock.ts";
+
+const admission = fields({
+  check: z.enum(["true", "false"]).default("true").meta({
+    description: "false: store without reaching the cluster first",
+  }),
+});
+
+const ADMISSION_ERRORS = [
+  "request_invalid",
+  "kubeconfig_invalid",
+  "kubeconfig_refused",
+  "api_server_refused",
+  "credentials_keys_missing",
+  "body_too_large",
+  "unsupported_media_type",
+  "state_unavailable",
+] as const satisfies ErrorCode[];
+
+const CHECK_NOTE =
+  "The cluster's Prometheus is reached before anything is stored. When that fails, the status is 422, the code is that of what failed (cluster_*, tunnel_*, prometheus_*), and nothing is stored.";
+
+/** POST /clusters, PATCH and DELETE /clusters/{id}. */
+export function clusterChangeRoutes(admin: ClusterAdmin, clock: Clock, stopping: AbortSignal): RouteModule {
+  return (app) => {
+    addCreate(app, admin, clock, stopping);
+    addUpdate(app, admin, clock, stopping);
+    app.route({
+      method: "DELETE",
+      url: "/clusters/:id",
+      config: { scope: "admin", audit: "cluster.delete" },
+      schema: {
+        tags: ["clusters"],
+        summary: "Delete a cluster",
+        description:
+          "Its collection is ended, its keys and its progress are removed. Samples that are stored stay.",
+        params: fields({ id: clusterId }),
+        response: {
+          204: z.undefined().meta({ description: "Deleted; no body" }),
+          ...errors(
+            "request_invalid",
+            "cluster_not_found",
+            "cluster_read_only",
+            "state_unavailable",
+            ...ACCESS_ERRORS,
+          ),
+        },
+      },
+      handler: async (request, reply) => {
+        await admin.remove(request.params.id);
+        return await reply.code(204).send();
+      },
+    });
+  };
+}
+
+function addCreate(app: App, admin: ClusterAdmin, clock: Clock, stopping: AbortSignal): void {
+  app.route({
+    method: "POST",
+    url: "/clusters",
+    config: { scope: "admin", audit: "cluster.create" },
+    schema: {
+      tags: ["clusters"],
+      summary: "Register a cluster",
+      description: CHECK_NOTE,
+      querystring: admission,
+      body: clusterInput,
+      response: {
+        201: json("Registered; Location names it. Collected from the next round on", clusterView),
+        ...errors(...ADMISSION_ERRORS, "cluster_exists", "cluster_limit_reached", ...ACCESS_ERRORS),
+      },
+    },
+    handler: async (request, reply) => {
+      const { body, query } = request;
+      if (body.id !== undefined) request.auditCluster = body.id;
+      const signal = requestSignal(reply, stopping);
+      const cluster = await admin.create(body, { check: query.check === "true", signal });
+      request.auditCluster = cluster.id;
+      return await reply
+        .code(201)
+        .header("location", `/clusters/${cluster.id}`)
+        .send(toClusterView(cluster, clock.now()));
+    },
+  });
+}
+
+function addUpdate(app: App, admin: ClusterAdmin, clock: Clock, stopping: AbortSignal): void {
+  app.route({
+    method: "PATCH",
+    url: "/clusters/:id",
+    config: { scope: "admin", audit: "cluster.update" },
+    schema: {
+      tags: ["clusters"],
+      summary: "Change a cluster",
+      description: `A JSON merge patch (RFC 7396): what is left out stays, null resets a field. ${CHECK_NOTE} A patch of neither kubeconfig, prometheus nor validate_certs is not checked.`,
+      params: fields({ id: clusterId }),
+      querystring: admission,
+      body: clusterPatch,
+      response: {
+        200: json("The cluster as it is now; applies from the next round on", clusterView),
+        ...errors(
+          ...ADMISSION_ERRORS,
+          "cluster_not_found",
+          "cluster_read_only",
+          "credentials_invalid",
+          "credentials_key_unknown",
+          "state_conflict",
+          ...ACCESS_ERRORS,
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      const { body, params, query } = request;
+      const signal = requestSignal(reply, stopping);
+      const cluster = await admin.update(params.id, body, { check: query.check === "true", signal });
+      return toClusterView(cluster, clock.now());
+    },
+  });
+}

@@ -1,0 +1,162 @@
+import { z } from "zod";
+import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
+import type { DiagnoseCluster } from "#diagnose/cluster.ts";
+import type { DiagnoseStorage } from "#diagnose/storage.ts";
+import type { StepResult } from "#diagnose/walk.ts";
+import { BridgeError, ERRORS, type ErrorCode } from "#errors.ts";
+import { requestSignal, type RouteModule } from "#http/app-types.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
+import { scrubText, scrubValue } from "#telemetry/scrub.ts";
+
+const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
+
+const step = z
+  .object({
+    step: z.string().meta({ description: "Stable: safe to depend on", examples: ["tls"] }),
+    title: z.string(),
+    status: z.enum(["passed", "warning", "failed", "skipped"]),
+    duration_ms: z.int(),
+    code: z.enum(codes).exactOptional(),
+    message: z.string().meta({ description: "What was found; of a skipped step, why" }),
+    hint: z.string().exactOptional().meta({ description: "The remedy" }),
+    details: z.record(z.string(), z.unknown()).exactOptional(),
+  })
+  .meta({ id: "DiagnosisStep" });
+
+const summary = {
+  status: z
+    .enum(["passed", "warning", "failed"])
+    .meta({ description: "failed when any step failed, else warning when any step warns" }),
+  started_at: timestamp,
+  duration_ms: z.int(),
+  steps: z.array(step),
+};
+
+const clusterDiagnosis = z.object({ cluster_id: clusterId, cluster_name: z.string(), ...summary }).meta({
+  id: "ClusterDiagnosis",
+  examples: [
+    {
+      cluster_id: "edge-1",
+      cluster_name: "Edge 1",
+      status: "failed",
+      started_at: "2025-06-01T12:00:00.000Z",
+      duration_ms: 210,
+      steps: [
+        {
+          step: "authentication",
+          title: "The API server knows the user",
+          status: "passed",
+          duration_ms: 24,
+          message: "known as system:serviceaccount:bud-system:budcluster",
+          details: { kubernetes_version: "v1.36.3" },
+        },
+        {
+          step: "right_get_services",
+          title: "Right to get services",
+          status: "failed",
+          duration_ms: 8,
+          code: "cluster_forbidden",
+          message: "may not get services in namespace bud-system",
+          hint: 'Grant it by the rule {apiGroups: [""], resources: [services], verbs: [get]} of a Role in namespace bud-system (docs/rbac/managed-cluster.yaml has all).',
+        },
+        {
+          step: "service",
+          title: "Prometheus' Service is there",
+          status: "skipped",
+          duration_ms: 0,
+          message: 'it needs "Right to get services", which did not pass',
+        },
+      ],
+    },
+  ],
+});
+
+const storageDiagnosis = z.object({ database: z.string(), ...summary }).meta({
+  id: "StorageDiagnosis",
+  examples: [
+    {
+      database: "metrics",
+      status: "passed",
+      started_at: "2025-06-01T12:00:00.000Z",
+      duration_ms: 90,
+      steps: [
+        {
+          step: "newest_sample",
+          title: "Samples arrive",
+          status: "passed",
+          duration_ms: 12,
+          message: "the newest is 95 s old",
+          details: { newest: "2025-06-01T11:58:25.000Z", age_seconds: 95 },
+        },
+      ],
+    },
+  ],
+});
+
+/** Messages may quote a remote side: they are scrubbed as every error that is answered. */
+function toAnswer<T extends { steps: StepResult[] }>(diagnosis: T): T {
+  const steps = diagnosis.steps.map((each) => ({
+    ...each,
+    message: scrubText(each.message),
+    ...(each.details ? { details: scrubValue(each.details) as Record<string, unknown> } : {}),
+  }));
+  return { ...diagnosis, steps };
+}
+
+/** POST /clusters/{id}/diagnose. Answers 200 also when steps failed; a client that goes away ends it. */
+export function diagnoseRoutes(
+  registry: ClusterRegistry,
+  diagnose: DiagnoseCluster,
+  stopping: AbortSignal,
+): RouteModule {
+  return (app) => {
+    app.route({
+      method: "POST",
+      url: "/clusters/:id/diagnose",
+      config: { scope: "admin", audit: "cluster.diagnose" },
+      schema: {
+        tags: ["clusters"],
+        summary: "Walks every step of a collection and says of each whether it works",
+        description:
+          "Credentials, DNS, TCP, TLS, authentication, each needed right, Service, Pods, port-forward, Prometheus, a query of each group, the Collector. Nothing is stored. A step that needs one that failed is skipped. Every step may take METRICS_COLLECTION_TIMEOUT, all together four times that. No body.",
+        params: fields({ id: clusterId }),
+        response: {
+          200: json("What each step came to", clusterDiagnosis),
+          ...errors("request_invalid", "cluster_not_found", "diagnosis_busy", ...ACCESS_ERRORS),
+        },
+      },
+      handler: async (request, reply) => {
+        const cluster = await findCluster(registry, request.params.id);
+        return toAnswer(await diagnose(cluster, requestSignal(reply, stopping)));
+      },
+    });
+  };
+}
+
+async function findCluster(registry: ClusterRegistry, id: string): Promise<Cluster> {
+  const cluster = (await registry.list()).find((each) => each.id === id);
+  if (!cluster) throw new BridgeError("cluster_not_found", `no cluster has the id "${id}"`);
+  return cluster;
+}
+
+/** GET /diagnose of the query role. */
+export function storageDiagnosisRoute(diagnose: DiagnoseStorage, stopping: AbortSignal): RouteModule {
+  return (app) => {
+    app.route({
+      method: "GET",
+      url: "/diagnose",
+      config: { scope: "read" },
+      schema: {
+        tags: ["cluster-metrics"],
+        summary: "Says of everything that the queries need of ClickHouse whether it is there",
+        description:
+          "Connection, user, version, database, layout of each table and view, migrations, grants, newest sample, roll-ups. Changes nothing.",
+        response: {
+          200: json("What each step came to", storageDiagnosis),
+          ...errors("diagnosis_busy", ...ACCESS_ERRORS),
+        },
+      },
+      handler: async (_request, reply) => toAnswer(await diagnose(requestSignal(reply, stopping))),
+    });
+  };
+}

@@ -1,0 +1,243 @@
+import { randomUUID } from "node:crypto";
+import type * as Dapr from "@dapr/dapr";
+import { BridgeError } from "#errors.ts";
+import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import type { Secret } from "#lib/secret.ts";
+import { toDaprError } from "./dapr-error.ts";
+import { toRecordText } from "./record-text.ts";
+import type { StateStore } from "./store.ts";
+
+export interface DaprStoreSettings {
+  /** `metadata.name` of the state store component. */
+  storeName: string;
+  /** Where the sidecar's HTTP API listens, on loopback. */
+  port: number;
+  apiToken?: Secret;
+  /** Time for one request; default 10 s. */
+  requestTimeoutMs?: number;
+}
+
+/**
+ * What is stored: the value, and the id of the write that put it there. The value is text, since Dapr takes JSON apart: its Redis store keeps
+ * six digits of a number (1.5e-300 came back as 0).
+ */
+interface Envelope {
+  json: string;
+  write: string;
+}
+
+interface StoredRecord extends Envelope {
+  /** The store's own ETag. */
+  storeEtag: string;
+}
+
+const HOST = "127.0.0.1";
+const REQUEST_TIMEOUT_MS = 10_000;
+/** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) unless told otherwise; 4 KiB are for what surrounds the value. */
+const VALUE_BYTES_MAX = 4 * 1024 * 1024 - 4096;
+
+/**
+ * The state records in a state store of Dapr (https://docs.dapr.io/reference/api/state_api/), through the sidecar's HTTP API.
+ *
+ * ETags are ids that each write makes up, kept beside the value; a `put` reads the record, compares, and saves with the store's own ETag as
+ * first-write. So a write whose answer was lost is recognized by reading again, whatever the store answers to a conflict (409, or 500 on
+ * Redis and PostgreSQL), and a record that was deleted and made again never has an earlier ETag, although Redis counts from 1 again.
+ * The store must support ETags.
+ *
+ * `@dapr/dapr` is loaded here and not before: it costs 60 MB of memory.
+ */
+export async function createDaprStore(
+  deps: { clock: Clock },
+  settings: DaprStoreSettings,
+): Promise<StateStore> {
+  const { storeName } = settings;
+  const dapr = await import("@dapr/dapr");
+  const sidecar = createSidecar(deps.clock, settings, newClient(dapr, settings));
+  const firstWrite = {
+    concurrency: dapr.StateConcurrencyEnum.CONCURRENCY_FIRST_WRITE,
+    consistency: dapr.StateConsistencyEnum.CONSISTENCY_STRONG,
+  };
+
+  const read = (key: string): Promise<StoredRecord | undefined> =>
+    sidecar.call(async ({ state }) => {
+      const storedKey = toStoredKey(key);
+      const rows: unknown = await state.getBulk(storeName, [storedKey]);
+      return parseRecord(key, storedKey, rows);
+    });
+
+  const save = (key: string, envelope: Envelope, storeEtag: string | undefined): Promise<void> =>
+    sidecar.call(async ({ state }) => {
+      const item = { key: toStoredKey(key), value: envelope, options: firstWrite };
+      const { error } = await state.save(storeName, [
+        storeEtag === undefined ? item : { ...item, etag: storeEtag },
+      ]);
+      if (error) throw error;
+    });
+
+  const put = async (key: string, value: unknown, etag: string | undefined): Promise<string> => {
+    const json = toRecordText(key, value, VALUE_BYTES_MAX);
+    // As it travels: the text's quotes are escaped.
+    toRecordText(key, json, VALUE_BYTES_MAX);
+    const before = await read(key);
+    if (before?.write !== etag) throw conflict(key, etag);
+    const envelope = { json, write: randomUUID() };
+    try {
+      await save(key, envelope, before?.storeEtag);
+    } catch (error) {
+      const after = await read(key);
+      if (after?.write === envelope.write) return envelope.write;
+      throw after?.write === etag ? error : conflict(key, etag);
+    }
+    return envelope.write;
+  };
+
+  return {
+    get: async (key) => {
+      const record = await read(key);
+      // The caller knows what it has put under the key: `never` fits whatever it asks for.
+      return record && { value: parseValue(key, record.json) as never, etag: record.write };
+    },
+    put,
+    delete: (key) =>
+      sidecar.call(async ({ state }) => {
+        // The client puts the key into the URL as it is.
+        const result = await state.delete(storeName, encodeURIComponent(toStoredKey(key)));
+        if (result?.error) throw result.error;
+      }),
+    check: async () => void (await read("ready")),
+    close: () => sidecar.close(),
+  };
+}
+
+/** Its log is off: at its debug level it prints the token. */
+function newClient(dapr: typeof Dapr, settings: DaprStoreSettings): Dapr.DaprClient {
+  const quiet = (): void => {};
+  return new dapr.DaprClient({
+    daprHost: HOST,
+    daprPort: String(settings.port),
+    communicationProtocol: dapr.CommunicationProtocolEnum.HTTP,
+    logger: {
+      level: dapr.LogLevel.Error,
+      service: { error: quiet, warn: quiet, info: quiet, verbose: quiet, debug: quiet },
+    },
+    ...(settings.apiToken ? { daprApiToken: settings.apiToken.expose() } : {}),
+  });
+}
+
+interface Sidecar {
+  /** Runs requests of the client within the time limit; whatever goes wrong is a BridgeError. */
+  call<T>(run: (client: Dapr.DaprClient) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.DaprClient): Sidecar {
+  const timeoutMs = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
+  const place = { storeName: settings.storeName, port: settings.port };
+  let starting: Promise<void> | undefined;
+  let isStarted = false;
+  let isClosed = false;
+
+  /** Asks the sidecar once before the client does: the client itself would wait half a minute for one that is not there. */
+  const probe = async (signal: AbortSignal): Promise<void> => {
+    const token = settings.apiToken?.expose();
+    const answer = await fetch(`http://${HOST}:${settings.port}/v1.0/metadata`, {
+      signal,
+      redirect: "error",
+      headers: token === undefined ? {} : { "dapr-api-token": token },
+    });
+    await answer.body?.cancel();
+    if (answer.ok) return;
+    throw new Error(JSON.stringify({ error_msg: "", status: answer.status }));
+  };
+
+  const start = async (signal: AbortSignal): Promise<void> => {
+    if (isStarted) return;
+    await probe(signal);
+    // One at a time, also when several callers give up waiting for it.
+    starting ??= client
+      .start()
+      .then(() => void (isStarted = true))
+      .finally(() => (starting = undefined));
+    await abortable(starting, signal);
+  };
+
+  const call = async <T>(run: (client: Dapr.DaprClient) => Promise<T>): Promise<T> => {
+    if (isClosed) throw new BridgeError("state_unavailable", "the state store is closed");
+    const limit = deadline(
+      clock,
+      timeoutMs,
+      () =>
+        new BridgeError(
+          "state_unavailable",
+          `Dapr's sidecar on port ${settings.port} did not answer in ${timeoutMs / 1000} s`,
+          { hint: "Look at the sidecar's log: it, or the state store behind it, hangs or is overloaded." },
+        ),
+    );
+    try {
+      await start(limit.signal);
+      return await abortable(run(client), limit.signal);
+    } catch (error) {
+      // Nothing else ends an abandoned request: it would hold its socket for as long as the sidecar hangs.
+      if (limit.signal.aborted) await client.stop();
+      throw toDaprError(error, place);
+    } finally {
+      limit.dispose();
+    }
+  };
+
+  return {
+    call,
+    close: async () => {
+      isClosed = true;
+      await client.stop();
+    },
+  };
+}
+
+/** Dapr refuses `||` in keys and joins them into URLs and the store's own keys: everything but plain characters is percent-encoded. */
+function toStoredKey(key: string): string {
+  return encodeURIComponent(key.toWellFormed()).replaceAll("%3A", ":");
+}
+
+function parseRecord(key: string, storedKey: string, rows: unknown): StoredRecord | undefined {
+  const row: unknown = Array.isArray(rows)
+    ? rows.find((each: unknown) => isObject(each) && each["key"] === storedKey)
+    : undefined;
+  if (!isObject(row)) throw new Error("the answer is not one of Dapr's state API");
+  // Dapr answers 200 although the store behind it failed.
+  if (typeof row["error"] === "string" && row["error"] !== "") throw new Error(row["error"]);
+  const { data, etag } = row;
+  if (data === undefined || data === null || data === "") return undefined;
+  if (!isObject(data) || typeof data["write"] !== "string" || typeof data["json"] !== "string") {
+    throw foreign(key);
+  }
+  if (typeof etag !== "string" || etag === "") {
+    throw new BridgeError("state_unavailable", "the state store gives no ETags", {
+      hint: "Take a state store with ETags, for example state.redis or state.postgresql.",
+    });
+  }
+  return { json: data["json"], write: data["write"], storeEtag: etag };
+}
+
+function parseValue(key: string, json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    throw foreign(key);
+  }
+}
+
+function foreign(key: string): BridgeError {
+  return new BridgeError("state_unavailable", `the record ${key} was not written by this program`, {
+    hint: "Another program writes the same keys: give each its own app id, or its own state store component. Delete the record if it is of no use.",
+  });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function conflict(key: string, etag: string | undefined): BridgeError {
+  const what = etag === undefined ? "exists already" : "was changed by somebody else";
+  return new BridgeError("state_conflict", `the record ${key} ${what}`);
+}

@@ -1,0 +1,31 @@
+/** The table of a sample: gauges, or sums (counters among them). */
+export type SampleTable = "gauge" | "sum";
+
+const KIND: Record<SampleTable, string> = {
+  gauge: "'gauge'",
+  sum: "if(IsMonotonic, 'counter', 'sum')",
+};
+
+/**
+ * A SELECT of `columns` (of cluster_id, metric_name, series_id, labels, time, value, kind, unit) of the samples that `where` lets through, each once: what the
+ * views `samples_gauge`, `samples_sum` and, of both tables, `samples` give. Planning a statement costs more than reading a day of a few series, and a view
+ * a third more than its table.
+ */
+export function samplesSource(
+  databaseName: string,
+  tables: readonly SampleTable[],
+  columns: string,
+  where: string,
+): string {
+  return tables
+    .map(
+      (table) => `SELECT ${columns} FROM (
+        SELECT cluster_id, MetricName AS metric_name, series_id, Attributes AS labels, TimeUnix AS time, Value AS value, ${KIND[table]} AS kind, MetricUnit AS unit
+        FROM ${databaseName}.otel_metrics_${table} FINAL
+      ) WHERE ${where}`,
+    )
+    .join(" UNION ALL ");
+}
+
+/** What FINAL needs to be fast: a sample's copies are all in one partition (0002_views.sql). */
+export const FINAL_SETTINGS = ["do_not_merge_across_partitions_select_final = 1"];

@@ -1,0 +1,165 @@
+import { lookup as systemLookup, type LookupAddress } from "node:dns";
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
+import { connect as connectTls, type PeerCertificate, type TLSSocket } from "node:tls";
+import { BridgeError } from "#errors.ts";
+import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { toConnectError } from "./api-error.ts";
+import type { KubeConnection } from "./kube-client.ts";
+
+/** The API server's certificate, as its handshake shows it. */
+export interface ServerCertificate {
+  /** TLSv1.3 */
+  protocol: string;
+  /** Node's name of what is wrong with it for us; absent when it is trusted. */
+  problem?: string;
+  subject: string;
+  /** Names of the issuers that were sent, up to the root. */
+  issuers: string[];
+  dnsNames: string[];
+  /** How many IP addresses it is for. */
+  addresses: number;
+  /** Ms since the epoch. */
+  validUntil: number;
+}
+
+/** The way to an API server piece by piece, with the same name resolution and the same CA as every request. Everything throws cluster_* or the signal's reason. */
+export interface ServerProbe {
+  host: string;
+  port: number;
+  /** How many addresses the name has, of which families. An address itself is one. */
+  resolve(signal: AbortSignal): Promise<{ addresses: number; families: string[] }>;
+  /** Opens a TCP connection and closes it. */
+  connect(signal: AbortSignal): Promise<void>;
+  /** Does a TLS handshake without sending credentials. An untrusted certificate is no error but the answer. */
+  handshake(signal: AbortSignal): Promise<ServerCertificate>;
+}
+
+const HTTPS_PORT = 443;
+const ISSUERS_MAX = 10;
+const NAMES_MAX = 50;
+
+/** `timeoutMs` is for each of the three. Not for a kubeconfig with a proxy: nothing here goes through one. */
+export function createServerProbe(
+  { url, options }: KubeConnection,
+  settings: { clock: Clock; timeoutMs: number },
+): ServerProbe {
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const port = url.port === "" ? HTTPS_PORT : Number(url.port);
+  const lookup: LookupFunction = options.lookup ?? systemLookup;
+  const attempt = async <T>(
+    what: string,
+    parent: AbortSignal,
+    run: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
+    const text = `${what} did not end in ${settings.timeoutMs} ms`;
+    const late = (): Error => new BridgeError("cluster_timeout", text);
+    const { signal, dispose } = deadline(settings.clock, settings.timeoutMs, late, parent);
+    try {
+      signal.throwIfAborted();
+      return await abortable(run(signal), signal);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw toConnectError(error);
+    } finally {
+      dispose();
+    }
+  };
+  return {
+    host,
+    port,
+    resolve: async (signal) => {
+      if (isIP(host) !== 0) return { addresses: 1, families: [`IPv${isIP(host)}`] };
+      const found = await attempt("the name resolution", signal, () => resolveName(host, lookup));
+      const families = [...new Set(found.map(({ family }) => `IPv${family}`))].toSorted();
+      return { addresses: found.length, families };
+    },
+    connect: async (signal) => {
+      await attempt("the TCP connection", signal, (limited) =>
+        opened(connectTcp({ host, port, lookup }), "connect", limited, () => {}),
+      );
+    },
+    handshake: async (signal) => {
+      const { ca, servername } = options as { ca?: string | Buffer; servername?: string };
+      const start = (): TLSSocket =>
+        connectTls({
+          host,
+          port,
+          lookup,
+          rejectUnauthorized: false,
+          ALPNProtocols: ["http/1.1"],
+          ...(ca === undefined ? {} : { ca }),
+          ...(servername === undefined ? {} : { servername }),
+        });
+      return await attempt("the TLS handshake", signal, (limited) => {
+        const socket = start();
+        return opened(socket, "secureConnect", limited, () => toCertificate(socket));
+      });
+    },
+  };
+}
+
+function resolveName(host: string, lookup: LookupFunction): Promise<LookupAddress[]> {
+  return new Promise((resolve, reject) => {
+    lookup(host, { all: true }, (error, found, family) => {
+      if (error) reject(error);
+      else resolve(typeof found === "string" ? [{ address: found, family: family ?? 4 }] : found);
+    });
+  });
+}
+
+/** Reads from the socket once it is open, and closes it in every case. */
+function opened<T>(
+  socket: Socket,
+  event: "connect" | "secureConnect",
+  signal: AbortSignal,
+  read: () => T,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => void socket.destroy(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    // Stays for good: a late error must not end the process.
+    socket.on("error", reject);
+    socket.once("close", () => {
+      signal.removeEventListener("abort", onAbort);
+      reject(Object.assign(new Error("closed"), { code: "ECONNRESET" }));
+    });
+    socket.once(event, () => {
+      resolve(read());
+      socket.destroy();
+    });
+  });
+}
+
+function toCertificate(socket: TLSSocket): ServerCertificate {
+  const { authorizationError } = socket;
+  const problem = authorizationError as Error | string | null | undefined;
+  const peer = socket.getPeerCertificate(true);
+  const names = (peer.subjectaltname ?? "").split(", ");
+  return {
+    protocol: socket.getProtocol() ?? "",
+    ...(problem ? { problem: problem instanceof Error ? problem.message : problem } : {}),
+    subject: nameOf(peer.subject),
+    issuers: issuersOf(peer),
+    dnsNames: names
+      .filter((name) => name.startsWith("DNS:"))
+      .slice(0, NAMES_MAX)
+      .map((name) => name.slice("DNS:".length)),
+    addresses: names.filter((name) => name.startsWith("IP Address:")).length,
+    validUntil: Date.parse(peer.valid_to),
+  };
+}
+
+function issuersOf(peer: ReturnType<TLSSocket["getPeerCertificate"]>): string[] {
+  const issuers: string[] = [];
+  for (let at: typeof peer | undefined = peer; at && issuers.length < ISSUERS_MAX;) {
+    issuers.push(nameOf(at.issuer));
+    const next: typeof peer | undefined = (at as typeof peer & { issuerCertificate?: typeof peer })
+      .issuerCertificate;
+    at = next === at ? undefined : next;
+  }
+  return [...new Set(issuers)];
+}
+
+function nameOf(name: PeerCertificate["subject"] | undefined): string {
+  return [name?.CN, name?.O].flat().find((part) => part !== undefined) ?? "";
+}

@@ -1,0 +1,295 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "#lib/clock.ts";
+import { createClusterState, type ClusterState } from "#query/cluster-state.ts";
+import { migrate } from "#storage/migrate.ts";
+import { createManualClock } from "../helpers/manual-clock.ts";
+import { createSilentLogger } from "../helpers/silent-logger.ts";
+import { deliver, type ClusterMetric } from "./delivery.ts";
+import { startPrometheus, type WrittenPrometheus } from "./prometheus.ts";
+import { readScraped, repeat } from "./scraped.ts";
+import { startStack, type Stack } from "./stack.ts";
+import {
+  CORES,
+  GPU_FORMULAS,
+  HEALTH_RULES,
+  NODE_FORMULAS,
+  now,
+  POD_FORMULAS,
+  sumByPod,
+  SUMMARY_OF_GPUS,
+  SUMMARY_OF_NODES,
+  UTILIZATION,
+} from "./state-formulas.ts";
+
+// The state of a cluster beside PromQL formulas in a real Prometheus with the same samples: those that the cluster of E2E_KUBECONFIG scraped
+// in the last minutes, repeated to 80 minutes, with Pods that appear and vanish and seven minutes without any scrape.
+
+const MINUTE_MS = 60_000;
+const CLUSTER = "state";
+/** No whole second, as a watermark of Prometheus' time() is. */
+const AS_OF_MS = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 60 * MINUTE_MS + 123;
+const START_MS = AS_OF_MS - 80 * MINUTE_MS;
+const METRICS = [
+  "kube_node_info",
+  "kube_node_status_condition",
+  "node_cpu_seconds_total",
+  "node_memory_MemTotal_bytes",
+  "node_memory_MemAvailable_bytes",
+  "node_load1",
+  "node_load5",
+  "node_load15",
+  "node_filesystem_size_bytes",
+  "node_filesystem_avail_bytes",
+  "kube_pod_info",
+  "kube_pod_status_phase",
+  "kube_pod_container_status_restarts_total",
+  "kube_pod_container_resource_requests",
+  "kube_pod_container_resource_limits",
+  "container_cpu_usage_seconds_total",
+  "container_memory_working_set_bytes",
+  "DCGM_FI_DEV_GPU_UTIL",
+  "DCGM_FI_DEV_FB_USED",
+  "DCGM_FI_DEV_FB_FREE",
+  "DCGM_FI_DEV_MEM_COPY_UTIL",
+  "DCGM_FI_DEV_GPU_TEMP",
+  "DCGM_FI_DEV_POWER_USAGE",
+  "DCGM_FI_DEV_SM_CLOCK",
+  "DCGM_FI_DEV_XID_ERRORS",
+];
+
+let stack: Stack;
+let prometheus: WrittenPrometheus;
+let state: ClusterState;
+let nodeNames: ReadonlyMap<string, string>;
+let hasGpus: boolean;
+
+beforeAll(async () => {
+  const started = await Promise.all([startStack(), startPrometheus(), readScraped(METRICS)]);
+  [stack, prometheus] = started;
+  const scraped = started[2];
+  nodeNames = scraped.nodeNames;
+  hasGpus = scraped.metrics.some(({ metric }) => metric === "DCGM_FI_DEV_GPU_UTIL");
+  await migrate(stack.database, {
+    parameters: { database: "metrics", retentionDays: 90 },
+    clock: systemClock,
+    logger: createSilentLogger(),
+    signal: new AbortController().signal,
+  });
+  const info = scraped.metrics.find(({ metric }) => metric === "kube_pod_info")!;
+  const [, appearing, vanishing] = info.series.map(({ labels }) => labels["pod"]);
+  const metrics = repeat(scraped, {
+    startMs: START_MS,
+    endMs: AS_OF_MS,
+    everyMs: 15_000,
+    isThere: (_index, ms, { pod }) => {
+      const minutes = (AS_OF_MS - ms) / MINUTE_MS;
+      if ((pod === appearing && minutes > 30) || (pod === vanishing && minutes < 20)) return false;
+      return minutes < 40 || minutes > 47;
+    },
+  });
+  const written = metrics.flatMap(({ metric, series }) =>
+    series.map(({ labels, samples }) => ({ labels: { ...labels, __name__: metric }, samples })),
+  );
+  await Promise.all([
+    prometheus.write(written),
+    deliver(stack.collectorUrl, { id: CLUSTER, nodeNames }, [...metrics, ...reports()]),
+  ]);
+  state = createClusterState(
+    { database: stack.database, clock: createManualClock(AS_OF_MS + 2 * MINUTE_MS) },
+    { databaseName: "metrics" },
+  );
+}, 600_000);
+
+afterAll(async () => {
+  await prometheus?.stop();
+  await stack?.stop();
+});
+
+/** What the bridge reports of its collections: all is stored up to AS_OF_MS. */
+function reports(): ClusterMetric[] {
+  const times = [AS_OF_MS - 70 * MINUTE_MS, AS_OF_MS - 16 * MINUTE_MS, AS_OF_MS + MINUTE_MS];
+  const each = (name: string, kind: "gauge" | "counter", value: (ms: number) => number): ClusterMetric => ({
+    metric: `budcluster_${name}`,
+    kind,
+    series: METRICS.map((query) => ({
+      labels: { query, group: "any" },
+      samples: times.map((ms) => [ms, value(ms)]),
+    })),
+  });
+  return [
+    {
+      metric: "budcluster_cluster_up",
+      kind: "gauge",
+      series: [{ labels: {}, samples: times.map((ms) => [ms, 1]) }],
+    },
+    each("query_watermark_seconds", "gauge", (ms) => Math.min(ms, AS_OF_MS) / 1000),
+    each("query_open_gaps", "gauge", () => 0),
+    each("query_lost_gaps", "gauge", () => 0),
+    each("query_samples_read_total", "counter", (ms) => ms - START_MS),
+    each("query_samples_sent_total", "counter", (ms) => ms - START_MS),
+  ];
+}
+
+/** Values of an expression at AS_OF_MS, by the values of some labels. */
+async function vector(promql: string, ...by: string[]): Promise<Map<string, number>> {
+  const points = await prometheus.queryRange(promql, AS_OF_MS, AS_OF_MS, 1000);
+  return new Map(
+    [...points].map(([key, values]) => {
+      const labels = Object.fromEntries(JSON.parse(key) as [string, string][]);
+      return [by.map((name) => labels[name] ?? "").join("|"), values.get(AS_OF_MS)!];
+    }),
+  );
+}
+
+/** What differs by more than 1e-9 relative, named. */
+function differs(what: string, actual: number | null, expected: number | null | undefined): string[] {
+  const wanted = expected ?? null;
+  const close =
+    actual === wanted ||
+    (actual !== null && wanted !== null && Math.abs(actual - wanted) <= 1e-9 * Math.max(1, Math.abs(wanted)));
+  return close ? [] : [`${what}: expected ${wanted}, was ${actual}`];
+}
+
+test("summary: every number", async () => {
+  const answer = await state.summary({ clusterId: CLUSTER });
+  expect(answer).toMatchObject({
+    as_of: new Date(AS_OF_MS).toISOString(),
+    window: { step_seconds: 60, lookback_seconds: 300 },
+    completeness: { complete: true },
+  });
+  const fields = Object.entries(answer).filter(
+    ([field]) => !["cluster_id", "as_of", "window", "completeness"].includes(field),
+  );
+  const numbers = new Map(fields as [string, number | null][]);
+  expect([...numbers.keys()].sort()).toEqual(Object.keys({ ...SUMMARY_OF_NODES, ...SUMMARY_OF_GPUS }).sort());
+  const found: string[] = [];
+  for (const [field, [over, promql]] of Object.entries({
+    ...SUMMARY_OF_NODES,
+    ...(hasGpus ? SUMMARY_OF_GPUS : {}),
+  })) {
+    const firstMs = AS_OF_MS - (over === "as of now" ? 0 : 59 * MINUTE_MS);
+    const points = await prometheus.queryRange(promql, firstMs, AS_OF_MS, MINUTE_MS);
+    // Steps at which nothing is known are not there, in both.
+    const values = [...points.values()].flatMap((series) => [...series.values()]);
+    if (values.length === 0) found.push(`${field}: Prometheus has nothing`);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const expected = over === "largest of the steps" ? Math.max(...values) : mean;
+    found.push(...differs(field, numbers.get(field) ?? null, expected));
+  }
+  expect(found).toEqual([]);
+});
+
+function nodeOf(instance: string): string | undefined {
+  return nodeNames.get(instance.replace(/:\d+$/, ""));
+}
+
+/** Of instances of node_exporter, by the node's name. */
+async function byNode(promql: string): Promise<Map<string | undefined, number>> {
+  const values = await vector(promql, "instance");
+  return new Map([...values].map(([instance, value]) => [nodeOf(instance), value]));
+}
+
+test("nodes", async () => {
+  const { nodes } = await state.nodes({ clusterId: CLUSTER });
+  const listed = await vector(`count by (node) (${now("kube_node_info")})`, "node");
+  expect(nodes.map(({ node }) => node)).toEqual([...listed.keys()].sort());
+  const found: string[] = [];
+  for (const [field, promql] of Object.entries(NODE_FORMULAS)) {
+    const expected = await byNode(promql);
+    expect(nodes.some(({ node }) => expected.has(node))).toBe(true);
+    for (const node of nodes) {
+      const actual = node[field as keyof typeof NODE_FORMULAS];
+      found.push(...differs(`${field} of ${node.node}`, actual, expected.get(node.node)));
+    }
+  }
+  const ready = await vector(now("kube_node_status_condition", '{condition="Ready",status="true"}'), "node");
+  const pods = await vector(`count by (node) (${now("kube_pod_info")})`, "node");
+  for (const { node, ready: isReady, pod_count } of nodes) {
+    found.push(...differs(`ready of ${node}`, Number(isReady), ready.get(node)));
+    found.push(...differs(`pod_count of ${node}`, pod_count ?? 0, pods.get(node) ?? 0));
+  }
+  expect(found).toEqual([]);
+});
+
+test("pods", async () => {
+  const { pods, next_cursor } = await state.pods({ clusterId: CLUSTER, sort: "cpu", limit: 1000 });
+  expect(next_cursor).toBeNull();
+  const by = ["namespace", "pod"] as const;
+  const keyOf = ({ namespace, pod }: (typeof pods)[number]): string => `${namespace}|${pod}`;
+  const info = await vector(sumByPod(now("kube_pod_info")), ...by);
+  expect(pods.map(keyOf).sort()).toEqual([...info.keys()].sort());
+  const found: string[] = [];
+  for (const [field, promql] of Object.entries(POD_FORMULAS)) {
+    const expected = await vector(promql, ...by);
+    for (const pod of pods) {
+      const wanted = expected.get(keyOf(pod)) ?? (field === "restarts" ? 0 : null);
+      const actual = pod[field as keyof typeof POD_FORMULAS];
+      found.push(...differs(`${field} of ${keyOf(pod)}`, actual, wanted));
+    }
+  }
+  expect(found).toEqual([]);
+  const running = await vector(`${now("kube_pod_status_phase", '{phase="Running"}')} == 1`, ...by);
+  const isRunning = pods.filter(({ phase }) => phase === "Running");
+  expect(isRunning.map(keyOf).sort()).toEqual([...running.keys()].sort());
+  const cpu = pods.map((pod) => pod.cpu_usage_cores ?? 0);
+  expect(cpu).toEqual(cpu.toSorted((a, b) => b - a));
+});
+
+test("gpus", async () => {
+  const { gpus } = await state.gpus({ clusterId: CLUSTER });
+  const held = await vector(UTILIZATION, "UUID", "namespace", "pod");
+  const holders = gpus.map(({ uuid, pods: [pod] }) => `${uuid}|${pod?.namespace ?? ""}|${pod?.pod ?? ""}`);
+  expect(holders.sort()).toEqual([...held.keys()].sort());
+  expect(gpus.length > 0).toBe(hasGpus);
+  const found: string[] = [];
+  for (const [field, promql] of Object.entries(GPU_FORMULAS)) {
+    const expected = await vector(promql, "UUID");
+    for (const gpu of gpus) {
+      const actual = gpu[field as keyof typeof GPU_FORMULAS];
+      found.push(...differs(`${field} of ${gpu.uuid}`, actual, expected.get(gpu.uuid)));
+    }
+  }
+  expect(found).toEqual([]);
+});
+
+/** An issue in one line: how severe, which metric, about what, and how much. */
+function issueLine(
+  severity: string,
+  metric: string,
+  about: (string | null | undefined)[],
+  value?: number,
+): string {
+  const parts = [
+    severity,
+    metric,
+    ...about.filter((part) => typeof part === "string"),
+    value?.toPrecision(9),
+  ];
+  return parts.filter((part) => part !== undefined).join(" ");
+}
+
+test("health: what is over a threshold, and nothing else", async () => {
+  const answer = await state.health({ clusterId: CLUSTER });
+  const measured = new Set((await byNode(CORES)).keys());
+  const expected: string[] = [];
+  for (const { metric, promql, by, warning, critical, isFlag } of HEALTH_RULES) {
+    for (const [key, value] of await vector(promql, ...by)) {
+      if (value <= Math.min(warning, critical) || (metric === "node_metrics" && measured.has(key))) continue;
+      const [first = "", ...more] = key.split("|");
+      const about = by[0] === "namespace" ? [`${first}/${more[0]}`] : [first, ...more];
+      if (by[0] === "instance") about[0] = nodeOf(first) ?? first;
+      const severity = value > critical ? "critical" : "warning";
+      expected.push(issueLine(severity, metric, about, isFlag ? undefined : value));
+    }
+  }
+  const flags = new Set(HEALTH_RULES.filter(({ isFlag }) => isFlag).map(({ metric }) => metric));
+  const actual = answer.issues.map(({ severity, metric, node, object, value }) => {
+    const about = metric.startsWith("gpu_") || metric === "pod_restarts" ? [object] : [node, object];
+    return issueLine(severity, metric, about, flags.has(metric) ? undefined : (value ?? undefined));
+  });
+  expect(actual.sort()).toEqual(expected.sort());
+  const severest = ["critical", "warning"].find((severity) =>
+    expected.some((issue) => issue.startsWith(severity)),
+  );
+  expect(answer.status).toBe(severest ?? "healthy");
+});

@@ -1,0 +1,120 @@
+import { describe, expect, it } from "vitest";
+import { createWalk, notNeeded, passed, warning, type Finding, type Walk } from "#diagnose/walk.ts";
+import { BridgeError } from "#errors.ts";
+import { createLatch } from "../../helpers/latch.ts";
+import { createManualClock } from "../../helpers/manual-clock.ts";
+
+const LIMITS = { stepMs: 1000, totalMs: 3000 };
+
+function start() {
+  const clock = createManualClock();
+  const client = new AbortController();
+  return { clock, client, walk: createWalk(clock, LIMITS, client.signal) };
+}
+
+const fine = (): Promise<Finding<string>> => Promise.resolve(passed("value", "fine"));
+const broken = (): Promise<never> =>
+  Promise.reject(new BridgeError("cluster_forbidden", "no", { details: { status: 403 } }));
+
+function never(walk: Walk, name: string): void {
+  walk.step(name, name, [], () => new Promise<never>(() => {}));
+}
+
+describe("a walk", () => {
+  it("gives what a step found to the steps that need it", async () => {
+    const { walk } = start();
+    const first = walk.step("first", "First", [], fine);
+    const second = walk.step("second", "Second", [first], () =>
+      Promise.resolve(warning(first.value().length, "odd", { hint: "do" })),
+    );
+    walk.step("third", "Third", [second], () => Promise.resolve(passed(undefined, `${second.value()}`)));
+    const { steps, status } = await walk.finish();
+    expect(status).toBe("warning");
+    expect(steps).toEqual([
+      { step: "first", title: "First", status: "passed", duration_ms: 0, message: "fine" },
+      { step: "second", title: "Second", status: "warning", duration_ms: 0, message: "odd", hint: "do" },
+      { step: "third", title: "Third", status: "passed", duration_ms: 0, message: "5" },
+    ]);
+  });
+
+  it("skips what needs a step that failed, and nothing else", async () => {
+    const { walk } = start();
+    const first = walk.step("first", "First", [], broken);
+    const second = walk.step("second", "Second", [first], fine);
+    walk.step("third", "Third", [second], fine);
+    walk.step("other", "Other", [], fine);
+    const { steps, status } = await walk.finish();
+    expect(status).toBe("failed");
+    expect(steps.map((step) => step.status)).toEqual(["failed", "skipped", "skipped", "passed"]);
+    expect(steps[0]).toMatchObject({ code: "cluster_forbidden", message: "no", details: { status: 403 } });
+    expect(steps[1]?.message).toBe('it needs "First", which did not pass');
+  });
+
+  it("goes on after a step that has nothing to do", async () => {
+    const { walk } = start();
+    const first = walk.step("first", "First", [], () => Promise.resolve(notNeeded(1, "a proxy does")));
+    walk.step("second", "Second", [first], fine);
+    const { steps, status } = await walk.finish();
+    expect(steps.map((step) => step.status)).toEqual(["skipped", "passed"]);
+    expect(status).toBe("passed");
+  });
+
+  it("ends a step that takes too long", async () => {
+    const { walk, clock } = start();
+    never(walk, "hangs");
+    walk.step("other", "Other", [], fine);
+    const finished = walk.finish();
+    await Promise.resolve();
+    await new Promise(setImmediate);
+    clock.advance(1000);
+    const { steps } = await finished;
+    expect(steps[0]).toMatchObject({
+      status: "failed",
+      code: "diagnosis_timeout",
+      duration_ms: 1000,
+      message: "the step did not end in 1 s",
+    });
+    expect(steps[1]?.status).toBe("passed");
+    expect(clock.pending()).toBe(0);
+  });
+
+  it("runs a few at once, and skips what the time is over for", async () => {
+    const { walk, clock } = start();
+    for (let i = 0; i < 16; i++) never(walk, `hangs ${i}`);
+    const finished = walk.finish();
+    for (let i = 0; i < 3; i++) {
+      await new Promise(setImmediate);
+      clock.advance(1000);
+    }
+    const { steps, duration_ms: took } = await finished;
+    expect(steps.map((step) => step.status)).toEqual([
+      ...Array<string>(12).fill("failed"),
+      ...Array<string>(4).fill("skipped"),
+    ]);
+    expect(steps.at(-1)?.message).toBe("no time was left");
+    expect(took).toBe(3000);
+  });
+
+  it("ends with the client", async () => {
+    const { walk, client } = start();
+    const begun = createLatch();
+    let stepSignal: AbortSignal | undefined;
+    walk.step("hangs", "Hangs", [], (signal) => {
+      stepSignal = signal;
+      begun.open();
+      return new Promise<never>(() => {});
+    });
+    await begun.opened;
+    const reason = new Error("the client is gone");
+    client.abort(reason);
+    await expect(walk.finish()).rejects.toBe(reason);
+    expect(stepSignal?.aborted).toBe(true);
+  });
+
+  it("does not tell what a defect says", async () => {
+    const { walk } = start();
+    walk.step("defect", "Defect", [], () => Promise.reject(new Error("Bearer abc")));
+    const { steps } = await walk.finish();
+    expect(steps[0]).toMatchObject({ status: "failed", code: "internal", message: "unexpected error" });
+  });
+});

@@ -1,0 +1,123 @@
+import { inspect } from "node:util";
+import { Agent } from "undici";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { toAuthorization } from "#clusters/prometheus-credentials.ts";
+import { createSecret } from "#lib/secret.ts";
+import { toQueries } from "#prometheus/catalogue.ts";
+import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
+import { caught } from "../../helpers/caught.ts";
+import { startHttpServer, type TestServer } from "../../helpers/http-server.ts";
+import { createManualClock } from "../../helpers/manual-clock.ts";
+import { MATRIX_NOW_MS as NOW, toMatrixAnswer } from "../../helpers/matrix-answer.ts";
+
+const TOKEN = 'prom-"token"\\0123456789';
+const PASSWORD = "pässword-0123456789";
+const WINDOW = { fromMs: NOW - 300_000, toMs: NOW };
+const [UP] = toQueries([{ name: "up", promql: "up", group: "g" }]);
+const { signal } = new AbortController();
+const BEARER = toAuthorization({ kind: "bearer", token: createSecret(TOKEN) });
+const BASIC = toAuthorization({ kind: "basic", username: "né", password: createSecret(PASSWORD) });
+const PACKED = Buffer.from(`né:${PASSWORD}`).toString("base64");
+
+let server: TestServer;
+let agent: Agent;
+
+beforeEach(async () => {
+  server = await startHttpServer();
+  agent = new Agent();
+});
+afterEach(async () => {
+  await agent.destroy();
+  await server.close();
+});
+
+const clientOf = (authorization?: typeof BEARER): PrometheusClient =>
+  createPrometheusClient(
+    { dispatcher: agent, clock: createManualClock() },
+    {
+      origin: server.origin,
+      pathPrefix: "",
+      timeoutMs: 30_000,
+      ...(authorization ? { authorization } : {}),
+    },
+  );
+
+const readUp = (client: PrometheusClient) =>
+  client.read(UP!, WINDOW, { sink: { series: () => {} }, pause: () => undefined }, signal);
+
+test.each([
+  ["bearer", BEARER, `Bearer ${TOKEN}`],
+  ["basic", BASIC, `Basic ${PACKED}`],
+  ["none", undefined, undefined],
+] as const)("%s: each request has it", async (_scheme, authorization, header) => {
+  server.respond = (response) => void response.end(toMatrixAnswer([]));
+  const client = clientOf(authorization);
+  await readUp(client);
+  await client.metadata(signal);
+  await client.hasSamplesAt(NOW, signal);
+  await client.oldestSample(WINDOW, signal);
+  expect(server.requests.length).toBeGreaterThanOrEqual(4);
+  for (const { headers } of server.requests) expect(headers["authorization"]).toBe(header);
+});
+
+test.each([
+  [
+    "none",
+    undefined,
+    /; it was sent no authentication$/,
+    /prometheus\.bearer_token or prometheus\.basic_auth/,
+  ],
+  ["bearer", BEARER, /; it was sent this cluster's token \(bearer\)$/, /cluster-monitoring-view/],
+  ["basic", BASIC, /; it was sent this cluster's user name and password \(basic\)$/, /basic_auth/],
+] as const)(
+  "%s: a refusal names what was sent, and the remedy",
+  async (scheme, authorization, what, hint) => {
+    const body = JSON.stringify({ status: "error", errorType: "unauthorized", error: "no" });
+    for (const [status, text] of [
+      [401, "Unauthorized\n"],
+      [403, "Forbidden"],
+      [403, "<html></html>"],
+      [401, body],
+    ] as const) {
+      server.respond = (response) => void response.writeHead(status).end(text);
+      for (const work of [readUp(clientOf(authorization)), clientOf(authorization).now(signal)]) {
+        const error = await caught(work);
+        expect(error.code).toBe("prometheus_unauthorized");
+        expect(error.message).toMatch(what);
+        expect(error.hint).toMatch(hint);
+        expect(error.details).toMatchObject({ status, sent: scheme });
+      }
+    }
+  },
+);
+
+test("what Prometheus says back of it is hidden, in each form", async () => {
+  const says = [TOKEN, PASSWORD, PACKED].map((secret) => `"${secret}"`).join(" and ");
+  const error = (errorType: string, words: string): string =>
+    JSON.stringify({ status: "error", errorType, error: words });
+  for (const [status, text] of [
+    [401, says],
+    [500, says],
+    [400, error("bad_data", says)],
+    [401, error("unauthorized", says)],
+    [422, error(says, says)],
+    [422, error("execution", `${"x".repeat(440)} ${says}`)],
+  ] as const) {
+    server.respond = (response) => void response.writeHead(status).end(text);
+    for (const authorization of [BEARER, BASIC]) {
+      const thrown = await caught(readUp(clientOf(authorization)));
+      const shown = [thrown.message, thrown.hint, ...Object.values(thrown.details ?? {}), inspect(thrown)];
+      // Not even the beginning of one that is cut.
+      const parts =
+        authorization === BEARER ? [TOKEN.slice(0, 12)] : [PASSWORD.slice(0, 12), PACKED.slice(0, 12)];
+      for (const each of shown) for (const part of parts) expect(String(each)).not.toContain(part);
+    }
+  }
+});
+
+test("no settings show it", () => {
+  for (const authorization of [BEARER, BASIC]) {
+    const shown = `${inspect(authorization, { depth: 9 })}${JSON.stringify(authorization)}`;
+    for (const secret of [TOKEN, PASSWORD, PACKED]) expect(shown).not.toContain(secret);
+  }
+});
