@@ -57,6 +57,14 @@ function jwtExpiry(token: string): string | null {
   }
 }
 
+/** When the first of the cluster's credentials ends; undefined when none is known to end. Unix time in ms. */
+export function credentialsEnd({ facts }: Pick<Cluster, "facts">): number | undefined {
+  const ends = [facts?.certificate_expires_at, facts?.token_expires_at].flatMap((end) =>
+    typeof end === "string" ? [Date.parse(end)] : [],
+  );
+  return ends.length === 0 ? undefined : Math.min(...ends);
+}
+
 const DAY_MS = 86_400_000;
 const EXPIRY_WARNING_DAYS = 14;
 

@@ -1,4 +1,5 @@
 import type { Cluster } from "#clusters/cluster.ts";
+import { credentialsEnd } from "#clusters/credential-facts.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
@@ -14,7 +15,7 @@ export interface ClusterReport {
   readonly resource: Readonly<Record<string, string>>;
   /** True once `sendUp` succeeded. */
   readonly upSent: boolean;
-  /** `budcluster_cluster_up` 1. Throws the Collector's BridgeError when it is not accepted. */
+  /** `budcluster_cluster_up` 1, and when the credentials end. Throws the Collector's BridgeError when it is not accepted. */
   sendUp(signal: AbortSignal): Promise<void>;
   /** `budcluster_cluster_up` 0, as well as it can: never throws. */
   sendDown(signal: AbortSignal): Promise<void>;
@@ -68,6 +69,12 @@ export function createClusterReport(
     value,
   });
 
+  const expiry = (timestampMs: number): OwnSample[] => {
+    const endsAt = credentialsEnd(cluster);
+    if (endsAt === undefined) return [];
+    return [{ metric: CLUSTER_METRICS.credentialsExpiry, labels: {}, timestampMs, value: endsAt / 1000 }];
+  };
+
   return {
     resource,
     get upSent() {
@@ -75,11 +82,12 @@ export function createClusterReport(
     },
     sendUp: async (signal) => {
       upAtMs = deps.clock.now();
-      await send([up(1, upAtMs)], signal);
+      await send([...expiry(upAtMs), up(1, upAtMs)], signal);
       upSent = true;
     },
     sendDown: async (signal) => {
-      await send([up(0, deps.clock.now())], signal).catch(() => {});
+      const nowMs = deps.clock.now();
+      await send([...expiry(nowMs), up(0, nowMs)], signal).catch(() => {});
     },
     probe: async (signal) => {
       // The same point again is the same row, so a probe leaves no trace.

@@ -27,6 +27,11 @@ const counter = (name: string, description: string): MetricDescription => ({
  */
 export const CLUSTER_METRICS = {
   up: gauge("budcluster_cluster_up", "1", "1 when the cluster's Prometheus could be reached, else 0"),
+  credentialsExpiry: gauge(
+    "budcluster_cluster_credentials_expiry_seconds",
+    "s",
+    "Unix time at which the first of the cluster's credentials ends; not there when none is known to end",
+  ),
   watermark: gauge(
     "budcluster_query_watermark_seconds",
     "s",

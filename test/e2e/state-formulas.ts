@@ -18,8 +18,8 @@ const POWER = now("DCGM_FI_DEV_POWER_USAGE");
 
 type Over = "as of now" | "mean of the steps" | "largest of the steps";
 
-/** By the answer's field. */
-export const SUMMARY_OF_NODES: Record<string, [Over, string]> = {
+/** By the answer's field. Over steps of another length than minutes, that is the window instead of 5m. */
+export const SUMMARY_OF_NODES = {
   node_count: ["as of now", `count(${now("kube_node_info")})`],
   total_cpu_cores: ["as of now", `count(count by (instance, cpu) (${now("node_cpu_seconds_total")}))`],
   avg_cpu_usage_percent: ["mean of the steps", `100 * (1 - sum(${rate("5m", IDLE)}) / sum(${rate("5m")}))`],
@@ -40,9 +40,9 @@ export const SUMMARY_OF_NODES: Record<string, [Over, string]> = {
   avg_load_15: ["mean of the steps", `avg(${now("node_load15")})`],
   pod_count: ["as of now", `count(count by (namespace, pod) (${now("kube_pod_info")}))`],
   running_pod_count: ["as of now", `count(${now("kube_pod_status_phase", '{phase="Running"}')} == 1)`],
-};
+} as const satisfies Record<string, [Over, string]>;
 
-export const SUMMARY_OF_GPUS: Record<string, [Over, string]> = {
+export const SUMMARY_OF_GPUS = {
   gpu_count: ["as of now", `count(count by (UUID) (${UTILIZATION}))`],
   avg_gpu_utilization_percent: ["mean of the steps", `avg(${UTILIZATION})`],
   max_gpu_utilization_percent: ["largest of the steps", UTILIZATION],
@@ -55,7 +55,7 @@ export const SUMMARY_OF_GPUS: Record<string, [Over, string]> = {
   max_gpu_memory_usage_percent: ["largest of the steps", `100 * ${GPU_USED} / (${GPU_USED} + ${GPU_FREE})`],
   gpu_power_watts: ["as of now", `sum(${POWER})`],
   avg_gpu_power_watts: ["mean of the steps", `sum(${POWER})`],
-};
+} as const satisfies Record<string, [Over, string]>;
 
 const NODE_CPU = `100 * (1 - sum by (instance) (${rate("15m", IDLE)}) / sum by (instance) (${rate("15m")}))`;
 const NODE_DISK = `100 * (1 - sum by (instance) (${FREE}) / sum by (instance) (${SIZE}))`;

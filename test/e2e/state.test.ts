@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
 import { createClusterState, type ClusterState } from "#query/cluster-state.ts";
+import type { SummaryAnswer } from "#query/summary.ts";
 import { migrate } from "#storage/migrate.ts";
+import { refreshRollups } from "#storage/rollups.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
+import { keyOfLabels } from "../helpers/promql-reference.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { deliver, type ClusterMetric } from "./delivery.ts";
 import { startPrometheus, type WrittenPrometheus } from "./prometheus.ts";
@@ -22,13 +25,16 @@ import {
 } from "./state-formulas.ts";
 
 // The state of a cluster beside PromQL formulas in a real Prometheus with the same samples: those that the cluster of E2E_KUBECONFIG scraped
-// in the last minutes, repeated to 80 minutes, with Pods that appear and vanish and seven minutes without any scrape.
+// in the last minutes, repeated to 80 minutes, with Pods that appear and vanish and seven minutes without any scrape, and sparser to three days.
 
 const MINUTE_MS = 60_000;
 const CLUSTER = "state";
 /** No whole second, as a watermark of Prometheus' time() is. */
 const AS_OF_MS = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 60 * MINUTE_MS + 123;
 const START_MS = AS_OF_MS - 80 * MINUTE_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAYS_START_MS = AS_OF_MS - 75 * HOUR_MS;
+const SUMMARY_OVER_DAYS = /^node_|_(GPU_UTIL|FB_USED|FB_FREE|POWER_USAGE)$/;
 const METRICS = [
   "kube_node_info",
   "kube_node_status_condition",
@@ -77,16 +83,28 @@ beforeAll(async () => {
   });
   const info = scraped.metrics.find(({ metric }) => metric === "kube_pod_info")!;
   const [, appearing, vanishing] = info.series.map(({ labels }) => labels["pod"]);
-  const metrics = repeat(scraped, {
+  const minutes = repeat(scraped, {
     startMs: START_MS,
     endMs: AS_OF_MS,
     everyMs: 15_000,
     isThere: (_index, ms, { pod }) => {
-      const minutes = (AS_OF_MS - ms) / MINUTE_MS;
-      if ((pod === appearing && minutes > 30) || (pod === vanishing && minutes < 20)) return false;
-      return minutes < 40 || minutes > 47;
+      const ago = (AS_OF_MS - ms) / MINUTE_MS;
+      if ((pod === appearing && ago > 30) || (pod === vanishing && ago < 20)) return false;
+      return ago < 40 || ago > 47;
     },
   });
+  const days = repeat(scraped, {
+    startMs: DAYS_START_MS,
+    endMs: START_MS,
+    everyMs: 10 * MINUTE_MS,
+    isThere: (index, ms) => Math.floor((ms - DAYS_START_MS) / (3 * HOUR_MS) + index) % 7 !== 0,
+  });
+  const metrics = minutes.map((each) =>
+    joinSeries(
+      days.find(({ metric }) => metric === each.metric),
+      each,
+    ),
+  );
   const written = metrics.flatMap(({ metric, series }) =>
     series.map(({ labels, samples }) => ({ labels: { ...labels, __name__: metric }, samples })),
   );
@@ -94,6 +112,13 @@ beforeAll(async () => {
     prometheus.write(written),
     deliver(stack.collectorUrl, { id: CLUSTER, nodeNames }, [...metrics, ...reports()]),
   ]);
+  await refreshRollups(stack.database, {
+    databaseName: "metrics",
+    settleMs: -1000,
+    clock: systemClock,
+    logger: createSilentLogger(),
+    signal: new AbortController().signal,
+  });
   state = createClusterState(
     { database: stack.database, clock: createManualClock(AS_OF_MS + 2 * MINUTE_MS) },
     { databaseName: "metrics" },
@@ -104,6 +129,19 @@ afterAll(async () => {
   await prometheus?.stop();
   await stack?.stop();
 });
+
+/** The samples of the days, where the summary over days reads them, before those of the minutes. */
+function joinSeries(days: ClusterMetric | undefined, minutes: ClusterMetric): ClusterMetric {
+  if (days === undefined || !SUMMARY_OVER_DAYS.test(minutes.metric)) return minutes;
+  const before = new Map(days.series.map(({ labels, samples }) => [keyOfLabels(labels), samples]));
+  return {
+    ...minutes,
+    series: minutes.series.map(({ labels, samples }) => ({
+      labels,
+      samples: [...(before.get(keyOfLabels(labels)) ?? []), ...samples],
+    })),
+  };
+}
 
 /** What the bridge reports of its collections: all is stored up to AS_OF_MS. */
 function reports(): ClusterMetric[] {
@@ -150,6 +188,33 @@ function differs(what: string, actual: number | null, expected: number | null | 
   return close ? [] : [`${what}: expected ${wanted}, was ${actual}`];
 }
 
+/** Where the summary's numbers are not those of the formulas, over steps with their window. */
+async function wrongNumbers(
+  answer: SummaryAnswer,
+  steps: { firstMs: number; lastMs: number; stepMs: number; window: string },
+): Promise<string[]> {
+  const formulas = { ...SUMMARY_OF_NODES, ...(hasGpus ? SUMMARY_OF_GPUS : {}) };
+  const found: string[] = [];
+  for (const [field, [over, promql]] of Object.entries(formulas)) {
+    const points =
+      over === "as of now"
+        ? await prometheus.queryRange(promql, AS_OF_MS, AS_OF_MS, MINUTE_MS)
+        : await prometheus.queryRange(
+            promql.replaceAll("[5m]", `[${steps.window}]`),
+            steps.firstMs,
+            steps.lastMs,
+            steps.stepMs,
+          );
+    // Steps at which nothing is known are not there, in both.
+    const values = [...points.values()].flatMap((series) => [...series.values()]);
+    if (values.length === 0) found.push(`${field}: Prometheus has nothing`);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const expected = over === "largest of the steps" ? Math.max(...values) : mean;
+    found.push(...differs(field, answer[field as keyof typeof formulas & keyof SummaryAnswer], expected));
+  }
+  return found;
+}
+
 test("summary: every number", async () => {
   const answer = await state.summary({ clusterId: CLUSTER });
   expect(answer).toMatchObject({
@@ -157,26 +222,21 @@ test("summary: every number", async () => {
     window: { step_seconds: 60, lookback_seconds: 300 },
     completeness: { complete: true },
   });
-  const fields = Object.entries(answer).filter(
-    ([field]) => !["cluster_id", "as_of", "window", "completeness"].includes(field),
+  const numbers = Object.entries(answer).filter(([, value]) => value === null || typeof value === "number");
+  expect(numbers.map(([field]) => field).sort()).toEqual(
+    Object.keys({ ...SUMMARY_OF_NODES, ...SUMMARY_OF_GPUS }).sort(),
   );
-  const numbers = new Map(fields as [string, number | null][]);
-  expect([...numbers.keys()].sort()).toEqual(Object.keys({ ...SUMMARY_OF_NODES, ...SUMMARY_OF_GPUS }).sort());
-  const found: string[] = [];
-  for (const [field, [over, promql]] of Object.entries({
-    ...SUMMARY_OF_NODES,
-    ...(hasGpus ? SUMMARY_OF_GPUS : {}),
-  })) {
-    const firstMs = AS_OF_MS - (over === "as of now" ? 0 : 59 * MINUTE_MS);
-    const points = await prometheus.queryRange(promql, firstMs, AS_OF_MS, MINUTE_MS);
-    // Steps at which nothing is known are not there, in both.
-    const values = [...points.values()].flatMap((series) => [...series.values()]);
-    if (values.length === 0) found.push(`${field}: Prometheus has nothing`);
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const expected = over === "largest of the steps" ? Math.max(...values) : mean;
-    found.push(...differs(field, numbers.get(field) ?? null, expected));
-  }
-  expect(found).toEqual([]);
+  const steps = { firstMs: AS_OF_MS - 59 * MINUTE_MS, lastMs: AS_OF_MS, stepMs: MINUTE_MS, window: "5m" };
+  expect(await wrongNumbers(answer, steps)).toEqual([]);
+});
+
+test("summary: every number of three days, from the hours of the roll-ups", async () => {
+  const from = AS_OF_MS - 72 * HOUR_MS;
+  const answer = await state.summary({ clusterId: CLUSTER, from: new Date(from).toISOString() });
+  expect(answer).toMatchObject({ storage: "hours", window: { step_seconds: 3600 } });
+  const lastMs = Math.floor(AS_OF_MS / HOUR_MS) * HOUR_MS;
+  const firstMs = (Math.floor(from / HOUR_MS) + 1) * HOUR_MS;
+  expect(await wrongNumbers(answer, { firstMs, lastMs, stepMs: HOUR_MS, window: "1h" })).toEqual([]);
 });
 
 function nodeOf(instance: string): string | undefined {

@@ -43,6 +43,31 @@ test("a cluster that can't be reached is reported as down", async () => {
   ]);
 });
 
+test("when the credentials end is reported with it, whether the cluster can be reached or not", async () => {
+  const collection = createCollection();
+  const ends = {
+    certificate_expires_at: "2026-01-02T00:00:00.000Z",
+    token_expires_at: "2026-01-01T00:00:00.000Z",
+  };
+  collection.cluster.facts = {
+    server: "https://one:6443",
+    user: "token",
+    ca_sha256: [],
+    prometheus_auth: null,
+    ...ends,
+  };
+  const reported = (): number[] =>
+    collection.collector.batches
+      .flat()
+      .filter(({ metric }) => metric === "budcluster_cluster_credentials_expiry_seconds")
+      .map(({ value }) => value);
+  await collection.run();
+  expect(reported()).toEqual([Date.parse("2026-01-01T00:00:00Z") / 1000]);
+  collection.prometheus.openFailure = error("cluster_unauthorized");
+  await collection.run();
+  expect(reported()).toHaveLength(2);
+});
+
 test("an unreachable cluster and a Collector that is down together are still only a failed result", async () => {
   const collection = createCollection();
   collection.prometheus.openFailure = error("cluster_unreachable");

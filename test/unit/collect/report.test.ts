@@ -26,6 +26,7 @@ test("a sample without labels is a series without labels", () => {
 test("the names that the query role reads are fixed", () => {
   expect(Object.values(CLUSTER_METRICS).map(({ name, kind, unit }) => [name, kind, unit])).toEqual([
     ["budcluster_cluster_up", "gauge", "1"],
+    ["budcluster_cluster_credentials_expiry_seconds", "gauge", "s"],
     ["budcluster_query_watermark_seconds", "gauge", "s"],
     ["budcluster_query_samples_read_total", "counter", "{sample}"],
     ["budcluster_query_samples_sent_total", "counter", "{sample}"],
