@@ -1,0 +1,91 @@
+{{/* Alerts on the program's own metrics, the Collector's, and `up`. Each says what to do. */}}
+{{- define "bud.alerts" -}}
+{{- $in := printf "namespace=%q" .Release.Namespace }}
+{{- $lag := int64 .Values.prometheusRule.clusterLagSeconds }}
+{{- if .Values.serviceMonitor.enabled }}
+- alert: BudBridgeDown
+  expr: absent(up{ {{- $in }},service="{{ .Values.bridge.name }}"} == 1)
+  for: 10m
+  labels: {severity: critical}
+  annotations:
+    summary: The bridge does not answer; no cluster is collected from.
+    description: "kubectl -n {{ .Release.Namespace }} get pods,events; what is missed is read again when it is back, as far as MAX_BACKFILL."
+{{- if .Values.query.enabled }}
+- alert: BudQueryDown
+  expr: absent(up{ {{- $in }},service="{{ .Values.query.name }}"} == 1)
+  for: 10m
+  labels: {severity: critical}
+  annotations:
+    summary: No Pod of the query service answers.
+    description: "kubectl -n {{ .Release.Namespace }} describe deployment {{ .Values.query.name }}; is ClickHouse reachable?"
+- alert: BudQueryErrors
+  expr: >-
+    sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ .Values.query.name }}",http_response_status_code=~"5.."}[5m]))
+    / sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ .Values.query.name }}"}[5m])) > 0.05
+  for: 10m
+  labels: {severity: warning}
+  annotations:
+    summary: More than 5 % of the query service's answers are server errors.
+    description: "{{ `{{ $value | humanizePercentage }}` }}. Its log has the code of each error and what to do."
+{{- end }}
+{{- end }}
+{{- if .Values.collection.enabled }}
+- alert: BudNoRounds
+  expr: sum(increase(budcluster_rounds_total{ {{- $in }}}[{{ $lag }}s])) == 0
+  for: 5m
+  labels: {severity: critical}
+  annotations:
+    summary: No round of collections has finished for {{ $lag }} s.
+    description: "Nobody starts rounds (scheduler {{ .Values.scheduler }}), or the last one hangs: GET /metrics/status."
+- alert: BudClusterLate
+  expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ $lag }}
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind."
+    description: "GET /metrics/status has its last error with the remedy; POST /clusters/ID/diagnose tries each step."
+- alert: BudClusterAboutToLoseData
+  expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ int64 .Values.prometheusRule.clusterLagCriticalSeconds }}
+  labels: {severity: critical}
+  annotations:
+    summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind: what is older than MAX_BACKFILL is lost."
+    description: "Repair it, or raise MAX_BACKFILL (bridge.env) as far as its Prometheus keeps data."
+{{- end }}
+- alert: BudDataRefused
+  expr: sum by (error_type) (increase(budcluster_export_requests_total{ {{- $in }},budcluster_outcome=~"rejected|partial"}[15m])) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: The Collector refuses data for good.
+    description: "GET /metrics/status lists what was refused, with the Collector's words (gaps, state refused)."
+- alert: BudDeliveryFailing
+  expr: >-
+    sum(rate(budcluster_export_requests_total{ {{- $in }},budcluster_outcome="retryable"}[10m]))
+    / sum(rate(budcluster_export_requests_total{ {{- $in }}}[10m])) > 0.5
+  for: 10m
+  labels: {severity: critical}
+  annotations:
+    summary: More than half of the requests to the Collector fail.
+    description: "Nothing is lost as long as Prometheus has the samples. Look at the Collector's log and at ClickHouse."
+- alert: BudCredentialsUnreadable
+  expr: sum by (error_type) (increase(budcluster_errors_total{ {{- $in }},error_type=~"credentials_.*"}[15m])) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: "Credentials of a cluster can't be opened ({{ `{{ $labels.error_type }}` }})."
+    description: "Is the key that they were sealed with still in the Secret {{ .Values.credentials.existingSecret | default (printf "%s-credentials-keys" .Release.Name) }}?"
+- alert: BudStateUnavailable
+  expr: sum(increase(budcluster_errors_total{ {{- $in }},error_type="state_unavailable"}[15m])) > 0
+  labels: {severity: critical}
+  annotations:
+    summary: The bridge can't read or write its state.
+    description: "{{ ternary "Is the Dapr state store reachable?" "Is its volume full or read-only?" .Values.dapr.stateStore.enabled }}"
+{{- if .Values.otelCollector.enabled }}
+- alert: BudCollectorCannotWrite
+  # The suffix depends on the Collector's version.
+  expr: sum(rate({__name__=~"otelcol_exporter_send_failed_metric_points(_total)?",{{ $in }},exporter="clickhouse"}[5m])) > 0
+  for: 10m
+  labels: {severity: critical}
+  annotations:
+    summary: The Collector can't write to ClickHouse.
+    description: "kubectl -n {{ .Release.Namespace }} logs deployment/{{ include "bud.collectorName" . }}: the address, the user's grants, or a table that the migration has not made."
+{{- end }}
+{{- end }}
