@@ -25,7 +25,7 @@ const SQLITE_NOTADB = 26;
  *
  * A write is on the disk when `put` returns (WAL with synchronous=FULL), so it survives kill -9 and a power cut. The file is held with an
  * exclusive lock as long as the store is open; the operating system lets go of it when the process dies. ETags count the writes of the whole
- * file, so a key that was deleted and made again never gets an ETag that it had before.
+ * file, so a key that was deleted and made again never gets an ETag that it had before. Of what was deleted no copy stays in the files.
  *
  * Throws BridgeError `state_unavailable` when the file can't be opened, is held by another process or is no sound SQLite database.
  */
@@ -79,6 +79,8 @@ export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
     delete: (key) =>
       guarded(() => {
         remove.run(key);
+        // What was there is overwritten in the file, and its copies in -wal go as well: it may be credentials.
+        database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       }),
     check: () =>
       guarded(() => {
@@ -105,7 +107,9 @@ function open(path: string): DatabaseSync {
     chmodSync(path, 0o600);
     database = new DatabaseSync(path, { timeout: 1000 });
     // Exclusive before WAL: the lock is taken by the first statement and kept, and no -shm file is needed.
-    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    database.exec(
+      "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON",
+    );
     const check = database.prepare("PRAGMA quick_check(1)").get();
     if (check?.["quick_check"] !== "ok") throw corrupt(path, undefined);
     database.exec(`

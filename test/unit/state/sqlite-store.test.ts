@@ -38,6 +38,24 @@ test("keeps its records over a restart; the file is for its owner only", async (
   await again.close();
 });
 
+test("keeps nothing of what was deleted, neither in the file nor in the log beside it", async () => {
+  const path = newPath();
+  const store = createSqliteStore({ path, logger });
+  const bytes = (): string =>
+    [path, `${path}-wal`]
+      .map((file) => readFileSync(file, "latin1"))
+      .join("")
+      .replaceAll("\0", "");
+  let etag = await store.put("a", { secret: "first-".repeat(3000) }, undefined);
+  etag = await store.put("a", { secret: "second-".repeat(100) }, etag);
+  await store.put("b", { other: "kept" }, undefined);
+  expect(bytes()).toContain("second-second-");
+  await store.delete("a");
+  expect(bytes()).not.toMatch(/first-|second-/);
+  expect(bytes()).toContain('{"other":"kept"}');
+  await store.close();
+});
+
 test("keeps what was put before kill -9, and lets the next process in at once", async () => {
   const path = newPath();
   const script = `const store = open(); let etag;
