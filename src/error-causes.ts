@@ -13,6 +13,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   state_unavailable:
     "The state store does not work: DATA_DIR is full, read-only or held by another process, or Dapr's state store does not answer.",
   state_conflict: "Two writers changed the same state record; the second one was refused.",
+  state_record_damaged:
+    "A record of the state store is not what this program writes: it was cut or changed, or another program writes the same keys. Only the cluster that it is about is concerned.",
   kubeconfig_invalid: "The kubeconfig is not well-formed or not complete.",
   kubeconfig_refused:
     "The kubeconfig would run a program, read a file, dial another host, impersonate somebody or skip the check of certificates.",

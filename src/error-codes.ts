@@ -41,6 +41,11 @@ export const ERRORS = {
     httpStatus: 409,
     hint: "Somebody else changed the same record; the next round reads it again.",
   },
+  state_record_damaged: {
+    retryable: false,
+    httpStatus: 503,
+    hint: "Restore the record from a backup of the state store. A cluster of the API can also be deleted and registered again.",
+  },
 
   // The credentials of a managed cluster
   kubeconfig_invalid: {

@@ -2,10 +2,11 @@ import { z } from "zod";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** A cluster's id. */
+/** A cluster's id. "." and ".." can't be in a URL's path: clients take them out (RFC 3986 section 5.2.4). */
 export const idField = z
   .string("must be a text")
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
+  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
+  .regex(/^(?!\.\.?$)/, "must not be . or ..");
 
 /** A text of one line, not empty. */
 export const lineField = (max: number) =>

@@ -47,13 +47,11 @@ export function createClusterIndex(store: StateStore): ClusterIndexFile {
   let turn: Promise<unknown> = Promise.resolve();
 
   const read: ClusterIndexFile["read"] = async () => {
-    const record = await store.get<unknown>(KEY);
+    const record = await store.get<unknown>(KEY).catch(toDamaged);
     if (!record) return { index: { ids: [], creating: [], deleting: [] }, etag: undefined };
     const parsed = indexSchema.safeParse(record.value);
     if (parsed.success) return { index: parsed.data, etag: record.etag };
-    throw new BridgeError("state_unavailable", `the record ${KEY} is not a list of clusters`, {
-      hint: `Restore the state store's record ${KEY} from a backup.`,
-    });
+    throw damaged();
   };
 
   const attempt: ClusterIndexFile["update"] = async (change) => {
@@ -79,4 +77,17 @@ export function createClusterIndex(store: StateStore): ClusterIndexFile {
       return done;
     },
   };
+}
+
+function toDamaged(error: unknown): never {
+  const isOne = error instanceof BridgeError && error.code === "state_record_damaged";
+  throw isOne ? damaged(error) : error;
+}
+
+/** Without the list nobody knows which records there are: it must not be deleted. */
+function damaged(cause?: BridgeError): BridgeError {
+  return new BridgeError("state_record_damaged", `the record ${KEY} is not a list of clusters`, {
+    hint: `Restore the state store's record ${KEY} from a backup.`,
+    ...(cause ? { cause } : {}),
+  });
 }

@@ -75,7 +75,8 @@ const HASH_LENGTH = 8;
 /** A cluster id from any text, the same for the same text; a text that is too long keeps its end and gets a hash. */
 export function toClusterId(text: string): string {
   const clean = text.replaceAll(/[^A-Za-z0-9._-]+/g, "-").replaceAll(/^-+|-+$/g, "");
-  if (clean.length > 0 && clean.length <= ID_MAX) return clean;
+  const isEmpty = /^\.{0,2}$/.test(clean);
+  if (!isEmpty && clean.length <= ID_MAX) return clean;
   const hash = createHash("sha256").update(text).digest("hex").slice(0, HASH_LENGTH);
-  return clean.length === 0 ? `cluster-${hash}` : `${hash}-${clean.slice(-(ID_MAX - HASH_LENGTH - 1))}`;
+  return isEmpty ? `cluster-${hash}` : `${hash}-${clean.slice(-(ID_MAX - HASH_LENGTH - 1))}`;
 }

@@ -104,9 +104,19 @@ export function createStoredClusters(
     known = { ...known, clusters, damaged: without(known.damaged, id) };
   };
 
+  /** A record that holds no value of ours is the same as one of another form. */
+  const get = async (id: string): Promise<{ value: unknown; etag: string } | undefined> => {
+    try {
+      return await store.get<unknown>(keyOf(id));
+    } catch (error) {
+      if (error instanceof BridgeError && error.code === "state_record_damaged") return undefined;
+      throw error;
+    }
+  };
+
   const load = async ({ index, etag }: ReadIndex): Promise<Pick<Known, "clusters" | "etag" | "damaged">> => {
     const limit = createLimiter(READS_AT_ONCE);
-    const records = await Promise.all(index.ids.map((id) => limit(() => store.get<unknown>(keyOf(id)))));
+    const records = await Promise.all(index.ids.map((id) => limit(() => get(id))));
     const clusters = new Map<string, Cluster>();
     const damaged: string[] = [];
     index.ids.forEach((id, i) => {
@@ -227,7 +237,7 @@ export function createStoredClusters(
         : []),
     ],
     read: async (id) => {
-      const stored = await store.get<unknown>(keyOf(id));
+      const stored = await get(id);
       const record = readRecord(stored?.value);
       if (!stored || record?.id !== id || !(await indexFile.read()).index.ids.includes(id)) return undefined;
       return { record, etag: stored.etag };

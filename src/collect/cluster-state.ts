@@ -1,24 +1,36 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
+import { type BridgeError, toErrorBody } from "#errors.ts";
 import { missingIn } from "./intervals.ts";
-import { settledIntervals, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
+import { emptyProgress, settledIntervals, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
 
 const GAPS_REPORTED_MAX = 100;
 /** A watermark this many intervals behind what it could be is stale. */
 const STALE_INTERVALS = 3;
 
+interface StatusFacts {
+  nowMs: number;
+  collecting: boolean;
+  intervalMs: number;
+  lagMs: number;
+  queries: readonly string[];
+}
+
+/** The status of a cluster whose progress record can't be read: nothing is known of it but this. */
+export function toDamagedStatus(cluster: Cluster, error: BridgeError, facts: StatusFacts): ClusterStatus {
+  return {
+    ...toClusterStatus(cluster, emptyProgress(), facts),
+    state: cluster.enabled ? "failing" : "disabled",
+    last_error: { ...toErrorBody(error), at: new Date(facts.nowMs).toISOString() },
+  };
+}
+
 /** What is known of a cluster, from its progress record: pure, so that it is the same after a restart. */
 export function toClusterStatus(
   cluster: Cluster,
   progress: ClusterProgress,
-  facts: {
-    nowMs: number;
-    collecting: boolean;
-    intervalMs: number;
-    lagMs: number;
-    queries: readonly string[];
-  },
+  facts: StatusFacts,
 ): ClusterStatus {
   const states = facts.queries.flatMap((name): [string, QueryProgress][] => {
     const state = progress.queries[name];

@@ -1,3 +1,4 @@
+import { BridgeError } from "#errors.ts";
 import type { StateStore } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
 
@@ -8,8 +9,9 @@ export interface ProgressFile {
   save(): Promise<void>;
 }
 
+/** Throws BridgeError `state_*`. */
 export async function readProgress(store: StateStore, clusterId: string): Promise<ClusterProgress> {
-  return (await store.get<ClusterProgress>(key(clusterId)))?.value ?? emptyProgress();
+  return toProgress(clusterId, (await store.get<unknown>(key(clusterId)))?.value);
 }
 
 export async function deleteProgress(store: StateStore, clusterId: string): Promise<void> {
@@ -18,8 +20,8 @@ export async function deleteProgress(store: StateStore, clusterId: string): Prom
 
 /** Loads the record for writing. Throws BridgeError `state_*`. */
 export async function openProgress(store: StateStore, clusterId: string): Promise<ProgressFile> {
-  const record = await store.get<ClusterProgress>(key(clusterId));
-  const progress = record?.value ?? emptyProgress();
+  const record = await store.get<unknown>(key(clusterId));
+  const progress = toProgress(clusterId, record?.value);
   let etag = record?.etag;
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
@@ -46,6 +48,15 @@ export async function openProgress(store: StateStore, clusterId: string): Promis
       return await next;
     },
   };
+}
+
+/** Only the frame is looked at: what is inside is the program's own. */
+function toProgress(clusterId: string, value: unknown): ClusterProgress {
+  if (value === undefined) return emptyProgress();
+  const { version, queries, pod, last } = (value ?? {}) as Partial<ClusterProgress>;
+  const isFrame = typeof queries === "object" && queries !== null && pod !== undefined && last !== undefined;
+  if (version === 1 && isFrame) return value as ClusterProgress;
+  throw new BridgeError("state_record_damaged", `the record ${key(clusterId)} is not a collection's progress`);
 }
 
 function key(clusterId: string): string {

@@ -6,11 +6,12 @@ import { createLimiter } from "#lib/limit.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
-import { toClusterStatus, uncheckedWarning } from "./cluster-state.ts";
+import { toClusterStatus, toDamagedStatus, uncheckedWarning } from "./cluster-state.ts";
 import type { CollectCluster } from "./collect-cluster.ts";
 import { deleteProgress, readProgress } from "./progress-store.ts";
 import type {
   ClusterResult,
+  ClusterStatus,
   Collection,
   CollectionStatus,
   RoundResult,
@@ -48,6 +49,9 @@ export interface Rounds extends Collection {
    */
   forget(clusterId: string): Promise<void>;
 }
+
+/** Progress records that one status reads at once: the store may be a sidecar behind HTTP. */
+const STATUS_READS_AT_ONCE = 16;
 
 /** A cluster that is being collected, or waits for its turn. */
 interface BusyCluster {
@@ -153,14 +157,21 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     return round;
   };
 
-  const statusOf = async (cluster: Cluster) =>
-    toClusterStatus(cluster, await readProgress(deps.store, cluster.id), {
+  const statusOf = async (cluster: Cluster): Promise<ClusterStatus> => {
+    const facts = {
       nowMs: clock.now(),
       collecting: busy.has(cluster.id),
       intervalMs: settings.intervalMs,
       lagMs: settings.lagMs,
       queries: settings.queryNames,
-    });
+    };
+    try {
+      return toClusterStatus(cluster, await readProgress(deps.store, cluster.id), facts);
+    } catch (error) {
+      if (!(error instanceof BridgeError) || error.code !== "state_record_damaged") throw error;
+      return toDamagedStatus(cluster, error, facts);
+    }
+  };
 
   const listed = async (): Promise<Cluster[]> => {
     const forgotten = new Set<string>();
@@ -208,6 +219,7 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
 
   const status = async (): Promise<CollectionStatus> => {
     const clusters = await deps.registry.list();
+    const limitReads = createLimiter(STATUS_READS_AT_ONCE);
     const unchecked = clusters.filter((cluster) => !cluster.validateCerts).map((cluster) => cluster.id);
     return {
       enabled: settings.enabled,
@@ -215,7 +227,7 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
       interval_seconds: settings.intervalMs / 1000,
       current_round: [...current].at(-1) ?? null,
       last_round: last,
-      clusters: await Promise.all(clusters.map(statusOf)),
+      clusters: await Promise.all(clusters.map((cluster) => limitReads(() => statusOf(cluster)))),
       warnings: [
         ...settings.warnings,
         ...(deps.registry.warnings?.() ?? []),

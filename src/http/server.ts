@@ -206,7 +206,9 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
 function acceptEmptyJson(app: App): void {
   const parse = app.getDefaultJsonParser("error", "error");
   app.removeContentTypeParser(["application/json", "text/plain"]);
-  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+  // RFC 7396 has a type of its own for the patches.
+  const types = ["application/json", "application/merge-patch+json"];
+  app.addContentTypeParser(types, { parseAs: "string" }, (request, body, done) => {
     if (body.length === 0) done(null);
     else void parse(request, body.toString(), done);
   });

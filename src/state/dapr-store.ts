@@ -228,7 +228,7 @@ function parseValue(key: string, json: string): unknown {
 }
 
 function foreign(key: string): BridgeError {
-  return new BridgeError("state_unavailable", `the record ${key} was not written by this program`, {
+  return new BridgeError("state_record_damaged", `the record ${key} was not written by this program`, {
     hint: "Another program writes the same keys: give each its own app id, or its own state store component. Delete the record if it is of no use.",
   });
 }

@@ -142,9 +142,8 @@ function parseValue(key: string, text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new BridgeError("state_unavailable", `the record ${key} in ${path} is not JSON`, {
+    throw new BridgeError("state_record_damaged", `the record ${key} in ${path} is not JSON`, {
       cause: error,
-      hint: `Stop the program and restore ${path} from a backup, or move it away: collection then starts anew.`,
     });
   }
 }
@@ -152,7 +151,7 @@ function parseValue(key: string, text: string, path: string): unknown {
 function corrupt(path: string, cause: unknown): BridgeError {
   return new BridgeError("state_unavailable", `the state file ${path} is damaged or is no SQLite database`, {
     cause,
-    hint: `Restore ${path} from a backup, or move it (and ${path}-wal) away: collection then starts anew and reads back what Prometheus still has.`,
+    hint: `Restore ${path} from a backup, or move it (and ${path}-wal) away: collection then starts anew and reads back what Prometheus still has, and clusters of the API are to be registered again.`,
   });
 }
 

@@ -7,7 +7,7 @@ export interface StateRecord<T> {
 /**
  * Key-value store of the state records (docs: "State records"). Values are JSON. Writes are first-write: a `put` with an ETag that is no
  * longer the stored one, or without an ETag for a key that exists, throws BridgeError `state_conflict` and changes nothing.
- * Every failure of the store itself is BridgeError `state_unavailable`.
+ * Every failure of the store itself is BridgeError `state_unavailable`; a record that holds no value of ours is `state_record_damaged` when it is read.
  */
 export interface StateStore {
   get<T>(key: string): Promise<StateRecord<T> | undefined>;

@@ -149,7 +149,7 @@ beforeAll(async () => {
     `Prometheus ${await prometheus.version()}: ${samples.reduce((sum, n) => sum + n, 0)} samples of ${samples.length} series, made of ` +
       `${Math.round(scraped.spanMs / 1000)} s that Prometheus ${scraped.version} scraped\n`,
   );
-});
+}, 600_000);
 
 afterAll(async () => {
   const lines = [...deviations].map(([what, deviation]) => `${what} ${deviation.toExponential(1)}`);

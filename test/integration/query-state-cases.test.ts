@@ -185,6 +185,21 @@ describe("summary", () => {
   });
 });
 
+test("a metric whose type is another now counts as before, from either table", async () => {
+  const known = toMetrics([node("a", { memory: 40, disk: 30, load: 3 })]);
+  const gpu = gauge("DCGM_FI_DEV_GPU_UTIL", [now({ UUID: "GPU-1", gpu: "0", Hostname: "a" }, 50)]);
+  const asGauges = await cluster([...known, gpu]);
+  const asSums = await cluster([...known, gpu].map((metric) => ({ ...metric, kind: "sum" as const })));
+  const numbers = async (clusterId: string) => {
+    const { completeness: _, cluster_id: _id, ...summary } = await state().summary({ clusterId });
+    const { nodes } = await state().nodes({ clusterId });
+    const { gpus } = await state().gpus({ clusterId });
+    return { summary, nodes, gpus };
+  };
+  expect(await numbers(asSums)).toEqual(await numbers(asGauges));
+  expect((await numbers(asSums)).nodes).toMatchObject([{ node: "a", memory_usage_percent: 40, load_1: 3 }]);
+});
+
 describe("gpus", () => {
   test("shared, partitioned, free and renamed by Prometheus", async () => {
     const of = (uuid: string, more: Record<string, string>) => ({ UUID: uuid, Hostname: "a", ...more });
