@@ -139,7 +139,7 @@ test("names follow the release's, ClickHouse's host is a template", async () => 
 test("the version is that of package.json", async () => {
   const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
   const [container] = workload(await render(GIVEN_KEYS), "budcluster").spec.containers;
-  expect(container?.image).toBe(`budcluster-metrics-bridge:${version}`);
+  expect(container?.image).toBe(`budcluster:${version}`);
 });
 
 describe("Dapr", () => {

@@ -16,7 +16,7 @@ describe("the program takes the environment that the chart gives it", () => {
     const objects = await render(values, options);
     const names = workloadsOf(objects)
       .filter(({ containers }) =>
-        containers.some(({ image }) => image.startsWith("budcluster-metrics-bridge")),
+        containers.some(({ image }) => image.startsWith("budcluster:")),
       )
       .filter(({ kind }) => kind !== "Pod")
       .map(({ name }) => name);
