@@ -1,3 +1,8 @@
+{{/* What a counter counted in the last 15 minutes. Its first count makes the series, which increase() alone would not see. */}}
+{{- define "bud.counted" -}}
+({{ . }} unless {{ . }} offset 15m) or increase({{ . }}[15m])
+{{- end }}
+
 {{/* Alerts on the program's own metrics, the Collector's, and `up`. Each says what to do. */}}
 {{- define "bud.alerts" -}}
 {{- $in := printf "namespace=%q" .Release.Namespace }}
@@ -31,7 +36,8 @@
 {{- end }}
 {{- if .Values.collection.enabled }}
 - alert: BudNoRounds
-  expr: sum(increase(budcluster_rounds_total{ {{- $in }}}[{{ $lag }}s])) == 0
+  # The counter is not there before the first round has finished.
+  expr: (sum(increase(budcluster_rounds_total{ {{- $in }}}[{{ $lag }}s])) or sum(process_uptime{ {{- $in }}} > {{ $lag }}) * 0) == 0
   for: 5m
   labels: {severity: critical}
   annotations:
@@ -52,7 +58,7 @@
     description: "Repair it, or raise MAX_BACKFILL (bridge.env) as far as its Prometheus keeps data."
 {{- end }}
 - alert: BudDataRefused
-  expr: sum by (error_type) (increase(budcluster_export_requests_total{ {{- $in }},budcluster_outcome=~"rejected|partial"}[15m])) > 0
+  expr: sum by (error_type) ({{ include "bud.counted" (printf "budcluster_export_requests_total{%s,budcluster_outcome=~\"rejected|partial\"}" $in) }}) > 0
   labels: {severity: warning}
   annotations:
     summary: The Collector refuses data for good.
@@ -67,13 +73,13 @@
     summary: More than half of the requests to the Collector fail.
     description: "Nothing is lost as long as Prometheus has the samples. Look at the Collector's log and at ClickHouse."
 - alert: BudCredentialsUnreadable
-  expr: sum by (error_type) (increase(budcluster_errors_total{ {{- $in }},error_type=~"credentials_.*"}[15m])) > 0
+  expr: sum by (error_type) ({{ include "bud.counted" (printf "budcluster_errors_total{%s,error_type=~\"credentials_.*\"}" $in) }}) > 0
   labels: {severity: warning}
   annotations:
     summary: "Credentials of a cluster can't be opened ({{ `{{ $labels.error_type }}` }})."
     description: "Is the key that they were sealed with still in the Secret {{ .Values.credentials.existingSecret | default (printf "%s-credentials-keys" .Release.Name) }}?"
 - alert: BudStateUnavailable
-  expr: sum(increase(budcluster_errors_total{ {{- $in }},error_type="state_unavailable"}[15m])) > 0
+  expr: sum({{ include "bud.counted" (printf "budcluster_errors_total{%s,error_type=\"state_unavailable\"}" $in) }}) > 0
   labels: {severity: critical}
   annotations:
     summary: The bridge can't read or write its state.

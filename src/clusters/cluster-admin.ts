@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { BridgeError } from "#errors.ts";
-import { deadline, type Clock } from "#lib/clock.ts";
+import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createLimiter } from "#lib/limit.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Cluster, CredentialFacts, PrometheusCredentials } from "./cluster.ts";
@@ -73,14 +73,23 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
 
   const admit = async (record: ClusterRecord, { check, signal }: AdmissionOptions): Promise<void> => {
     if (!check) return;
+    const inTime = `in ${settings.checkTimeoutMs / 1000} s`;
+    let hasBegun = false;
     const late = (): BridgeError =>
-      new BridgeError("cluster_timeout", `the check did not finish in ${settings.checkTimeoutMs / 1000} s`);
+      hasBegun
+        ? new BridgeError("cluster_timeout", `the check did not finish ${inTime}`)
+        : new BridgeError("cluster_timeout", `the check did not get its turn ${inTime}`, {
+            hint: "Checks of other clusters are under way: try again when these are done.",
+          });
     const limited = deadline(clock, settings.checkTimeoutMs, late, signal);
     try {
-      await limit(async () => {
+      const turn = limit(async () => {
         limited.signal.throwIfAborted();
+        hasBegun = true;
         await deps.checkConnection(toCluster(record, settings.defaults), limited.signal);
       });
+      // Who gives up need not wait for the turn.
+      await abortable(turn, limited.signal);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw error instanceof BridgeError ? checkFailed(error) : error;
@@ -144,6 +153,20 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
     return await clusters.create(record);
   };
 
+  /** `hasKubeconfig`: the patch has one, so only Prometheus' credentials are wanted of the old ones. */
+  const openOld = async (record: ClusterRecord, hasKubeconfig: boolean): Promise<Envelope> => {
+    try {
+      return await keyringOf(deps).open(record.id, record.jwe);
+    } catch (error) {
+      if (!hasKubeconfig || !(error instanceof BridgeError)) throw error;
+      throw new BridgeError(error.code, error.message, {
+        cause: error,
+        hint: "Give `prometheus` with its bearer_token or basic_auth as well (null for none): the stored ones can't be opened.",
+        ...(error.details ? { details: error.details } : {}),
+      });
+    }
+  };
+
   /** The credentials after the patch, or undefined when they stay as they are. */
   const patchedEnvelope = async (
     record: ClusterRecord,
@@ -161,7 +184,7 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
     if (kubeconfig === undefined && given === undefined) return undefined;
     const isNew = { kubeconfig: kubeconfig !== undefined, prometheus: given !== undefined };
     const isOldNeeded = !isNew.kubeconfig || (!isNew.prometheus && record.facts.prometheus_auth !== null);
-    const old = isOldNeeded ? await keyringOf(deps).open(record.id, record.jwe) : undefined;
+    const old = isOldNeeded ? await openOld(record, isNew.kubeconfig) : undefined;
     const prometheus: PrometheusCredentials | null | undefined = isNew.prometheus ? given : old?.prometheus;
     const chosen = context === undefined ? {} : { context };
     const text =

@@ -14,7 +14,7 @@ export interface RewrapDeps {
 const ATTEMPTS_MAX = 5;
 
 /**
- * Seals every record anew that is not of the newest key, now and whenever there is a newer one, looked for every `intervalMs`, until the
+ * Seals every record anew that is not of the newest key, now and whenever the keys are others, looked for every `intervalMs`, until the
  * returned function is called; that resolves when nothing is written any more. A record that somebody changes meanwhile is read again: no
  * change is lost. What can't be opened stays as it is and is warned of.
  */
@@ -26,12 +26,14 @@ export function startRewrap(deps: RewrapDeps, intervalMs: number): () => Promise
   let cancel = (): void => {};
 
   const look = async (): Promise<void> => {
-    const newest = keyring.keys().at(-1)?.kid;
-    if (newest === undefined || newest === done) return;
+    const kids = keyring.keys().map(({ kid }) => kid);
+    const newest = kids.at(-1);
+    // An older key that comes back opens what could not be opened before.
+    if (newest === undefined || kids.join() === done) return;
     const { count, isComplete } = await rewrapAll(deps, ended.signal);
     if (count > 0)
       logger.info({ clusters: count, kid: newest }, "sealed credentials anew with the newest key");
-    if (isComplete) done = newest;
+    if (isComplete) done = kids.join();
   };
 
   const run = (): void => {

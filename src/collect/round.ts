@@ -120,12 +120,17 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
   };
 
   const runCluster = async (round: RoundResult, cluster: Cluster, deleted: AbortSignal): Promise<void> => {
-    const result = await limit(async () => {
-      if (deleted.aborted) return emptyResult(cluster, "failed", deleted.reason as BridgeError);
+    const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<ClusterResult>();
+    const abandon = (): void => giveUp(emptyResult(cluster, "failed", deleted.reason as BridgeError));
+    // Who deletes a cluster must not wait until all those before it have had their turn.
+    deleted.addEventListener("abort", abandon, { once: true });
+    const turn = limit(async () => {
+      deleted.removeEventListener("abort", abandon);
+      if (deleted.aborted) return await givenUp;
       if (!stopping) return await collectOne(cluster, deleted);
       return emptyResult(cluster, "failed", new BridgeError("shutting_down", "the process is ending"));
     });
-    await finish(round, cluster, result);
+    await finish(round, cluster, await Promise.race([turn, givenUp]));
   };
 
   const run = async (round: RoundResult, clusters: readonly Cluster[]): Promise<RoundResult> => {
@@ -178,6 +183,10 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
     starting.add(forgotten);
     try {
       return (await deps.registry.list()).filter(({ id }) => !forgotten.has(id));
+    } catch (thrown) {
+      // No round comes of it, and so no result that would count it.
+      metrics.errorOccurred(toBridgeError(thrown, "state_unavailable").code);
+      throw thrown;
     } finally {
       starting.delete(forgotten);
     }

@@ -5,7 +5,7 @@ import { apiServerSteps, type ApiServerDeps } from "./api-server-steps.ts";
 import { collectorStep } from "./collector-step.ts";
 import { prometheusSteps, type PrometheusDeps, type PrometheusSettings } from "./prometheus-steps.ts";
 import { rightSteps } from "./right-steps.ts";
-import { createWalk, type Diagnosis } from "./walk.ts";
+import { createWalk, warning, type Diagnosis, type Walk } from "./walk.ts";
 
 export interface ClusterDiagnosis extends Diagnosis {
   cluster_id: string;
@@ -49,6 +49,7 @@ export function createDiagnoseCluster(
   const diagnose: DiagnoseCluster = async (cluster, signal) => {
     const limits = { stepMs: settings.stepMs, totalMs: settings.stepMs * STEPS_IN_TURN };
     const walk = createWalk(deps.clock, limits, signal);
+    if (!cluster.enabled) disabledStep(walk);
     const { credentials, authentication } = apiServerSteps(walk, cluster, deps, requests);
     const rights = rightSteps(walk, cluster, { credentials, authentication });
     const before = { credentials, authentication, rights };
@@ -69,4 +70,15 @@ export function createDiagnoseCluster(
       running--;
     }
   };
+}
+
+/** Everything else may pass, and still nothing is collected. */
+function disabledStep(walk: Walk): void {
+  walk.step("enabled", "Rounds collect the cluster", [], () =>
+    Promise.resolve(
+      warning(undefined, "the cluster is disabled: rounds leave it out", {
+        hint: 'Enable it: PATCH /clusters/{id} with {"enabled": true}, or `enabled: true` in CLUSTERS_FILE.',
+      }),
+    ),
+  );
 }

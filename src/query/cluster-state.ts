@@ -1,15 +1,15 @@
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import { createCollectionRecords } from "./collection-record.ts";
-import { createGpuGridReader } from "./gpu-grids.ts";
 import { createGpuReader, createGpus, type Gpus } from "./gpus.ts";
 import { createHealth, type Health } from "./health.ts";
 import { HEALTH_THRESHOLDS, type HealthThresholds } from "./health-judgement.ts";
 import { limitDatabase, QUERY_LIMITS, type QueryLimits } from "./limits.ts";
-import { createNodeGridReader } from "./node-grids.ts";
 import { createNodeReader, createNodes, type Nodes } from "./nodes.ts";
 import { createPods, createRestartReader, type Pods } from "./pods.ts";
 import { createOpenFrame } from "./state-answer.ts";
+import { createHourRowReader } from "./state-hours.ts";
+import { createStateRowReader } from "./state-rows.ts";
 import { createSummary, type Summary } from "./summary.ts";
 
 /**
@@ -51,20 +51,15 @@ export function createClusterState(
   const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
   const records = createCollectionRecords(database, { databaseName });
   const openFrame = createOpenFrame({ records, clock: deps.clock }, { staleAfterMs, lookbackMs });
-  const readGrids = createNodeGridReader(database, { databaseName });
-  const readNodes = createNodeReader({ database, readGrids }, { databaseName, lookbackMs });
+  const readRows = createStateRowReader(database, { databaseName });
+  const readNodes = createNodeReader(readRows, { lookbackMs });
   const readGpus = createGpuReader(database, { databaseName, lookbackMs });
   const readRestarts = createRestartReader(database, { databaseName, lookbackMs });
   const window = STATE_WINDOW;
   return {
     summary: createSummary(
-      {
-        database,
-        openFrame,
-        readNodes: readGrids,
-        readGpus: createGpuGridReader(database, { databaseName }),
-      },
-      { databaseName, lookbackMs, window: SUMMARY_WINDOW },
+      { openFrame, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
+      { lookbackMs, window: SUMMARY_WINDOW },
     ),
     health: createHealth(
       { openFrame, readNodes, readGpus, readRestarts },

@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors.ts";
+import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
 /** What the last collection of a cluster said about one query of the catalogue. */
@@ -28,6 +29,8 @@ const READ = "budcluster_query_samples_read_total";
 const SENT = "budcluster_query_samples_sent_total";
 
 const RECENT_MS = 2 * 3_600_000;
+/** Where a report is looked for first: four collections of 5 minutes. Two hours of reports cost more to read than most answers' own samples. */
+const NEAR_MS = 20 * 60_000;
 const MARGIN_MS = 60_000;
 const ROWS_MAX = 50_000;
 
@@ -61,27 +64,28 @@ export function createCollectionRecords(
 ): CollectionRecords {
   const readRows = (
     clusterId: string,
-    times: { sinceMs: number; untilMs: number; baseMs: number },
+    times: { sinceMs: number; untilMs: number; baseMs: number; baseSinceMs: number },
     signal: AbortSignal | undefined,
   ) =>
     database.query<Row>(
-      `SELECT metric_name, labels['query'] AS query,
+      `SELECT metric_name, query,
          argMaxIf(value, time, is_base) AS base, toUnixTimestamp64Milli(maxIf(time, is_base)) AS base_ms,
          argMaxIf(value, time, is_recent) AS latest, toUnixTimestamp64Milli(maxIf(time, is_recent)) AS latest_ms
-       FROM (
-         SELECT metric_name, labels, time, value,
-           time > fromUnixTimestamp64Milli({base_since:Int64}) AND time <= fromUnixTimestamp64Milli({base:Int64}) AS is_base,
-           time > fromUnixTimestamp64Milli({since:Int64}) AS is_recent
-         FROM ${settings.databaseName}.samples
-         WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-           AND (is_base OR is_recent) AND time <= fromUnixTimestamp64Milli({until:Int64})
-       )
+       FROM (${samplesSource(
+         settings.databaseName,
+         ["gauge", "sum"],
+         `metric_name, labels['query'] AS query, time, value,
+           time > fromUnixTimestamp64Milli({since:Int64}) AS is_recent,
+           time > fromUnixTimestamp64Milli({base_since:Int64}) AND time <= fromUnixTimestamp64Milli({base:Int64}) AS is_base`,
+         `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+           AND (is_base OR is_recent) AND time <= fromUnixTimestamp64Milli({until:Int64})`,
+       )})
        GROUP BY metric_name, query LIMIT ${ROWS_MAX}`,
       {
         cluster: clusterId,
         names: [UP, WATERMARK, OPEN_GAPS, LOST_GAPS, READ, SENT],
         base: times.baseMs,
-        base_since: times.baseMs - RECENT_MS,
+        base_since: times.baseSinceMs,
         since: times.sinceMs,
         until: times.untilMs,
       },
@@ -96,8 +100,14 @@ export function createCollectionRecords(
     signal?: AbortSignal,
   ): Promise<number | undefined> => {
     const rows = await database.query<{ at_ms: string }>(
-      `SELECT toUnixTimestamp64Milli(${bound}(time)) AS at_ms FROM ${settings.databaseName}.samples_gauge
-       WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} GROUP BY metric_name`,
+      `SELECT toUnixTimestamp64Milli(${bound}(time)) AS at_ms
+       FROM (${samplesSource(
+         settings.databaseName,
+         ["gauge"],
+         "metric_name, time",
+         "cluster_id = {cluster:String} AND metric_name IN {names:Array(String)}",
+       )})
+       GROUP BY metric_name`,
       { cluster: clusterId, names },
       signal,
     );
@@ -108,15 +118,21 @@ export function createCollectionRecords(
     read: async (clusterId, { nowMs, baseMs }, signal) => {
       // The bridge's clock may run ahead of this one.
       const untilMs = nowMs + RECENT_MS;
-      let rows = await readRows(clusterId, { sinceMs: nowMs - RECENT_MS, untilMs, baseMs }, signal);
-      if (!rows.some((row) => row.metric_name === WATERMARK && row.latest_ms !== "0")) {
+      const readBack = (backMs: number) => {
+        const since = { sinceMs: nowMs - backMs, baseSinceMs: baseMs - backMs };
+        return readRows(clusterId, { ...since, untilMs, baseMs }, signal);
+      };
+      let rows = await readBack(NEAR_MS);
+      if (!hasReport(rows, "latest") || !hasReport(rows, "base")) rows = await readBack(RECENT_MS);
+      if (!hasReport(rows, "latest")) {
         const olderMs = await find("max", clusterId, [UP, WATERMARK], signal);
         if (olderMs === undefined) {
           throw new BridgeError("cluster_not_found", `nothing is stored of a cluster ${clusterId}`, {
             hint: "Check the id (GET /clusters of the bridge lists them); a new cluster appears with its first collection.",
           });
         }
-        rows = await readRows(clusterId, { sinceMs: olderMs - MARGIN_MS, untilMs, baseMs }, signal);
+        const since = { sinceMs: olderMs - MARGIN_MS, baseSinceMs: baseMs - RECENT_MS };
+        rows = await readRows(clusterId, { ...since, untilMs, baseMs }, signal);
       }
       const latest = toReported(rows, "latest");
       const up = latest.find((row) => row.metric_name === UP);
@@ -130,6 +146,10 @@ export function createCollectionRecords(
     },
     began: (clusterId, signal) => find("min", clusterId, [UP], signal),
   };
+}
+
+function hasReport(rows: readonly Row[], which: "latest" | "base"): boolean {
+  return rows.some((row) => row.metric_name === WATERMARK && row[`${which}_ms`] !== "0");
 }
 
 interface Reported {

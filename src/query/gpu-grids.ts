@@ -1,5 +1,5 @@
-import type { LimitedDatabase } from "./limits.ts";
-import type { StateGrid, Values } from "./node-grids.ts";
+import { GPU_FREE, GPU_USED, type StateGrid, type StateRow, type Values } from "./state-rows.ts";
+import { largest, mean, percent } from "./node-values.ts";
 
 /** All GPUs of a cluster together, at the times of a grid. */
 export interface GpuGrids {
@@ -17,90 +17,49 @@ export interface GpuGrids {
 }
 
 const UTILIZATION = "DCGM_FI_DEV_GPU_UTIL";
-const USED = "DCGM_FI_DEV_FB_USED";
-const FREE = "DCGM_FI_DEV_FB_FREE";
 const POWER = "DCGM_FI_DEV_POWER_USAGE";
 
-export const GPU_METRICS = [UTILIZATION, USED, FREE, POWER];
-
-interface Row {
-  count: string;
-  utilization_average: Values;
-  utilization_max: Values;
-  used: Values;
-  free: Values;
-  memory_percent_max: Values;
-  power: Values;
-}
+export const GPU_METRICS = [UTILIZATION, GPU_USED, GPU_FREE, POWER];
 
 /**
- * A GPU is its UUID: the samples of all Pods that held it are one series. The parts of a partitioned GPU (MIG) have memory of their own,
- * while each of them repeats the GPU's power.
+ * undefined: there is no GPU. The parts of a partitioned GPU (MIG) have memory of their own, which is added up in its row, while each of them repeats the
+ * GPU's power.
  */
-export type GpuGridReader = (
-  clusterId: string,
-  grid: StateGrid,
-  signal: AbortSignal | undefined,
-) => Promise<GpuGrids | undefined>;
-
-export function createGpuGridReader(
-  database: LimitedDatabase,
-  settings: { databaseName: string },
-): GpuGridReader {
-  return async (clusterId, grid, signal) => {
-    const [row] = await database.query<Row>(
-      gpuSql(`${settings.databaseName}.samples_gauge`),
-      {
-        cluster: clusterId,
-        names: GPU_METRICS,
-        utilization: UTILIZATION,
-        used_name: USED,
-        free_name: FREE,
-        power_name: POWER,
-        first: grid.firstMs,
-        last: grid.lastMs,
-        step: grid.stepMs / 1000,
-        lookback: grid.lookbackMs / 1000,
-        points: (grid.lastMs - grid.firstMs) / grid.stepMs + 1,
-      },
-      signal,
+export function toGpuGrids(rows: readonly StateRow[], grid: StateGrid): GpuGrids | undefined {
+  const own = rows.filter(({ metric_name }) => GPU_METRICS.includes(metric_name));
+  if (own.length === 0) return undefined;
+  const gpus = [...Map.groupBy(own, ({ labels }) => labels["UUID"]).values()];
+  const since = grid.lastMs - grid.lookbackMs;
+  const times = Array.from({ length: (grid.lastMs - grid.firstMs) / grid.stepMs + 1 }, (_, i) => i);
+  const of = (metric: string): Values[] =>
+    own.filter(({ metric_name }) => metric_name === metric).map((row) => row.grid);
+  const across = (metric: string, reduce: (values: Values) => number | null): Values => {
+    const grids = of(metric);
+    return times.map((i) => reduce(grids.map((values) => values[i] ?? null)));
+  };
+  const memory = gpus.map((gpu) => ({
+    used: gpu.find(({ metric_name }) => metric_name === GPU_USED)?.grid ?? [],
+    free: gpu.find(({ metric_name }) => metric_name === GPU_FREE)?.grid ?? [],
+  }));
+  const fullest = (i: number): number | null =>
+    largest(
+      memory.map(({ used, free }) => {
+        const [full, rest] = [used[i] ?? null, free[i] ?? null];
+        return full === null || rest === null ? null : percent({ used: full, total: full + rest });
+      }),
     );
-    if (row === undefined) return undefined;
-    return {
-      count: Number(row.count),
-      utilizationAverage: row.utilization_average,
-      utilizationMax: row.utilization_max,
-      memoryUsed: row.used,
-      memoryFree: row.free,
-      memoryPercentMax: row.memory_percent_max,
-      power: row.power,
-    };
+  return {
+    count: gpus.filter((gpu) => gpu.some(({ newestMs }) => newestMs > since)).length,
+    utilizationAverage: across(UTILIZATION, mean),
+    utilizationMax: across(UTILIZATION, largest),
+    memoryUsed: across(GPU_USED, total),
+    memoryFree: across(GPU_FREE, total),
+    memoryPercentMax: times.map(fullest),
+    power: across(POWER, total),
   };
 }
 
-function gpuSql(samples: string): string {
-  // A metric that a GPU does not have must be as long as the others.
-  const grid = (reduce: string, name: string): string =>
-    `arrayResize(${reduce}ForEachIf(values, metric_name = {${name}:String}), {points:UInt32}, NULL)`;
-  return `SELECT sum(present) AS count,
-      avgForEach(utilization_grid) AS utilization_average, maxForEach(utilization_grid) AS utilization_max,
-      sumForEach(used_grid) AS used, sumForEach(free_grid) AS free, sumForEach(power_grid) AS power,
-      maxForEach(arrayMap((u, f) -> 100 * u / nullIf(u + f, 0), used_grid, free_grid)) AS memory_percent_max
-    FROM (
-      SELECT uuid, ${grid("max", "utilization")} AS utilization_grid, ${grid("max", "power_name")} AS power_grid,
-        ${grid("sum", "used_name")} AS used_grid, ${grid("sum", "free_name")} AS free_grid,
-        max(newest) > fromUnixTimestamp64Milli({last:Int64}) - toIntervalSecond({lookback:UInt32}) AS present
-      FROM (
-        SELECT metric_name, labels['UUID'] AS uuid, labels['GPU_I_ID'] AS part, max(time) AS newest,
-          timeSeriesResampleToGridWithStaleness(fromUnixTimestamp64Milli({first:Int64}),
-            fromUnixTimestamp64Milli({last:Int64}), {step:UInt32}, {lookback:UInt32})(time, value) AS values
-        FROM ${samples}
-        WHERE metric_name IN {names:Array(String)} AND cluster_id = {cluster:String} AND isFinite(value)
-          AND time > fromUnixTimestamp64Milli({first:Int64}) - toIntervalSecond({lookback:UInt32})
-          AND time <= fromUnixTimestamp64Milli({last:Int64})
-        GROUP BY metric_name, uuid, part
-      )
-      GROUP BY uuid
-    )
-    HAVING count() > 0`;
+function total(values: Values): number | null {
+  const present = values.filter((value) => value !== null);
+  return present.length === 0 ? null : present.reduce((sum, value) => sum + value, 0);
 }

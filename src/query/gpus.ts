@@ -1,6 +1,7 @@
+import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
 import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
-import { allRows, podLabel, STATE_ROWS_MAX } from "./state-sql.ts";
+import { allRows, STATE_ROWS_MAX } from "./state-sql.ts";
 import { toTimestamp } from "./grid.ts";
 import type { WindowRules } from "./state-window.ts";
 
@@ -57,14 +58,7 @@ export const GPU_STATE_METRICS = [UTILIZATION, USED, FREE, COPY, TEMPERATURE, PO
 
 interface Row {
   metric_name: string;
-  uuid: string;
-  part: string;
-  gpu: string;
-  model: string;
-  node: string;
-  namespace: string;
-  pod: string;
-  container: string;
+  labels: Readonly<Record<string, string>>;
   latest: number;
   at_ms: string;
   /** The newest value that is not 0, and its time; 0: none. */
@@ -96,7 +90,7 @@ export function createGpuReader(
     if (frame.asOfMs === null) return [];
     const sinceMs = frame.asOfMs - settings.lookbackMs;
     const rows = await database.query<Row>(
-      gpuSql(`${settings.databaseName}.samples_gauge`),
+      gpuSql(settings.databaseName),
       {
         cluster: frame.clusterId,
         names: GPU_STATE_METRICS,
@@ -107,45 +101,49 @@ export function createGpuReader(
       },
       signal,
     );
-    const gpus = [...Map.groupBy(allRows(rows), (row) => `${row.uuid}/${row.part}`).values()];
+    const gpus = [
+      ...Map.groupBy(allRows(rows), ({ labels }) =>
+        JSON.stringify([labels["UUID"], labels["GPU_I_ID"]]),
+      ).values(),
+    ];
     return gpus.map((own) => toGpu(own, sinceMs)).sort((a, b) => byPlace(a.state, b.state));
   };
 }
 
-function gpuSql(samples: string): string {
-  return `SELECT metric_name, labels['UUID'] AS uuid, labels['GPU_I_ID'] AS part, any(labels['gpu']) AS gpu,
-      any(labels['modelName']) AS model,
-      coalesce(nullIf(any(labels['node']), ''), nullIf(any(labels['Hostname']), ''),
-        nullIf(argMax(labels['k8s.node.name'], (labels['k8s.node.name'] != '', time)), ''), any(labels['instance'])) AS node,
-      any(${podLabel("namespace")}) AS namespace, any(${podLabel("pod")}) AS pod, any(${podLabel("container")}) AS container,
+function gpuSql(databaseName: string): string {
+  const samples = samplesSource(
+    databaseName,
+    ["gauge", "sum"],
+    "metric_name, series_id, labels AS series_labels, time, value",
+    `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+      AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
+      AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))`,
+  );
+  return `SELECT metric_name, argMax(series_labels, (series_labels['k8s.node.name'] != '', time)) AS labels,
       argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms,
       argMaxIf(value, time, value != 0) AS error, toUnixTimestamp64Milli(maxIf(time, value != 0)) AS error_ms
-    FROM ${samples}
-    WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-      AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-      AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))
-    GROUP BY metric_name, series_id, uuid, part LIMIT ${STATE_ROWS_MAX}`;
+    FROM (${samples}) GROUP BY metric_name, series_id LIMIT ${STATE_ROWS_MAX}`;
 }
 
 /** From all rows of one GPU: each Pod that held it is a series of its own, and the newest counts. */
 function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
   const newestMs = Math.max(...rows.map((row) => Number(row.at_ms)));
   const newest = rows.filter((row) => Number(row.at_ms) === newestMs);
-  const first = newest[0]!;
+  const { labels } = newest[0]!;
   const value = (metric: string): number | null =>
     newestOf(rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs))?.latest ?? null;
   const used = value(USED);
   const free = value(FREE);
   const errors = rows.filter((row) => row.metric_name === XID && row.error !== 0);
   const holders = newest
-    .filter(({ pod, container }) => pod !== "" && !container.includes("dcgm-exporter"))
-    .map(({ namespace, pod, container }) => ({ namespace, pod, container }));
+    .map((row) => toHolder(row.labels))
+    .filter(({ pod, container }) => pod !== "" && !container.includes("dcgm-exporter"));
   const state = {
-    uuid: first.uuid,
-    gpu: first.gpu,
-    mig_instance: first.part === "" ? null : first.part,
-    node: first.node,
-    model: first.model,
+    uuid: labels["UUID"] ?? "",
+    gpu: labels["gpu"] ?? "",
+    mig_instance: labels["GPU_I_ID"] || null,
+    node: labels["node"] || labels["Hostname"] || labels["k8s.node.name"] || labels["instance"] || "",
+    model: labels["modelName"] ?? "",
     pods: [...new Map(holders.map((holder) => [JSON.stringify(holder), holder])).values()],
     utilization_percent: value(UTILIZATION),
     memory_used_mib: used,
@@ -162,6 +160,13 @@ function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
     last_sample: toTimestamp(newestMs),
   };
   return { present: newestMs > sinceMs, state };
+}
+
+/** As `podLabel`. */
+function toHolder(labels: Row["labels"]): GpuState["pods"][number] {
+  const prefix = labels["exported_pod"] ? "exported_" : "";
+  const of = (name: string): string => labels[`${prefix}${name}`] ?? "";
+  return { namespace: of("namespace"), pod: of("pod"), container: of("container") };
 }
 
 function newestOf(rows: readonly Row[]): Row | undefined {

@@ -1,5 +1,6 @@
 import { BridgeError, type ErrorCode } from "#errors.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
+import { FINAL_SETTINGS } from "#storage/samples-sql.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
 
 /** What one request may cost. Each is refused by name with what to change. */
@@ -57,6 +58,9 @@ export function limitDatabase(
     `max_execution_time = ${Math.ceil(limits.timeoutMs / 1000)}`,
     `max_memory_usage = ${limits.memoryBytesMax}`,
     `max_rows_to_read = ${limits.rowsReadMax}`,
+    ...FINAL_SETTINGS,
+    // Would make sum(x / c) of sum(x) / c, which overflows where the former does not.
+    "optimize_arithmetic_operations_in_aggregate_functions = 0",
     ...more,
   ].join(", ");
   return {

@@ -1,8 +1,7 @@
-import type { LimitedDatabase } from "./limits.ts";
-import { NODE_METRICS, type NodeGridReader, type NodeGrids } from "./node-grids.ts";
+import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
 import { cpuShare, deviceShare, diskShare, load, memoryShare, percent } from "./node-values.ts";
 import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
-import { allRows, podLabel, STATE_ROWS_MAX } from "./state-sql.ts";
+import { NODE_CONDITION, POD_INFO, type StateRow, type StateRowReader } from "./state-rows.ts";
 import type { WindowRules } from "./state-window.ts";
 
 /** A node as of the answer's `as_of`; null where nothing is known. */
@@ -40,9 +39,7 @@ export type Nodes = (request: StateRequest) => Promise<NodesAnswer>;
 
 export type NodeReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<NodeState[]>;
 
-const CONDITION = "kube_node_status_condition";
-const POD_INFO = "kube_pod_info";
-export const NODE_STATE_METRICS = [...NODE_METRICS, CONDITION, POD_INFO];
+export const NODE_STATE_METRICS = [...NODE_METRICS, NODE_CONDITION, POD_INFO];
 
 export function createNodes(
   deps: { openFrame: OpenFrame; readNodes: NodeReader },
@@ -58,71 +55,41 @@ export function createNodes(
   };
 }
 
-interface ReaderDeps {
-  database: LimitedDatabase;
-  readGrids: NodeGridReader;
-}
-
 /** Nodes that still have samples at `as_of`, or had CPU time in the window while Kubernetes still lists them. */
-export function createNodeReader(
-  deps: ReaderDeps,
-  settings: { databaseName: string; lookbackMs: number },
-): NodeReader {
+export function createNodeReader(readRows: StateRowReader, settings: { lookbackMs: number }): NodeReader {
   const { lookbackMs } = settings;
-  const samples = `${settings.databaseName}.samples_gauge`;
-  return async (frame, signal) => {
-    const { asOfMs, clusterId } = frame;
+  const wanted = { metrics: [...NODE_ROW_METRICS, NODE_CONDITION, POD_INFO], podsByNode: true };
+  return async ({ asOfMs, clusterId, fromMs }, signal) => {
     if (asOfMs === null) return [];
-    const parameters = { cluster: clusterId, since: asOfMs - lookbackMs, as_of: asOfMs };
-    const [grids, conditions, pods] = await Promise.all([
-      deps.readGrids(
-        clusterId,
-        {
-          firstMs: asOfMs,
-          lastMs: asOfMs,
-          stepMs: 1000,
-          lookbackMs,
-          rateWindowMs: Math.max(lookbackMs, Math.round((asOfMs - frame.fromMs) / 1000) * 1000),
-        },
-        signal,
-      ),
-      deps.database.query<ConditionRow>(conditionSql(samples), { ...parameters, name: CONDITION }, signal),
-      deps.database.query<{ node: string; pods: string }>(
-        podSql(samples),
-        { ...parameters, name: POD_INFO },
-        signal,
-      ),
-    ]);
-    const conditionsOf = Map.groupBy(allRows(conditions), ({ node }) => node);
-    const podsOf = new Map(allRows(pods).map(({ node, pods: count }) => [node, Number(count)]));
-    return grids
+    const grid = {
+      firstMs: asOfMs,
+      lastMs: asOfMs,
+      stepMs: 1000,
+      lookbackMs,
+      rateWindowMs: Math.max(lookbackMs, Math.round((asOfMs - fromMs) / 1000) * 1000),
+    };
+    const rows = await readRows(clusterId, grid, wanted, signal);
+    const conditionsOf = Map.groupBy(toConditions(rows), ({ node }) => node);
+    // A Pod's node is in its series only once it is scheduled.
+    const pods = rows.filter(({ metric_name }) => metric_name === POD_INFO);
+    const podsOf = new Map(pods.map(({ labels, members }) => [labels["node"], members]));
+    return toNodeGrids(rows)
       .filter((node) => isPresent(node, conditionsOf.has(node.node)))
       .map((node) => toNodeState(node, conditionsOf.get(node.node), pods.length > 0, podsOf));
   };
 }
 
-interface ConditionRow {
+interface Condition {
   node: string;
   condition: string;
   status: string;
 }
 
 /** Of a condition's three statuses the one counts whose newest sample is 1. */
-function conditionSql(samples: string): string {
-  return `SELECT labels['node'] AS node, labels['condition'] AS condition, labels['status'] AS status
-    FROM ${samples}
-    WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
-      AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-    GROUP BY node, condition, status HAVING argMax(value, time) = 1 LIMIT ${STATE_ROWS_MAX}`;
-}
-
-/** A Pod's node is in its series only once it is scheduled. */
-function podSql(samples: string): string {
-  return `SELECT labels['node'] AS node, uniqExact((${podLabel("namespace")}, ${podLabel("pod")})) AS pods
-    FROM ${samples}
-    WHERE cluster_id = {cluster:String} AND metric_name = {name:String} AND isFinite(value)
-      AND time > fromUnixTimestamp64Milli({since:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-    GROUP BY node LIMIT ${STATE_ROWS_MAX}`;
+function toConditions(rows: readonly StateRow[]): Condition[] {
+  return rows
+    .filter(({ metric_name, latest }) => metric_name === NODE_CONDITION && latest === 1)
+    .map(({ labels: { node = "", condition = "", status = "" } }) => ({ node, condition, status }));
 }
 
 function isPresent(node: NodeGrids, hasConditions: boolean): boolean {
@@ -137,9 +104,9 @@ function isPresent(node: NodeGrids, hasConditions: boolean): boolean {
 
 function toNodeState(
   node: NodeGrids,
-  conditions: readonly ConditionRow[] | undefined,
+  conditions: readonly Condition[] | undefined,
   podsAreCounted: boolean,
-  podsOf: ReadonlyMap<string, number>,
+  podsOf: ReadonlyMap<string | undefined, number>,
 ): NodeState {
   const memory = memoryShare(node, 0);
   const disk = diskShare(node, 0);

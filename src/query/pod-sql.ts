@@ -1,4 +1,5 @@
-import { podLabel } from "./state-sql.ts";
+import { samplesSource } from "#storage/samples-sql.ts";
+import { podLabel, podOf } from "./state-sql.ts";
 
 export const POD_SORTS = ["name", "cpu", "memory", "restarts"] as const;
 export type PodSort = (typeof POD_SORTS)[number];
@@ -61,12 +62,9 @@ function seriesRows(samples: string): string {
       any(labels['node']) AS series_node, max(time) AS last_time, argMax(value, time) AS last_value,
       timeSeriesRateToGridIf(${end}, ${end}, 1, {rate_window:UInt32})(time, value, metric_name = '${CPU}')[1] AS series_rate,
       ${stepSum()} AS series_steps
-    FROM ${samples}
-    WHERE cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-      AND time > fromUnixTimestamp64Milli(if(metric_name = '${RESTARTS}', {restarts_from:Int64},
+    FROM (${samples})
+    WHERE time > fromUnixTimestamp64Milli(if(metric_name = '${RESTARTS}', {restarts_from:Int64},
         if(metric_name = '${CPU}', {rate_from:Int64}, {since:Int64})))
-      AND time > fromUnixTimestamp64Milli({restarts_from:Int64})
-      AND time <= ${end}
       AND ({namespace:String} = '' OR ${podLabel("namespace")} = {namespace:String})
       AND (metric_name NOT IN ('${CPU}', '${MEMORY}') OR ${podLabel("container")} NOT IN ('', 'POD'))
     GROUP BY metric_name, series_id`;
@@ -80,12 +78,33 @@ function stepSum(): string {
         arrayPopBack(${sorted}), arrayPopFront(${sorted}))`;
 }
 
+/** Pods and their restarts: a small part of what `podRows` does, for the health of a cluster. */
+function restartedSql(samples: string): string {
+  const series = `SELECT metric_name, any(labels) AS series_labels, max(time) AS newest,
+      arraySort(groupArrayIf((toUnixTimestamp64Milli(time), value), metric_name = '${RESTARTS}')) AS points
+    FROM (${samples}) GROUP BY metric_name, series_id`;
+  const steps = `SELECT metric_name, newest, series_labels['node'] AS series_node, ${podOf("series_labels")} AS pod_key,
+      arraySum((before, after) -> if(after.1 <= {window_from:Int64}, 0, if(after.2 >= before.2, after.2 - before.2, after.2)),
+        arrayPopBack(points), arrayPopFront(points)) AS steps
+    FROM (${series})`;
+  return `SELECT pod_key[1] AS namespace, pod_key[2] AS pod, argMaxIf(series_node, newest, metric_name = '${INFO}') AS node, sum(steps) AS restarts
+    FROM (${steps}) GROUP BY pod_key
+    HAVING restarts >= {least:Float64} AND max(newest) > fromUnixTimestamp64Milli({since:Int64})
+    ORDER BY restarts DESC, namespace, pod LIMIT 100`;
+}
+
 /** The statements about Pods; their parameters are those of `createPods`. */
 export function createPodSql(databaseName: string): { page(sort: PodSort): string; restarted: string } {
-  const samples = `${databaseName}.samples`;
+  const samples = samplesSource(
+    databaseName,
+    ["gauge", "sum"],
+    "metric_name, series_id, labels, time, value",
+    `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+      AND time > fromUnixTimestamp64Milli(least({restarts_from:Int64}, {rate_from:Int64}, {since:Int64}))
+      AND time <= fromUnixTimestamp64Milli({as_of:Int64})`,
+  );
   return {
-    restarted: `SELECT namespace, pod, node, restarts FROM (${podRows(samples)})
-      WHERE restarts >= {least:Float64} ORDER BY restarts DESC, namespace, pod LIMIT 100`,
+    restarted: restartedSql(samples),
     page: (
       sort,
     ) => `SELECT namespace, pod, node, phase, restarts_total, restarts, cpu_usage_cores, memory_working_set_bytes,

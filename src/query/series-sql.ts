@@ -1,5 +1,13 @@
 import type { QueryParameters } from "#storage/database.ts";
-import { isRate, toReductionSql, type Aggregation, type Grouping, type Rate } from "./aggregations.ts";
+import { samplesSource, type SampleTable } from "#storage/samples-sql.ts";
+import {
+  inStages,
+  isRate,
+  toReductionSql,
+  type Aggregation,
+  type Grouping,
+  type Rate,
+} from "./aggregations.ts";
 import type { Grid } from "./grid.ts";
 import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.ts";
 import type { Conditions } from "./matchers.ts";
@@ -24,7 +32,11 @@ export interface Statement {
   parameters: QueryParameters;
 }
 
-const VIEWS: Record<SampleSource, string> = { gauge: "samples_gauge", sum: "samples_sum", both: "samples" };
+const TABLES: Record<SampleSource, readonly SampleTable[]> = {
+  gauge: ["gauge"],
+  sum: ["sum"],
+  both: ["gauge", "sum"],
+};
 
 const IN_SCOPE = `cluster_id = {cluster:String} AND metric_name = {metric:String}
   AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
@@ -43,7 +55,7 @@ export function toDescribeStatement(databaseName: string, scope: Scope): Stateme
   return {
     sql: `SELECT uniqExact(series_id) AS series, argMax(kind, time) AS newest_kind, argMax(unit, time) AS newest_unit,
         toUnixTimestamp64Milli(max(time)) AS newest_ms, countIf(kind = 'gauge') > 0 AS in_gauge, countIf(kind != 'gauge') > 0 AS in_sum
-      FROM (SELECT series_id, kind, unit, time FROM ${databaseName}.samples WHERE ${IN_SCOPE})`,
+      FROM (${samplesSource(databaseName, TABLES.both, "series_id, kind, unit, time", IN_SCOPE)})`,
     parameters: toScopeParameters(scope),
   };
 }
@@ -54,10 +66,12 @@ export function toDescribeStatement(databaseName: string, scope: Scope): Stateme
  */
 export function toLabelsSql(databaseName: string, source: Source): string {
   if (typeof source === "object") return toHourLabelsSql(databaseName, source);
-  const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE}`;
-  return `SELECT series_id, argMax(labels, time) AS labels ${from}
-    AND (toStartOfHour(time), series_id) IN (SELECT toStartOfHour(max(time)), series_id ${from} GROUP BY series_id)
-    GROUP BY series_id`;
+  const samples = (columns: string, where: string): string =>
+    samplesSource(databaseName, TABLES[source], columns, where);
+  const newest = `SELECT toStartOfHour(max(time)), series_id FROM (${samples("series_id, time", IN_SCOPE)}) GROUP BY series_id`;
+  const inNewest = `${IN_SCOPE} AND (toStartOfHour(time), series_id) IN (${newest})`;
+  return `SELECT series_id, argMax(series_labels, time) AS labels
+    FROM (${samples("series_id, labels AS series_labels, time", inNewest)}) GROUP BY series_id`;
 }
 
 /** One row: the names of all labels that series of the metric have in the scope. */
@@ -100,15 +114,24 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
   const perSeries =
     typeof plan.source === "object"
       ? toHourPointsSql(databaseName, plan.source, aggregation.perSeries, condition)
-      : toPerSeriesSql(aggregation.perSeries, toSamplesSql(databaseName, plan.source, condition));
-  const grouped = whole
-    ? `SELECT ${group.sql} AS g, k, value FROM (${perSeries})`
-    : `SELECT g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`;
+      : toPerSeriesSql(aggregation.perSeries, toSamplesSql(databaseName, plan.source, condition), grid);
+  const across = toReductionSql(aggregation.across);
   return {
-    sql: `SELECT mapFromArrays(g.1, g.2) AS labels, arraySort(p -> p.1, groupArray(tuple(k, v))) AS points,
-        points.1 AS indexes, points.2 AS values, count() OVER () AS total
-      FROM (SELECT g, k, ${toReductionSql(aggregation.across)} FROM (${grouped}) GROUP BY g, k)
-      GROUP BY g ORDER BY arrayZip(g.1, g.2) LIMIT ${plan.limit}`,
+    sql: whole
+      ? `SELECT map() AS labels, points.1 AS indexes, points.2 AS values, 1 AS total
+        FROM (SELECT arraySort(groupArray((k, v))) AS points FROM (${inStages("k", across, perSeries)}))
+        WHERE notEmpty(points)`
+      : `SELECT mapFromArrays(g.1, g.2) AS labels, points.1 AS indexes, points.2 AS values, total
+        FROM (
+          SELECT g, arraySort(groupArray((k, v))) AS points, count() OVER () AS total
+          FROM (${inStages(
+            "g, k",
+            across,
+            `SELECT g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`,
+          )})
+          GROUP BY g
+        )
+        ORDER BY arrayZip(g.1, g.2) LIMIT ${plan.limit}`,
     parameters: {
       ...toScopeParameters(scope),
       ...conditions.parameters,
@@ -140,43 +163,49 @@ function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParamet
 
 /** Every sample of the scope once, as (series_id, time, value). */
 function toSamplesSql(databaseName: string, source: SampleSource, condition: string): string {
-  const from = `FROM ${databaseName}.${VIEWS[source]} WHERE ${IN_SCOPE} ${condition}`;
-  if (source !== "both") return `SELECT series_id, time, value ${from}`;
+  const columns = source === "both" ? "series_id, time, value AS sample, kind" : "series_id, time, value";
+  const samples = samplesSource(databaseName, TABLES[source], columns, `${IN_SCOPE} ${condition}`);
+  if (source !== "both") return samples;
   // Only each table by itself is without copies: a window that was sent again after the change may be in both.
-  return `SELECT series_id, time, argMax(value, kind != 'gauge') AS value ${from} GROUP BY series_id, time`;
+  return `SELECT series_id, time, argMax(sample, kind != 'gauge') AS value FROM (${samples}) GROUP BY series_id, time`;
 }
 
 /** (series_id, k, value): each series' value at the points k that it has one at. */
-function toPerSeriesSql(perSeries: Aggregation["perSeries"], samples: string): string {
-  const reduction = isRate(perSeries) ? toRateSql(perSeries) : toReductionSql(perSeries);
+function toPerSeriesSql(perSeries: Aggregation["perSeries"], samples: string, grid: Grid): string {
+  const offsets = `SELECT series_id, time, value, toUnixTimestamp64Milli(time) - {first:Int64} AS offset FROM (${samples})`;
+  const first = "intDiv(offset + {step:Int64} - 1, {step:Int64})";
   // The sample at t is in the windows of the points p with t <= p < t + window; integers, so p <= t + window - 1.
-  return `SELECT series_id, k, v AS value FROM (
-      SELECT series_id, k, ${reduction}
-      FROM (SELECT series_id, time, value, toUnixTimestamp64Milli(time) - {first:Int64} AS offset FROM (${samples}))
-      ARRAY JOIN range(
-        toUInt32(greatest(0, intDiv(offset + {step:Int64} - 1, {step:Int64}))),
-        toUInt32(least({points:Int64}, intDiv(offset + {window:Int64} - 1, {step:Int64}) + 1))
-      ) AS k
-      GROUP BY series_id, k ${isRate(perSeries) ? "HAVING length(xs) > 1" : ""}
-    )`;
+  const windowed =
+    grid.windowMs === grid.stepMs
+      ? `SELECT series_id, toUInt32(${first}) AS k, time, value, offset FROM (${offsets})`
+      : `SELECT series_id, k, time, value, offset FROM (${offsets})
+        ARRAY JOIN range(
+          toUInt32(greatest(0, ${first})),
+          toUInt32(least({points:Int64}, intDiv(offset + {window:Int64} - 1, {step:Int64}) + 1))
+        ) AS k`;
+  const reduced = isRate(perSeries)
+    ? inStages("series_id, k", toRateSql(perSeries), windowed, "n > 1")
+    : inStages("series_id, k", toReductionSql(perSeries), windowed);
+  return `SELECT series_id, k, v AS value FROM (${reduced})`;
 }
 
 /**
  * `v`, the rate or increase over the point's window of a column `value` at `offset` (ms since the first point), in the steps of promql/functions.go,
- * extrapolatedRate. timeSeriesRateToGrid would be faster but keeps one running sum of all resets: one at 1e17, or at infinity, spoils every
- * later point of the series.
+ * extrapolatedRate, as the select lists of `inStages`. timeSeriesRateToGrid would be faster but keeps one running sum of all resets: one at 1e17, or at
+ * infinity, spoils every later point of the series.
  */
-function toRateSql(rate: Rate): string {
-  const seconds = "({window:Int64} / 1000)";
+function toRateSql(rate: Rate): readonly string[] {
   const point = "k * {step:Int64}";
-  return `arraySort(groupArray(tuple(offset, value))) AS ordered, ordered.1 AS ts, ordered.2 AS xs,
-    arrayMap((before, x) -> if(x < before, before, 0.), arrayPopBack(xs), arrayPopFront(xs)) AS resets,
-    arraySum(arrayPushFront(resets, xs[-1] - xs[1])) AS risen,
-    (ts[-1] - ts[1]) / 1000 AS sampled, sampled / (length(xs) - 1) AS between,
-    (ts[1] - (${point} - {window:Int64})) / 1000 AS to_start, (${point} - ts[-1]) / 1000 AS to_end,
-    if(to_start >= between * 1.1, between / 2, to_start) AS before_first,
-    if(to_end >= between * 1.1, between / 2, to_end) AS after_last,
-    if(risen > 0 AND xs[1] >= 0, sampled * (xs[1] / risen), before_first) AS to_zero,
-    (sampled + if(to_zero < before_first, to_zero, before_first) + after_last) / sampled AS factor,
-    risen * ${rate.of === "rate" ? `(factor / ${seconds})` : "factor"} AS v`;
+  const perSecond = rate.of === "rate" ? "/ ({window:Int64} / 1000)" : "";
+  return [
+    `count() AS n, min(offset) AS t1, max(offset) AS tn, argMin(value, offset) AS x1, argMax(value, offset) AS xn,
+      arraySort(groupArray((offset, value))).2 AS xs`,
+    `x1, (tn - t1) / 1000 AS sampled, (tn - t1) / 1000 / (n - 1) AS between,
+      (t1 - (${point} - {window:Int64})) / 1000 AS to_start, (${point} - tn) / 1000 AS to_end,
+      arraySum(arrayPushFront(arrayMap((before, x) -> if(x < before, before, 0.), arrayPopBack(xs), arrayPopFront(xs)), xn - x1)) AS risen`,
+    `risen, sampled, if(to_start >= between * 1.1, between / 2, to_start) AS before_first,
+      if(to_end >= between * 1.1, between / 2, to_end) AS after_last,
+      if(risen > 0 AND x1 >= 0, sampled * (x1 / risen), inf) AS to_zero`,
+    `risen * ((sampled + if(to_zero < before_first, to_zero, before_first) + after_last) / sampled ${perSecond}) AS v`,
+  ];
 }

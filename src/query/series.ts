@@ -160,9 +160,16 @@ export function createSeriesQuery(
     return { ...found, type: newest?.type ?? "gauge", source: { hours: "gauge" } };
   };
 
-  const assertLabels = async (request: Checked, scope: Scope, source: Source): Promise<void> => {
+  /** Only what the answer itself does not show to be a label of the metric is looked up. */
+  const assertLabels = async (
+    request: Checked,
+    scope: Scope,
+    source: Source,
+    rows: readonly SeriesRow[],
+  ): Promise<void> => {
     const groupBy = request.grouping === "each" ? [] : request.grouping;
-    if (groupBy.length === 0 && request.filters.length === 0) return;
+    const isSeen = groupBy.every((label) => rows.some(({ labels }) => (labels[label] ?? "") !== ""));
+    if (isSeen && request.filters.every((filter) => isMatchOf(filter) && rows.length > 0)) return;
     const { sql, parameters } = toLabelNamesStatement(databaseName, scope, source);
     const [row] = await database.query<{ names: string[] }>(sql, parameters, request.signal);
     checkLabels({ groupBy, filters: request.filters }, row?.names ?? []);
@@ -188,7 +195,6 @@ export function createSeriesQuery(
     const aggregation = toAggregation(request.aggregation, type);
     let rows: SeriesRow[] = [];
     if (found) {
-      await assertLabels(request, scope, found.source);
       const { sql, parameters } = toSeriesStatement(databaseName, {
         scope,
         source: found.source,
@@ -200,6 +206,7 @@ export function createSeriesQuery(
         limit,
       });
       rows = await database.query<SeriesRow>(sql, parameters, signal);
+      await assertLabels(request, scope, found.source, rows);
     }
     return {
       cluster_id: clusterId,
@@ -221,6 +228,11 @@ export function createSeriesQuery(
       series: rows.map((row) => toSeries(row, grid)),
     };
   };
+}
+
+/** Does only a series that has the label match? */
+function isMatchOf({ op, value }: LabelFilter): boolean {
+  return op === "=" && value !== "";
 }
 
 function toSeries(row: SeriesRow, grid: Grid): SeriesAnswer["series"][number] {

@@ -1,6 +1,5 @@
-import { GPU_METRICS, type GpuGridReader, type GpuGrids } from "./gpu-grids.ts";
-import type { LimitedDatabase } from "./limits.ts";
-import { NODE_METRICS, type NodeGridReader, type NodeGrids, type StateGrid } from "./node-grids.ts";
+import { GPU_METRICS, toGpuGrids, type GpuGrids } from "./gpu-grids.ts";
+import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
 import {
   cpuShare,
   deviceShare,
@@ -13,8 +12,8 @@ import {
   sumShares,
   type Share,
 } from "./node-values.ts";
-import type { OpenFrame, StateHead, StateRequest, StateWindowAnswer } from "./state-answer.ts";
-import { podLabel } from "./state-sql.ts";
+import type { Frame, OpenFrame, StateHead, StateRequest, StateWindowAnswer } from "./state-answer.ts";
+import { POD_INFO, POD_PHASE, type StateGrid, type StateRow, type StateRowReader } from "./state-rows.ts";
 import type { WindowRules } from "./state-window.ts";
 
 /**
@@ -23,6 +22,11 @@ import type { WindowRules } from "./state-window.ts";
  */
 export interface SummaryAnswer extends StateHead {
   window: StateWindowAnswer & { step_seconds: number };
+  /**
+   * What the `avg_` and `max_` are made of: samples, at steps that end at `as_of`; or hours of the roll-ups (steps of whole hours: over more than 60 hours), at
+   * the multiples of the step, where they are the same but for rounding.
+   */
+  storage: "raw" | "hours";
   node_count: number | null;
   total_cpu_cores: number | null;
   avg_cpu_usage_percent: number | null;
@@ -51,23 +55,28 @@ export interface SummaryAnswer extends StateHead {
   avg_gpu_power_watts: number | null;
 }
 
-type Numbers = Omit<SummaryAnswer, keyof StateHead>;
+type Numbers = Omit<SummaryAnswer, keyof StateHead | "storage">;
 
 export type Summary = (request: StateRequest) => Promise<SummaryAnswer>;
 
 interface SummaryDeps {
-  database: LimitedDatabase;
   openFrame: OpenFrame;
-  readNodes: NodeGridReader;
-  readGpus: GpuGridReader;
+  readRows: StateRowReader;
+  /** The same from the roll-ups. */
+  readHourRows: StateRowReader;
 }
 
-const POD_INFO = "kube_pod_info";
-const POD_PHASE = "kube_pod_status_phase";
 const METRICS = [...NODE_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS];
+const WANTED = {
+  metrics: [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS],
+  podsByNode: false,
+};
+/** Of Pods only their number at the end counts. */
+const WANTED_OF_HOURS = { metrics: [...NODE_ROW_METRICS, ...GPU_METRICS], podsByNode: false };
 const STEPS_SECONDS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
 const LONGEST_STEP_SECONDS = 86_400;
 const POINTS_MAX = 120;
+const HOUR_MS = 3_600_000;
 const GIB = 2 ** 30;
 const MIB_PER_GIB = 1024;
 
@@ -107,34 +116,58 @@ const NOTHING: Numbers = {
 
 export function createSummary(
   deps: SummaryDeps,
-  settings: { databaseName: string; lookbackMs: number; window: WindowRules },
+  settings: { lookbackMs: number; window: WindowRules },
 ): Summary {
-  const { openFrame, readNodes, readGpus } = deps;
-  const countPods = createPodCount(deps.database, settings);
+  const { openFrame, readRows, readHourRows } = deps;
+  const { lookbackMs } = settings;
+
+  const readSamples = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const grid = toGrid(frame.fromMs, frame.asOfMs, stepMs, lookbackMs);
+    return toNumbers(await readRows(frame.clusterId, grid, WANTED, signal), grid, frame);
+  };
+
+  const readHours = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const { clusterId, fromMs, asOfMs } = frame;
+    const steps = toAlignedGrid(fromMs, asOfMs, stepMs);
+    const end = toGrid(asOfMs - 1000, asOfMs, 1000, lookbackMs);
+    const [hours, samples] = await Promise.all([
+      readHourRows(clusterId, steps, WANTED_OF_HOURS, signal),
+      readRows(clusterId, end, WANTED, signal),
+    ]);
+    const overSteps = Object.entries(toNumbers(hours, steps, frame)).filter(([name]) =>
+      /^(avg|max)_/.test(name),
+    );
+    return { ...toNumbers(samples, end, frame), ...Object.fromEntries(overSteps) };
+  };
+
   return async (request) => {
     const frame = await openFrame(request, METRICS, settings.window);
-    const { clusterId, fromMs, asOfMs } = frame;
+    const { fromMs, asOfMs } = frame;
     const { signal } = request;
-    const stepMs = stepFor((asOfMs ?? frame.toMs) - fromMs);
-    const withStep = (head: StateHead): StateHead & { window: SummaryAnswer["window"] } => ({
+    const rangeMs = (asOfMs ?? frame.toMs) - fromMs;
+    const stepMs = stepFor(rangeMs);
+    const ofHours = stepMs % HOUR_MS === 0;
+    const read = ofHours ? readHours : readSamples;
+    const [head, numbers] = await Promise.all([
+      frame.head(METRICS),
+      asOfMs === null ? NOTHING : read({ ...frame, asOfMs }, stepMs, signal),
+    ]);
+    return {
       ...head,
       window: { ...head.window, step_seconds: stepMs / 1000 },
-    });
-    if (asOfMs === null) return { ...withStep(await frame.head(METRICS)), ...NOTHING };
-    const grid = toGrid(fromMs, asOfMs, stepMs, settings.lookbackMs);
-    const [head, nodes, pods, gpus] = await Promise.all([
-      frame.head(METRICS),
-      readNodes(clusterId, grid, signal),
-      countPods(clusterId, grid, signal),
-      readGpus(clusterId, grid, signal),
-    ]);
-    const noGpus = frame.collects(GPU_METRICS[0]!) ? 0 : null;
-    return {
-      ...withStep(head),
-      ...nodeNumbers(nodes, grid),
-      ...pods,
-      ...gpuNumbers(gpus, noGpus),
+      storage: ofHours ? "hours" : "raw",
+      ...numbers,
     };
+  };
+}
+
+type Known = Frame & { asOfMs: number };
+
+function toNumbers(rows: readonly StateRow[], grid: StateGrid, frame: Frame) {
+  return {
+    ...nodeNumbers(toNodeGrids(rows), grid),
+    ...podNumbers(rows),
+    ...gpuNumbers(toGpuGrids(rows, grid), frame.collects(GPU_METRICS[0]!) ? 0 : null),
   };
 }
 
@@ -154,6 +187,17 @@ function toGrid(fromMs: number, asOfMs: number, stepMs: number, lookbackMs: numb
     stepMs,
     lookbackMs: windowMs,
     rateWindowMs: windowMs,
+  };
+}
+
+/** The multiples of the step in (fromMs, asOfMs], each with the step before it. */
+function toAlignedGrid(fromMs: number, asOfMs: number, stepMs: number): StateGrid {
+  return {
+    firstMs: (Math.floor(fromMs / stepMs) + 1) * stepMs,
+    lastMs: Math.floor(asOfMs / stepMs) * stepMs,
+    stepMs,
+    lookbackMs: stepMs,
+    rateWindowMs: stepMs,
   };
 }
 
@@ -231,36 +275,15 @@ function inGib(bytes: number | undefined): number | null {
   return bytes === undefined ? null : bytes / GIB;
 }
 
-/** Pods at the end of the grid. Of a Pod's phases the one counts whose newest sample is 1. */
-function createPodCount(database: LimitedDatabase, settings: { databaseName: string }) {
-  return async (clusterId: string, grid: StateGrid, signal: AbortSignal | undefined) => {
-    const [row] = await database.query<{ pods: string; phased: string; running: string }>(
-      `SELECT uniqExactIf((namespace, pod), metric_name = {info:String}) AS pods,
-         uniqExactIf((namespace, pod), metric_name = {phase:String}) AS phased,
-         uniqExactIf((namespace, pod), metric_name = {phase:String} AND phase = 'Running' AND latest = 1) AS running
-       FROM (
-         SELECT metric_name, ${podLabel("namespace")} AS namespace, ${podLabel("pod")} AS pod,
-           labels['phase'] AS phase, argMax(value, time) AS latest
-         FROM ${settings.databaseName}.samples_gauge
-         WHERE cluster_id = {cluster:String} AND metric_name IN ({info:String}, {phase:String}) AND isFinite(value)
-           AND time > fromUnixTimestamp64Milli({last:Int64}) - toIntervalSecond({lookback:UInt32})
-           AND time <= fromUnixTimestamp64Milli({last:Int64})
-         GROUP BY metric_name, namespace, pod, phase
-       )`,
-      {
-        cluster: clusterId,
-        info: POD_INFO,
-        phase: POD_PHASE,
-        last: grid.lastMs,
-        lookback: grid.lookbackMs / 1000,
-      },
-      signal,
-    );
-    // A cluster always has Pods: none means that nobody counts them.
-    const pods = Number(row?.pods ?? 0) || Number(row?.phased ?? 0);
-    return {
-      pod_count: pods === 0 ? null : pods,
-      running_pod_count: Number(row?.phased ?? 0) === 0 ? null : Number(row!.running),
-    };
+/** Pods at the end of the grid. */
+function podNumbers(rows: readonly StateRow[]) {
+  const info = rows.find(({ metric_name }) => metric_name === POD_INFO)?.members ?? 0;
+  const phases = rows.filter(({ metric_name }) => metric_name === POD_PHASE);
+  // A cluster always has Pods: none means that nobody counts them.
+  const known = info || phases.reduce((sum, { members }) => sum + members, 0);
+  const running = phases.find(({ labels }) => labels["phase"] === "Running");
+  return {
+    pod_count: known === 0 ? null : known,
+    running_pod_count: phases.length === 0 ? null : (running?.members ?? 0),
   };
 }

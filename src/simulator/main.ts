@@ -58,13 +58,15 @@ const rows = simulator.clusters.map(
   ({ id, name, platform, apiServerUrl, prometheusUrl, metricsUrl }) =>
     `  ${id.padEnd(8)} ${name.padEnd(12)} ${platform.padEnd(10)} ${apiServerUrl}  ${prometheusUrl}  ${metricsUrl}`,
 );
+// Loopback is refused to kubeconfigs that nobody vouches for.
+const allowed = hostName ? "" : "API_SERVER_CIDRS=127.0.0.1 ";
 process.stdout.write(`Simulated clusters of seed ${seed}
   (id, name, platform, API server, its Prometheus directly, all series as text to scrape)
 ${rows.join("\n")}
 
 Written to ${directory}: clusters.yaml, and a kubeconfig of each cluster.
 
-Collect from all of them:   CLUSTERS_FILE=${clustersFile} npm start
+Collect from all of them:   ${allowed}CLUSTERS_FILE=${clustersFile} npm start
 Look at one with kubectl:   kubectl --kubeconfig ${kubeconfigs[0]} get nodes
 Ask a Prometheus directly:  curl '${simulator.clusters[0]?.prometheusUrl}/api/v1/query?query=up'
 

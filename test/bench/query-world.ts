@@ -1,10 +1,9 @@
 import type { EmbeddedDatabase } from "#allinone/chdb.ts";
-import { storeRecord } from "../helpers/stored-world.ts";
+import type { Clock } from "#lib/clock.ts";
+import { createWorld, type ClusterWorld, type ExpectedSeries } from "#simulator/world.ts";
 
-// Clusters for the query benchmark, made inside ClickHouse: 200 series each, 36 of them (18 %) constant, of the metrics that summary and health read.
-
-export const SERIES_PER_CLUSTER = 200;
-export const CONSTANT_SERIES_PER_CLUSTER = 36;
+// Clusters for the query benchmark: the simulator's, of 200 series each that summary and health mostly read. Of its many series that never
+// change (kube_*) only those that these need are taken, so that the bytes of a sample are not flattered.
 
 export interface StoredClusters {
   clusters: readonly string[];
@@ -14,217 +13,206 @@ export interface StoredClusters {
   scrapeSeconds: number;
 }
 
-interface Series {
-  kind: "gauge" | "sum";
+/** What was stored. */
+export interface StoredShare {
+  /** Of all clusters, on the last day. */
+  series: number;
+  /** Of these, with one value all day long. */
+  constant: number;
+}
+
+interface Choice {
   metric: string;
-  unit: string;
-  labels: Record<string, string>;
-  base: number;
-  /** Of counters, per second. */
-  slope: number;
-  /** Of gauges: height of a wave of a day, and width of the noise on it. */
-  swing: number;
-  noise: number;
-  /** Values are its multiples. */
-  grain: number;
+  /** Only the series with these labels. */
+  labels?: Readonly<Record<string, string>>;
+  /** What the exporter's values are multiples of; the simulator's own use all of a double. Left out: as they are. */
+  grain?: number;
 }
 
-const NODES = [0, 1, 2, 3];
-const PODS = Array.from({ length: 20 }, (_, i) => i);
-const GIB = 2 ** 30;
+const choices = (names: string, prefix: string, suffix = "", grain = 1): Choice[] =>
+  names.split(" ").map((name) => ({ metric: `${prefix}${name}${suffix}`, grain }));
+
+// Grains: USER_HZ, two decimals of loadavg, kB of meminfo, blocks, sectors, bytes; dcgm-exporter's digits; nanoseconds and pages of cgroups.
+const CHOICES: readonly Choice[] = [
+  { metric: "node_cpu_seconds_total", grain: 0.01 },
+  ...choices("load1 load5 load15", "node_", "", 0.01),
+  ...choices("MemTotal MemAvailable MemFree Buffers Cached", "node_memory_", "_bytes", 1024),
+  ...choices("size avail", "node_filesystem_", "_bytes", 4096),
+  ...choices("disk_read disk_written", "node_", "_bytes_total", 512),
+  ...choices("receive transmit", "node_network_", "_bytes_total"),
+  ...choices(
+    "GPU_UTIL MEM_COPY_UTIL FB_USED FB_FREE GPU_TEMP SM_CLOCK TOTAL_ENERGY_CONSUMPTION",
+    "DCGM_FI_DEV_",
+  ),
+  { metric: "DCGM_FI_DEV_POWER_USAGE", grain: 0.001 },
+  { metric: "container_cpu_usage_seconds_total", grain: 1e-9 },
+  ...choices("usage working_set", "container_memory_", "_bytes", 4096),
+  ...choices("receive transmit", "container_network_", "_bytes_total"),
+  { metric: "kube_node_info" },
+  { metric: "kube_node_status_condition", labels: { condition: "Ready", status: "true" } },
+  { metric: "kube_pod_info" },
+  { metric: "kube_pod_status_phase", labels: { phase: "Running" } },
+];
+
 const DAY_MS = 86_400_000;
+const SHAPE = {
+  nodes: 4,
+  pods: 6,
+  cpus: 1,
+  gpus: 1,
+  oddities: false,
+  resetEveryMs: 7 * DAY_MS,
+  churnEveryMs: 10 * DAY_MS,
+  // Prometheus stores scrapes at even distances (scrape.timestamp-tolerance); cAdvisor's own timestamps are not.
+  jitterMs: 0,
+};
+const ROW_BYTES = 4 + 8 + 8;
 
-const gauge = (
-  metric: string,
-  unit: string,
-  labels: Record<string, string>,
-  shape: { base: number; swing?: number; noise?: number; grain?: number },
-): Series => ({ kind: "gauge", metric, unit, labels, slope: 0, swing: 0, noise: 0, grain: 1, ...shape });
-
-const counter = (
-  metric: string,
-  unit: string,
-  labels: Record<string, string>,
-  shape: { slope: number; grain?: number },
-): Series => ({ kind: "sum", metric, unit, labels, base: 0, swing: 0, noise: 0, grain: 1, ...shape });
-
-function seriesOfNode(i: number): Series[] {
-  const node = {
-    container: "node-exporter",
-    endpoint: "http-metrics",
-    instance: `10.0.0.${i + 1}:9100`,
-    job: "node-exporter",
-    namespace: "bud-system",
-    pod: `bud-metrics-prometheus-node-exporter-${i}`,
-    service: "bud-metrics-prometheus-node-exporter",
-    "k8s.node.name": `node-${i}`,
-  };
-  const kube = { job: "kube-state-metrics", namespace: "bud-system", node: `node-${i}` };
-  const disk = { ...node, device: "/dev/nvme0n1p1", fstype: "ext4", mountpoint: "/" };
-  const modes = { idle: 0.7, user: 0.2, system: 0.08, iowait: 0.02 };
-  return [
-    ...["0", "1"].flatMap((cpu) =>
-      Object.entries(modes).map(([mode, slope]) =>
-        counter("node_cpu_seconds_total", "s", { ...node, cpu, mode }, { slope, grain: 0.01 }),
-      ),
-    ),
-    gauge("node_memory_MemTotal_bytes", "By", node, { base: 64 * GIB }),
-    gauge("node_memory_MemAvailable_bytes", "By", node, {
-      base: 36 * GIB,
-      swing: 6 * GIB,
-      noise: GIB / 4,
-      grain: 4096,
-    }),
-    ...["1", "5", "15"].map((minutes) =>
-      gauge(`node_load${minutes}`, "", node, { base: 2, swing: 1, noise: 2 / Number(minutes), grain: 0.01 }),
-    ),
-    gauge("node_filesystem_size_bytes", "By", disk, { base: 900 * GIB }),
-    gauge("node_filesystem_avail_bytes", "By", disk, {
-      base: 400 * GIB,
-      swing: 9 * GIB,
-      noise: GIB / 64,
-      grain: 4096,
-    }),
-    ...["receive", "transmit"].map((way) =>
-      counter(`node_network_${way}_bytes_total`, "By", { ...node, device: "eth0" }, { slope: 2e6 }),
-    ),
-    ...["read", "written"].map((way) =>
-      counter(
-        `node_disk_${way}_bytes_total`,
-        "By",
-        { ...node, device: "nvme0n1" },
-        { slope: 5e5, grain: 512 },
-      ),
-    ),
-    gauge(
-      "kube_node_info",
-      "",
-      { ...kube, internal_ip: `10.0.0.${i + 1}`, os_image: "Ubuntu 24.04" },
-      { base: 1 },
-    ),
-    gauge("kube_node_status_condition", "", { ...kube, condition: "Ready", status: "true" }, { base: 1 }),
-    ...["0", "1"].flatMap((gpu) => seriesOfGpu(i, gpu)),
-  ];
-}
-
-function seriesOfGpu(node: number, gpu: string): Series[] {
-  const labels = {
-    UUID: `GPU-${node}-${gpu}`,
-    gpu,
-    Hostname: `node-${node}`,
-    modelName: "NVIDIA H200",
-    namespace: "team-a",
-    pod: `trainer-${node}`,
-    container: "main",
-  };
-  return [
-    gauge("DCGM_FI_DEV_GPU_UTIL", "%", labels, { base: 60, swing: 25, noise: 20 }),
-    gauge("DCGM_FI_DEV_FB_USED", "MiBy", labels, { base: 80_000, swing: 20_000, noise: 500 }),
-    gauge("DCGM_FI_DEV_FB_FREE", "MiBy", labels, { base: 60_000, swing: -20_000, noise: 500 }),
-    gauge("DCGM_FI_DEV_POWER_USAGE", "W", labels, { base: 420, swing: 150, noise: 60, grain: 0.001 }),
-    gauge("DCGM_FI_DEV_GPU_TEMP", "Cel", labels, { base: 58, swing: 10, noise: 4 }),
-  ];
-}
-
-function seriesOfPod(i: number): Series[] {
-  const pod = { namespace: `team-${"abcd"[i % 4]}`, pod: `worker-${i}`, node: `node-${i % 4}` };
-  const container = { ...pod, container: "main", image: "registry.example/worker:1.4.2", job: "kubelet" };
-  const fileSystem = counter(
-    "container_fs_writes_bytes_total",
-    "By",
-    { ...container, device: "/dev/nvme0n1" },
+function createClusters(stored: StoredClusters): readonly ClusterWorld[] {
+  const clock: Pick<Clock, "now"> = { now: () => stored.endMs };
+  return createWorld(
+    { clock: clock as Clock },
     {
-      slope: 3e4,
-      grain: 4096,
+      clusters: stored.clusters.map((id) => ({ id, name: id })),
+      shape: {
+        ...SHAPE,
+        scrapeIntervalMs: stored.scrapeSeconds * 1000,
+        oldestMs: stored.endMs - (stored.days + 1) * DAY_MS,
+      },
     },
-  );
-  return [
-    gauge("kube_pod_info", "", { ...pod, created_by_kind: "ReplicaSet", host_network: "false" }, { base: 1 }),
-    counter(
-      "container_cpu_usage_seconds_total",
-      "s",
-      { ...container, cpu: "total" },
-      { slope: 0.4, grain: 1e-6 },
+  ).clusters;
+}
+
+interface Found {
+  cluster: ClusterWorld;
+  choice: Choice;
+  samples: ExpectedSeries;
+}
+
+function seriesOfDay(clusters: readonly ClusterWorld[], fromMs: number): Found[] {
+  return clusters.flatMap((cluster) =>
+    CHOICES.flatMap((choice) =>
+      cluster
+        .expected({ fromMs, toMs: fromMs + DAY_MS, metric: choice.metric })
+        .filter(({ labels }) => matches(choice, new Map(labels)))
+        .map((samples) => ({ cluster, choice, samples: toGrain(samples, choice.grain) })),
     ),
-    gauge("container_memory_working_set_bytes", "By", container, {
-      base: GIB,
-      swing: GIB / 4,
-      noise: GIB / 64,
-      grain: 4096,
-    }),
-    ...(i < 16 ? [fileSystem] : []),
-  ];
+  );
+}
+
+function matches({ labels = {} }: Choice, of: ReadonlyMap<string, string>): boolean {
+  return Object.entries(labels).every(([name, value]) => of.get(name) === value);
+}
+
+function toGrain(samples: ExpectedSeries, grain: number | undefined): ExpectedSeries {
+  if (grain === undefined) return samples;
+  // A decimal's nearest double is a quotient of whole numbers, not a product.
+  const toMultiple =
+    grain < 1
+      ? (value: number) => Math.round(value / grain) / Math.round(1 / grain)
+      : (value: number) => Math.round(value / grain) * grain;
+  return { ...samples, values: samples.values.map(toMultiple) };
 }
 
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
-/** The list from which every statement makes its rows. `offset_ms`: a target is scraped at the same moment of each minute. */
-async function storeCatalogue(database: EmbeddedDatabase, clusters: readonly string[]): Promise<string[]> {
-  const series = [...NODES.flatMap(seriesOfNode), ...PODS.flatMap(seriesOfPod)];
-  const constant = series.filter((each) => each.kind === "gauge" && each.swing === 0);
-  if (series.length !== SERIES_PER_CLUSTER || constant.length !== CONSTANT_SERIES_PER_CLUSTER) {
-    throw new Error(`${series.length} series of which ${constant.length} are constant`);
+function toCatalogueRow({ cluster, samples, choice }: Found, number: number): string {
+  const nodes = new Map(cluster.layout.nodes.map(({ address, name }) => [address, name]));
+  const labels = samples.labels.filter(([name]) => name !== "__name__");
+  const own = new Map(labels);
+  const node = nodes.get((own.get("instance") ?? "").split(":")[0]!);
+  if (node !== undefined && !own.has("node")) own.set("k8s.node.name", node);
+  const map = [...own].map(([name, value]) => `${quote(name)}: ${quote(value)}`);
+  const type = cluster.metrics.find(({ name }) => name === choice.metric)?.family?.type;
+  return `(${number}, ${type === "counter"}, ${quote(cluster.shape.id)}, ${quote(choice.metric)}, {${map.join(", ")}})`;
+}
+
+function toSampleRows(found: readonly Found[]): Uint8Array {
+  const samples = found.reduce((total, each) => total + each.samples.values.length, 0);
+  const rows = Buffer.allocUnsafe(samples * ROW_BYTES);
+  let at = 0;
+  found.forEach(({ samples: { timestamps, values } }, number) => {
+    for (let i = 0; i < values.length; i++) {
+      at = rows.writeUInt32LE(number, at);
+      at = rows.writeBigInt64LE(BigInt(timestamps[i]!), at);
+      at = rows.writeDoubleLE(values[i]!, at);
+    }
+  });
+  return rows;
+}
+
+const SAMPLE_COLUMNS = [
+  ["number", "UInt32"],
+  ["at_ms", "Int64"],
+  ["value", "Float64"],
+] as const;
+
+async function storeDay(database: EmbeddedDatabase, found: readonly Found[]): Promise<void> {
+  await database.command("TRUNCATE TABLE bench.series");
+  await database.command("TRUNCATE TABLE bench.samples");
+  await database.command(`INSERT INTO bench.series VALUES ${found.map(toCatalogueRow).join(", ")}`);
+  await database.insertRowBinary("bench.samples", SAMPLE_COLUMNS, toSampleRows(found));
+  for (const kind of ["gauge", "sum"] as const) {
+    const sum = kind === "sum";
+    await database.command(
+      `INSERT INTO metrics.otel_metrics_${kind} (ResourceAttributes, ServiceName, ScopeName, MetricName, Attributes,
+         TimeUnix, Value${sum ? ", IsMonotonic, AggregationTemporality" : ""})
+       SELECT map('cluster_id', cluster, 'cluster_name', cluster, 'cluster_platform', 'eks', 'k8s.cluster.name', cluster, 'service.name', 'budcluster'),
+         'budcluster', 'budcluster', metric, labels, fromUnixTimestamp64Milli(at_ms), value${sum ? ", true, 2" : ""}
+       FROM bench.samples INNER JOIN bench.series USING number WHERE is_counter = ${sum}
+       SETTINGS optimize_on_insert = 0`,
+    );
   }
+}
+
+/** Stores the samples. */
+export async function storeClusters(
+  database: EmbeddedDatabase,
+  stored: StoredClusters,
+): Promise<StoredShare> {
   await database.command("CREATE DATABASE bench");
   await database.command(
-    `CREATE TABLE bench.series (kind String, cluster String, metric String, unit String, labels Map(LowCardinality(String), String),
-       base Float64, slope Float64, swing Float64, noise Float64, grain Float64, offset_ms UInt32, seed UInt32) ENGINE = Memory`,
+    `CREATE TABLE bench.series (number UInt32, is_counter Bool, cluster String, metric String,
+       labels Map(LowCardinality(String), String)) ENGINE = Memory`,
   );
-  const rows = clusters.flatMap((cluster, c) =>
-    series.map((each, i) => {
-      const { kind, metric, unit, labels, base, slope, swing, noise, grain } = each;
-      const map = Object.entries(labels).map(([name, value]) => `${quote(name)}: ${quote(value)}`);
-      const target =
-        c * 97 + (labels["instance"] ?? labels["pod"] ?? labels["node"] ?? "").length * 31 + (i % 7);
-      const numbers = [base, slope, swing, noise, grain, (target * 7919) % 59_000, c * 1000 + i];
-      return `(${[kind, cluster, metric, unit].map(quote).join(", ")}, {${map.join(", ")}}, ${numbers.join(", ")})`;
-    }),
+  await database.command(
+    "CREATE TABLE bench.samples (number UInt32, at_ms Int64, value Float64) ENGINE = Memory",
   );
-  await database.command(`INSERT INTO bench.series VALUES ${rows.join(", ")}`);
-  return [...new Set(series.map(({ metric }) => metric))];
-}
-
-/**
- * Counters restart every 6 to 11 days; their steps vary by 80 % and are never negative. No row has a copy, so that nothing need be looked for
- * before the merge.
- */
-function insertDay(kind: Series["kind"], day: StoredClusters & { fromMs: number }): string {
-  const sum = kind === "sum";
-  const seconds = "intDiv(at_ms, 1000)";
-  const noise = "cityHash64(seed, at_ms) / 18446744073709551616.";
-  const value = sum
-    ? `slope * ((${seconds} + seed * 7919) % ((6 + seed % 6) * 86400) + 0.8 * ${day.scrapeSeconds} * ${noise})`
-    : `base + swing * sin(6.283185307 * (${seconds} / 86400 + seed / 100)) + noise * (${noise} - 0.5)`;
-  return `INSERT INTO metrics.otel_metrics_${kind} (ResourceAttributes, ServiceName, ScopeName, MetricName, MetricUnit, Attributes,
-      TimeUnix, Value${sum ? ", IsMonotonic, AggregationTemporality" : ""})
-    SELECT map('cluster_id', cluster, 'cluster_name', cluster, 'cluster_platform', 'eks', 'k8s.cluster.name', cluster, 'service.name', 'budcluster'),
-      'budcluster', 'budcluster', metric, unit, labels, fromUnixTimestamp64Milli(at_ms), round((${value}) / grain) * grain${sum ? ", true, 2" : ""}
-    FROM (
-      SELECT *, toInt64(${day.fromMs} + n * ${day.scrapeSeconds * 1000} + offset_ms) AS at_ms
-      FROM bench.series CROSS JOIN (SELECT number AS n FROM numbers(${86_400 / day.scrapeSeconds})) AS times
-      WHERE kind = '${kind}'
-    )
-    SETTINGS optimize_on_insert = 0`;
-}
-
-/** Stores the samples, and for each cluster what its collection would have reported of itself. */
-export async function storeClusters(database: EmbeddedDatabase, stored: StoredClusters): Promise<void> {
-  const metrics = await storeCatalogue(database, stored.clusters);
-  const statements = Array.from(
-    { length: stored.days },
-    (_, day) => stored.endMs - (day + 1) * DAY_MS,
-  ).flatMap((fromMs) => (["gauge", "sum"] as const).map((kind) => insertDay(kind, { ...stored, fromMs })));
-  const worker = async (): Promise<void> => {
-    for (let sql = statements.pop(); sql !== undefined; sql = statements.pop()) await database.command(sql);
-  };
-  await Promise.all([worker(), worker()]);
-  for (const cluster of stored.clusters) {
-    const record = { queries: metrics, watermarkMs: stored.endMs };
-    await storeRecord(database, cluster, {
-      ...record,
-      atMs: stored.endMs - DAY_MS,
-      watermarkMs: stored.endMs - DAY_MS,
-    });
-    await storeRecord(database, cluster, { ...record, atMs: stored.endMs + 1000, read: 1000 });
+  const clusters = createClusters(stored);
+  let share: StoredShare = { series: 0, constant: 0 };
+  for (let day = stored.days; day > 0; day--) {
+    const found = seriesOfDay(clusters, stored.endMs - day * DAY_MS);
+    const constant = found.filter(({ samples: { values } }) => values.every((value) => value === values[0]));
+    share = { series: found.length, constant: constant.length };
+    await storeDay(database, found);
   }
+  await database.command("DROP DATABASE bench");
+  return share;
+}
+
+const REPORT_SECONDS = 300;
+const REPORTS = 2 * (DAY_MS / 1000 / REPORT_SECONDS);
+
+/** Stores what the collection of each cluster would have reported of itself every 5 minutes, on the last two days. */
+export async function storeReports(database: EmbeddedDatabase, stored: StoredClusters): Promise<void> {
+  const list = (texts: readonly string[]): string => `[${texts.map(quote).join(", ")}]`;
+  const report = (kind: "gauge" | "sum", metrics: readonly string[], queries: readonly string[]) =>
+    database.command(
+      `INSERT INTO metrics.otel_metrics_${kind} (ResourceAttributes, ServiceName, ScopeName, MetricName, Attributes,
+         TimeUnix, Value${kind === "sum" ? ", IsMonotonic, AggregationTemporality" : ""})
+       SELECT map('cluster_id', cluster, 'service.name', 'budcluster'), 'budcluster', 'budcluster', metric,
+         if(query = '', map(), map('group', 'any', 'query', query)), fromUnixTimestamp64Milli(at_ms + 1000),
+         multiIf(metric LIKE '%_up', 1, metric LIKE '%_seconds', at_ms / 1000, metric LIKE '%_total', n * 1500, 0)
+         ${kind === "sum" ? ", true, 2" : ""}
+       FROM (
+         SELECT number AS n, toInt64(${stored.endMs} - (${REPORTS} - number) * ${REPORT_SECONDS * 1000}) AS at_ms,
+           arrayJoin(${list(stored.clusters)}) AS cluster, arrayJoin(${list(metrics)}) AS metric, arrayJoin(${list(queries)}) AS query
+         FROM numbers(${REPORTS + 1})
+       )`,
+    );
+  const ofQueries = (names: string): string[] => names.split(" ").map((name) => `budcluster_query_${name}`);
+  const queries = CHOICES.map(({ metric }) => metric);
+  await report("gauge", ["budcluster_cluster_up"], [""]);
+  await report("gauge", ofQueries("watermark_seconds open_gaps lost_gaps"), queries);
+  await report("sum", ofQueries("samples_read_total samples_sent_total"), queries);
 }

@@ -9,15 +9,11 @@ import { createSeriesQuery } from "#query/series.ts";
 import { migrate } from "#storage/migrate.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
-import {
-  CONSTANT_SERIES_PER_CLUSTER,
-  SERIES_PER_CLUSTER,
-  storeClusters,
-  type StoredClusters,
-} from "./query-world.ts";
+import { refreshRollups } from "#storage/rollups.ts";
+import { storeClusters, storeReports, type StoredClusters } from "./query-world.ts";
 
 // Latency and throughput of the query API on the embedded engine, without HTTP, and what a sample takes on disk. `npm run bench` runs it on
-// 30 days of 1,000 series; BENCH_QUICK=1 on two days.
+// 30 days of 1,000 series of the simulator; BENCH_QUICK=1 on two days.
 
 const QUICK = process.env["BENCH_QUICK"] === "1";
 const DAYS = QUICK ? 2 : 30;
@@ -38,24 +34,30 @@ function createCalls(database: EmbeddedDatabase, stored: StoredClusters): Record
   const series = createSeriesQuery(deps, { databaseName: "metrics", limits: QUERY_LIMITS });
   const state = createClusterState(deps, { databaseName: "metrics" });
   const query =
-    (metric: string, aggregation: "avg" | "rate"): Call =>
+    (metric: string, aggregation: "avg" | "rate", groupBy: string[] = []): Call =>
     (clusterId) =>
       series({
         clusterId,
         metric,
         aggregation,
+        groupBy,
         startMs: stored.endMs - DAY_MS,
         endMs: stored.endMs,
         stepMs: 300_000,
       });
+  const summary =
+    (days: number): Call =>
+    (clusterId) =>
+      state.summary({ clusterId, from: String((stored.endMs - days * DAY_MS) / 1000) });
+  const cpu = "node_cpu_seconds_total";
   return {
     "query, 24 h at 5 min, avg of node_load1 (4 series)": query("node_load1", "avg"),
-    "query, 24 h at 5 min, rate of node_cpu_seconds_total (32 series)": query(
-      "node_cpu_seconds_total",
-      "rate",
-    ),
+    [`query, 24 h at 5 min, rate of ${cpu} (32 series)`]: query(cpu, "rate"),
+    [`query, 24 h at 5 min, rate of ${cpu} by mode`]: query(cpu, "rate", ["mode"]),
     "summary, 1 h": (clusterId) => state.summary({ clusterId }),
+    [`summary, ${DAYS} days`]: summary(DAYS),
     "health, 15 min": (clusterId) => state.health({ clusterId }),
+    "nodes, 15 min": (clusterId) => state.nodes({ clusterId }),
   };
 }
 
@@ -64,14 +66,20 @@ async function printLatency(calls: Record<string, Call>, clusters: readonly stri
   for (const [name, call] of Object.entries(calls)) {
     const tookMs: number[] = [];
     const began = performance.now();
+    let cpu = process.cpuUsage();
     for (let i = -WARM_UPS; i < RUNS && performance.now() - began < LATENCY_MS_MAX; i++) {
+      if (i === 0) cpu = process.cpuUsage();
       const start = performance.now();
       await call(clusters[(i + WARM_UPS) % clusters.length]!);
       if (i >= 0) tookMs.push(performance.now() - start);
     }
     const sorted = tookMs.toSorted((a, b) => a - b);
     const at = (q: number): string => `${(sorted[Math.ceil(q * sorted.length) - 1] ?? NaN).toFixed(1)} ms`;
-    console.log(`  ${name}: p50 ${at(0.5)}, p99 ${at(0.99)} (${sorted.length} calls)`);
+    const { user, system } = process.cpuUsage(cpu);
+    const cpuMs = (user + system) / 1000 / tookMs.length;
+    console.log(
+      `  ${name}: p50 ${at(0.5)}, p99 ${at(0.99)}, CPU ${cpuMs.toFixed(1)} ms a call (${sorted.length} calls)`,
+    );
   }
 }
 
@@ -119,6 +127,12 @@ async function printDisk(database: EmbeddedDatabase): Promise<void> {
   print(total);
 }
 
+async function merge(database: EmbeddedDatabase): Promise<void> {
+  for (const table of ["otel_metrics_gauge", "otel_metrics_sum", "rollup_gauge", "rollup_counter"]) {
+    await database.command(`OPTIMIZE TABLE metrics.${table} FINAL`);
+  }
+}
+
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "budcluster-bench-"));
   const logger = createSilentLogger();
@@ -143,20 +157,29 @@ async function main(): Promise<void> {
       scrapeSeconds: 60,
     };
     const start = performance.now();
-    await storeClusters(database, stored);
-    const series = CLUSTERS * SERIES_PER_CLUSTER;
+    const { series, constant } = await storeClusters(database, stored);
     console.log(
-      `Query API: ${DAYS} days of ${series} series of ${CLUSTERS} clusters at ${stored.scrapeSeconds} s, ${(100 * CONSTANT_SERIES_PER_CLUSTER) / SERIES_PER_CLUSTER} % constant; made in ${since(start)}`,
+      `Query API: ${DAYS} days of ${series} series of ${CLUSTERS} clusters at ${stored.scrapeSeconds} s, ${((100 * constant) / series).toFixed(0)} % constant; made in ${since(start)}`,
     );
     const merging = performance.now();
-    for (const kind of ["gauge", "sum"]) {
-      await database.command(`OPTIMIZE TABLE metrics.otel_metrics_${kind} FINAL`);
-    }
+    await merge(database);
     console.log(`Merged in ${since(merging)}`);
+    await printDisk(database);
+    await storeReports(database, stored);
+    const rolling = performance.now();
+    const { signal } = new AbortController();
+    await refreshRollups(database, {
+      databaseName: "metrics",
+      settleMs: 0,
+      clock: systemClock,
+      logger,
+      signal,
+    });
+    await merge(database);
+    console.log(`Rolled up and merged in ${since(rolling)}`);
     const calls = createCalls(database, stored);
     await printLatency(calls, stored.clusters);
     await printThroughput(calls, stored.clusters);
-    await printDisk(database);
   } finally {
     await database.close();
     await rm(folder, { recursive: true, force: true });

@@ -181,11 +181,25 @@ describe("an upgrade", () => {
     expect((await secrets())["bud-credentials-keys"]).toMatchObject(added);
   });
 
-  test("migrates before the new query service starts, but after a ClickHouse that it only adds", async () => {
+  test("migrates before the new query service starts, but after a ClickHouse that it adds or that never became ready", async () => {
     await upgrade({});
     await must(KUBECTL, ["delete", "statefulset", "-n", namespace, "--all"]);
     await upgrade(documented);
     expect(await migrationHook()).toBe("post-install,post-upgrade");
+    await upgrade(documented);
+    expect(await migrationHook()).toBe("post-install,post-upgrade");
+    const status = JSON.stringify({ status: { replicas: 1, readyReplicas: 1 } });
+    const ready = [
+      "patch",
+      "statefulset",
+      "bud-clickhouse",
+      "-n",
+      namespace,
+      "--subresource=status",
+      "-p",
+      status,
+    ];
+    await must(KUBECTL, ready);
     await upgrade(documented);
     expect(await migrationHook()).toBe("post-install,pre-upgrade");
   });

@@ -9,7 +9,7 @@ import { readKeyFiles, writeKeyFile } from "#clusters/key-files.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { find, GIVEN_KEYS, MONITORING, overlay, render, type KubeObject, type Values } from "./helm.ts";
-import { environmentOf, workload, workloadsOf } from "./pods.ts";
+import { environmentOf, selects, workload, workloadsOf } from "./pods.ts";
 
 const DOCUMENTED = { otelCollector: { enabled: true }, clickhouse: { enabled: true } };
 
@@ -72,13 +72,18 @@ describe("the documented installation", () => {
   });
 
   test("migrates after an install and before an upgrade, with an account that is there by then", () => {
-    const hooks = ["Job", "ServiceAccount"].map(
+    const hooks = ["Job", "ServiceAccount", "NetworkPolicy"].map(
       (kind) => find(objects, kind, "bud-migrate").metadata.annotations ?? {},
     );
     expect(hooks.map((annotations) => annotations["helm.sh/hook"])).toEqual(
-      Array(2).fill("post-install,pre-upgrade"),
+      Array(3).fill("post-install,pre-upgrade"),
     );
-    expect(Number(hooks[1]?.["helm.sh/hook-weight"])).toBeLessThan(0);
+    // Hooks are no part of the release: what is not deleted here outlives an uninstall.
+    expect(hooks.map((annotations) => annotations["helm.sh/hook-delete-policy"])).toEqual(
+      Array(3).fill("before-hook-creation,hook-succeeded"),
+    );
+    for (const annotations of hooks.slice(1))
+      expect(Number(annotations["helm.sh/hook-weight"])).toBeLessThan(0);
   });
 
   test("makes tokens that its tokens file knows by their hash", () => {
@@ -172,6 +177,12 @@ describe("Dapr", () => {
     expect(find(objects, "Component", "metrics-collection-cron")["spec"]).toEqual(local["spec"]);
   });
 
+  test("its sidecar needs no token of the Pod's ServiceAccount", () => {
+    const { annotations, spec } = workload(objects, "budcluster");
+    expect(spec.automountServiceAccountToken).toBe(false);
+    expect(annotations["dapr.io/disable-builtin-k8s-secret-store"]).toBe("true");
+  });
+
   test("sidecar and bridge have the same tokens", () => {
     const { annotations } = workload(objects, "budcluster");
     expect(environmentOf(objects, "budcluster")).toMatchObject({
@@ -218,6 +229,20 @@ describe("network policies", () => {
     }
     expect(egress("bud-otel-collector")).toContainEqual(clickhouse);
     expect(egress("bud-migrate")).toContainEqual(clickhouse);
+  });
+
+  test("let `helm test` in where the callers are named", async () => {
+    const from = [{ namespaceSelector: {} }];
+    const networkPolicy = { bridge: { from }, query: { from } };
+    const objects = await render(overlay(GIVEN_KEYS, DOCUMENTED, { networkPolicy }));
+    const labels = workload(objects, "bud-test").labels;
+    for (const name of ["budcluster", "budmetrics"]) {
+      const [rule] = field(find(objects, "NetworkPolicy", name), "spec.ingress") as {
+        from: { podSelector?: { matchLabels: Record<string, string> } }[];
+      }[];
+      expect(rule?.from).toHaveLength(2);
+      expect(selects(rule?.from[1]?.podSelector?.matchLabels ?? { none: "" }, labels)).toBe(true);
+    }
   });
 
   test("cover every Pod, in both directions", async () => {

@@ -149,6 +149,12 @@ describe("the life of a cluster", () => {
     });
     expect((await bridge.collect()).total).toBe(1);
     expect((await api.patch("sim-1", {})).status).toBe(200);
+    const typed = await fetch(`${bridge.url}/clusters/sim-1`, {
+      method: "PATCH",
+      headers: { "content-type": "application/merge-patch+json" },
+      body: '{"name": "By its own type"}',
+    });
+    expect(await typed.json()).toMatchObject({ name: "By its own type" });
   });
 
   test("deleted while it is collected: the work ends, and nothing of it is left", async () => {
@@ -189,6 +195,9 @@ describe("what is refused", () => {
         /give one of them/,
       ],
       [{ id: "../x" }, /field "id"/],
+      // Clients take these out of a URL's path: nobody could ask for or delete the cluster.
+      [{ id: "." }, /field "id": must not be \. or \.\./],
+      [{ id: ".." }, /field "id": must not be \. or \.\./],
       [{ name: "" }, /field "name": must not be empty/],
       [{ labels: { "a b": "x" } }, /field "labels/],
       [{ labels: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`l${i}`, ""])) }, /more than 32/],
@@ -292,6 +301,19 @@ describe("beside CLUSTERS_FILE", () => {
     await bridge.restart();
     expect((await api.get("sim-1")).cluster).toMatchObject({ source: "api", name: "of the API" });
   });
+});
+
+test("a cluster whose key is lost takes new credentials; what is missing of them is named", async () => {
+  const { api, bridge, input } = await setApiScene();
+  await api.create({ ...input(), prometheus: { bearer_token: PROMETHEUS_TOKEN } }, "?check=false");
+  await bridge.restart({ CREDENTIALS_KEYS_DIR: writeFiles(join(folder, "another"), { "9.pem": rsaPem() }) });
+  const { kubeconfig } = input();
+  const half = await api.patch("sim-1", { kubeconfig });
+  expect(half.error.code).toBe("credentials_key_unknown");
+  expect(half.error.hint).toMatch(/^Give `prometheus` with its bearer_token or basic_auth as well/);
+  const whole = { kubeconfig, prometheus: { bearer_token: null } };
+  expect((await api.patch("sim-1", whole)).status).toBe(200);
+  expect((await bridge.collect()).successful).toBe(1);
 });
 
 test("a new key seals every cluster anew at the start, and the old one is not needed any more", async () => {

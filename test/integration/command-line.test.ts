@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -44,6 +45,21 @@ describe.concurrent("the command line", () => {
     expect(code).toBe(EXIT_CONFIG);
     expect(stderr).toMatch(problem);
   });
+});
+
+it("npm start passes SIGTERM on, and leaves no process behind", async () => {
+  const { PATH = "", HOME = "" } = process.env;
+  const child = spawn("npm", ["start"], {
+    env: { PATH, HOME, ...NO_CLUSTERS, DATA_DIR: join(folder, "npm") },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  // Ends when the last process that holds it does.
+  for await (const part of child.stdout as AsyncIterable<Buffer>) {
+    said += part.toString("utf8");
+    if (said.includes('"msg":"listening"') && !child.killed) child.kill("SIGTERM");
+  }
+  expect(said).toContain('"msg":"ended"');
 });
 
 describe.concurrent("a wrong configuration ends with 78 and names each problem", () => {

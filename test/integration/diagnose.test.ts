@@ -33,6 +33,7 @@ beforeAll(async () => {
   const clusters = [
     { id: ID, kubeconfig },
     { id: "unverified", kubeconfig, validate_certs: false },
+    { id: "disabled", kubeconfig, enabled: false },
     { id: "elsewhere", kubeconfig, prometheus: { namespace: "monitoring" } },
     { id: "prefixed", kubeconfig, prometheus: { path_prefix: "/prometheus" } },
   ];
@@ -113,6 +114,14 @@ it("passes every step of a cluster that is well", async () => {
   expect(stepOf(diagnosis, "query_node").details).toMatchObject({ state: "present" });
   // A cluster without GPUs is well.
   expect(stepOf(diagnosis, "query_gpu")).toMatchObject({ status: "passed", details: { state: "absent" } });
+});
+
+it("says that a cluster is disabled, when nothing else is wrong", async () => {
+  const diagnosis = await diagnose("disabled");
+  expect(diagnosis.status).toBe("warning");
+  expect(namesOf(diagnosis, "warning")).toEqual(["enabled"]);
+  expect(namesOf(diagnosis, "passed")).toEqual(ALL);
+  expect(stepOf(diagnosis, "enabled").hint).toContain("PATCH");
 });
 
 it("asks the collection's ways and stores nothing", async () => {

@@ -79,9 +79,7 @@ test("over days the averages and maxima are of whole hours, the rest as of now",
   expect(answer.avg_load_5).toBeCloseTo(mean(loads), 9);
   const memory = (field: string, at: number, lookback: string): number =>
     sum(values(`last_over_time(node_memory_${field}_bytes[${lookback}])`, at));
-  const used = steps.map(
-    (at) => 100 * (1 - memory("MemAvailable", at, "1h") / memory("MemTotal", at, "1h")),
-  );
+  const used = steps.map((at) => 100 * (1 - memory("MemAvailable", at, "1h") / memory("MemTotal", at, "1h")));
   expect(answer.avg_memory_usage_percent).toBeCloseTo(mean(used), 9);
   const usedNow = memory("MemTotal", AS_OF_MS, "5m") - memory("MemAvailable", AS_OF_MS, "5m");
   expect(answer.used_memory_gb).toBeCloseTo(usedNow / GIB, 9);

@@ -13,7 +13,9 @@ import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import { startSimulator } from "#simulator/simulator.ts";
 import type { Simulator } from "#simulator/simulator.ts";
 import { openTunnel } from "#tunnel/dispatcher.ts";
+import { startBridgeChild } from "../helpers/bridge-child.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
+import { startOtlpCollector } from "../helpers/otlp-collector.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
@@ -103,6 +105,23 @@ test("npm run simulator writes its files, says what to do next and ends with Ctr
   expect((await load(join(directory, "clusters.yaml"))).map(({ id }) => id)).toEqual(["sim-1", "sim-2"]);
   const url = /curl '([^']+)'/.exec(said)?.[1] ?? "";
   expect((await fetch(url)).status).toBe(200);
+  const [, variables = ""] = /Collect from all of them: +(.*) npm start/.exec(said) ?? [];
+  const given = Object.fromEntries(variables.split(" ").map((each) => each.split("="))) as Record<
+    string,
+    string
+  >;
+  const collector = await startOtlpCollector();
+  const bridge = startBridgeChild({
+    ...given,
+    ROLE: "bridge",
+    PORT: "0",
+    DATA_DIR: join(folder, "data"),
+    OTEL_COLLECTOR_ENDPOINT: collector.url,
+  });
+  expect(await bridge.collect()).toMatchObject({ total: 2, failed: 0 });
+  bridge.signal("SIGTERM");
+  await bridge.ended;
+  await collector.stop();
   const exited = once(child, "exit");
   child.kill("SIGINT");
   expect(await exited).toEqual([0, null]);

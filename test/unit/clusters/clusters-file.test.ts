@@ -205,10 +205,10 @@ describe("the command line", () => {
     });
   });
 
-  test.each(["kind-kind", "a/b", "ä", "", "---", "x".repeat(100), "admin@k8s.local"])(
+  test.each(["kind-kind", "a/b", "ä", "", "---", ".", "..", "x".repeat(100), "admin@k8s.local"])(
     "toClusterId(%j) is an id",
     (text) => {
-      expect(toClusterId(text)).toMatch(/^[A-Za-z0-9._-]{1,64}$/);
+      expect(toClusterId(text)).toMatch(/^(?!\.\.?$)[A-Za-z0-9._-]{1,64}$/);
       expect(toClusterId(text)).toBe(toClusterId(text));
     },
   );

@@ -188,6 +188,21 @@ describe("a list that is read often", () => {
     expect(clusters.warnings()).toEqual([]);
   });
 
+  test("a damaged list is named with its remedy, which is not to delete it", async () => {
+    const store = await storeWith("a");
+    const { etag } = (await store.get("clusters:index"))!;
+    await store.put("clusters:index", [1], etag);
+    const unreadable = {
+      ...store,
+      get: () => Promise.reject(new BridgeError("state_record_damaged", "the record is not JSON")),
+    };
+    for (const each of [store, unreadable]) {
+      const error = await caught(openStoredClusters(each).clusters.list());
+      expect(error).toMatchObject({ code: "state_record_damaged", hint: expect.stringMatching(/^Restore/) });
+      expect(error.hint).not.toContain("delete");
+    }
+  });
+
   test("a record in another cluster's place is not taken for it", async () => {
     const store = await storeWith("a", "b");
     const [{ etag }, { value }] = [(await store.get("cluster:a"))!, (await store.get("cluster:b"))!];

@@ -61,6 +61,16 @@ test("a write that fails rejects its callers and not the next ones", async () =>
   expect(store.writes()).toBe(1);
 });
 
+test.each([[null], [1], [[]], [{}], [{ version: 2, pod: null, queries: {}, last: null }]])(
+  "%j is no progress, and not taken for an empty one",
+  async (value) => {
+    const store = createMemoryStore();
+    await store.put("progress:one", value, undefined);
+    expect((await caught(readProgress(store, "one"))).code).toBe("state_record_damaged");
+    expect((await caught(openProgress(store, "one"))).code).toBe("state_record_damaged");
+  },
+);
+
 test("whoever wrote the record meanwhile wins", async () => {
   const store = createMemoryStore();
   const [mine, theirs] = [await openProgress(store, "one"), await openProgress(store, "one")];

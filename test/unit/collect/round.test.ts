@@ -55,6 +55,7 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     rounds,
     errors,
     clusters,
+    list: (): Promise<Cluster[]> => Promise.resolve(bench.clusters),
     collect: async (cluster: Cluster, signals: CollectSignals): Promise<ClusterResult> => {
       begun.push(cluster.id);
       const { promise, resolve } = Promise.withResolvers<ClusterResult>();
@@ -68,7 +69,7 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     },
   };
   const deps: RoundDeps = {
-    registry: { list: () => Promise.resolve(bench.clusters) },
+    registry: { list: () => bench.list() },
     collectCluster: (cluster, signals) => bench.collect(cluster, signals),
     store,
     clock,
@@ -348,15 +349,24 @@ test("a forgotten cluster's collection is aborted and its progress is gone", asy
   expect((await control.status()).clusters.map(({ cluster_id }) => cluster_id)).toEqual(["b"]);
 });
 
-test("a cluster that is forgotten while it waits for its turn is not begun", async () => {
+test("a cluster that is forgotten while it waits for its turn is gone at once and not begun", async () => {
   const { control, running, begun, bench } = createBench(clustersOf("a", "b"), { clustersMax: 1 });
   const { done } = await control.start("request");
   bench.clusters.pop();
-  const forgotten = control.forget("b");
+  await control.forget("b");
   running.get("a")!.end();
-  await forgotten;
-  await done;
+  expect((await done).clusters).toMatchObject([
+    { cluster_id: "b", outcome: "failed", error: { code: "cluster_deleted" } },
+    { cluster_id: "a", outcome: "successful" },
+  ]);
   expect(begun).toEqual(["a"]);
+});
+
+test("a registry that does not answer is counted, though no round comes of it", async () => {
+  const { control, bench, errors, rounds } = createBench(clustersOf("a"));
+  bench.list = () => Promise.reject(new BridgeError("state_unavailable", "no sidecar"));
+  expect(await caught(control.start("request"))).toMatchObject({ code: "state_unavailable" });
+  expect({ errors, rounds }).toEqual({ errors: ["state_unavailable"], rounds: [] });
 });
 
 test("a cluster that is forgotten while the registry answers is not begun", async () => {

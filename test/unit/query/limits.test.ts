@@ -17,7 +17,9 @@ it("puts every limit into the statement", async () => {
   });
   const limits = { ...QUERY_LIMITS, timeoutMs: 1500, memoryBytesMax: 7, rowsReadMax: 8 };
   await limitDatabase(database, limits).query("SELECT 1", {}, undefined);
-  expect(sent).toMatch(/^SELECT 1 SETTINGS max_execution_time = 2, max_memory_usage = 7, max_rows_to_read = 8\b/);
+  expect(sent).toMatch(
+    /^SELECT 1 SETTINGS max_execution_time = 2, max_memory_usage = 7, max_rows_to_read = 8\b/,
+  );
 });
 
 it.each([

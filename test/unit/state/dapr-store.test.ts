@@ -180,12 +180,6 @@ test.each([
   ["an empty answer", "", "failed"],
   ["another key", '[{"key":"b","data":{"json":"1","write":"x"},"etag":"1"}]', "failed"],
   ["a failure of the store", '[{"key":"a","error":"dial tcp 10.1.2.3:6379: refused"}]', "failed"],
-  ["a foreign record", '[{"key":"a","data":{"hello":1},"etag":"1"}]', "was not written by this program"],
-  [
-    "a damaged record",
-    '[{"key":"a","data":{"json":"{","write":"x"},"etag":"1"}]',
-    "was not written by this program",
-  ],
   ["a store without ETags", '[{"key":"a","data":{"json":"1","write":"x"}}]', "gives no ETags"],
 ])("%s as an answer is state_unavailable", async (_what, body, message) => {
   const store = await open();
@@ -198,6 +192,21 @@ test.each([
   expect(error.code).toBe("state_unavailable");
   expect(error.message).toContain(message);
   expect(error.message).not.toContain("10.1.2.3");
+});
+
+test.each([
+  ["foreign", '[{"key":"a","data":{"hello":1},"etag":"1"}]'],
+  ["damaged", '[{"key":"a","data":{"json":"{","write":"x"},"etag":"1"}]'],
+])("a %s record is told apart from a store that fails", async (_what, body) => {
+  const store = await open();
+  dapr.intercept = (kind, response) => {
+    if (kind !== "read") return false;
+    response.end(body);
+    return true;
+  };
+  const error = await caught(store.get("a"));
+  expect(error.code).toBe("state_record_damaged");
+  expect(error.message).toContain("was not written by this program");
 });
 
 test("a record that is too large for the sidecar says so", async () => {
