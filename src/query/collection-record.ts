@@ -17,11 +17,14 @@ export interface QueryRecord {
 export interface CollectionRecord {
   /** Could the cluster's Prometheus be reached at the last attempt? null: no attempt is on record. */
   up: { value: boolean; atMs: number } | null;
+  /** When the first of the credentials that the last attempt used ends; null: none is known to end. */
+  credentialsEndMs: number | null;
   /** Of the last collection that sent its queries' state; sorted by name. */
   queries: QueryRecord[];
 }
 
 const UP = "budcluster_cluster_up";
+const CREDENTIALS_EXPIRY = "budcluster_cluster_credentials_expiry_seconds";
 const WATERMARK = "budcluster_query_watermark_seconds";
 const OPEN_GAPS = "budcluster_query_open_gaps";
 const LOST_GAPS = "budcluster_query_lost_gaps";
@@ -83,7 +86,7 @@ export function createCollectionRecords(
        GROUP BY metric_name, query LIMIT ${ROWS_MAX}`,
       {
         cluster: clusterId,
-        names: [UP, WATERMARK, OPEN_GAPS, LOST_GAPS, READ, SENT],
+        names: [UP, CREDENTIALS_EXPIRY, WATERMARK, OPEN_GAPS, LOST_GAPS, READ, SENT],
         base: times.baseMs,
         base_since: times.baseSinceMs,
         since: times.sinceMs,
@@ -136,9 +139,12 @@ export function createCollectionRecords(
       }
       const latest = toReported(rows, "latest");
       const up = latest.find((row) => row.metric_name === UP);
+      // Of the same report: credentials that were replaced may have left an older one.
+      const expiry = latest.find((row) => row.metric_name === CREDENTIALS_EXPIRY && row.atMs === up?.atMs);
       return {
         record: {
           up: up === undefined ? null : { value: up.value === 1, atMs: up.atMs },
+          credentialsEndMs: expiry === undefined ? null : expiry.value * 1000,
           queries: toQueryRecords(latest),
         },
         before: toQueryRecords(toReported(rows, "base")),

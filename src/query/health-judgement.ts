@@ -20,6 +20,8 @@ export interface HealthThresholds {
   gpuTemperatureCelsius: Threshold;
   /** XID errors that a program causes rather than the hardware (NVIDIA's XID catalogue): a warning. All others are critical. */
   xidWarnings: readonly number[];
+  /** Credentials of the cluster that end sooner are a warning. */
+  credentialsDays: number;
 }
 
 export const HEALTH_THRESHOLDS: HealthThresholds = {
@@ -30,6 +32,7 @@ export const HEALTH_THRESHOLDS: HealthThresholds = {
   podRestarts: { warning: 3, critical: 10 },
   gpuTemperatureCelsius: { warning: 80, critical: 90 },
   xidWarnings: [13, 31, 43, 45],
+  credentialsDays: 14,
 };
 
 export const SEVERITIES = ["critical", "warning"] as const;
@@ -47,6 +50,7 @@ export const ISSUE_METRICS = [
   "gpu_temperature_celsius",
   "gpu_xid_error",
   "cluster_up",
+  "credentials_days_left",
 ] as const;
 type IssueMetric = (typeof ISSUE_METRICS)[number];
 
@@ -67,12 +71,15 @@ export interface ObservedState {
   gpus: readonly GpuState[];
   restarts: readonly RestartedPod[];
   clusterUp: boolean | null;
+  /** Until the first of the cluster's credentials ends; null: none is known to end. */
+  credentialsLeftMs: number | null;
 }
 
 /** Everything that is over a threshold, the critical first. */
 export function findIssues(state: ObservedState, thresholds: HealthThresholds): HealthIssue[] {
   const issues = [
     ...clusterIssues(state.clusterUp),
+    ...credentialIssues(state.credentialsLeftMs, thresholds.credentialsDays),
     ...state.nodes.flatMap((node) => nodeIssues(node, thresholds)),
     ...state.gpus.flatMap((gpu) => gpuIssues(gpu, thresholds)),
     ...state.restarts.flatMap((pod) => restartIssues(pod, thresholds.podRestarts)),
@@ -107,6 +114,8 @@ const ADVICE: Record<IssueMetric, string> = {
     "Look the XID up in NVIDIA's catalogue; drain the node when the error comes from the hardware.",
   cluster_up:
     "The cluster's Prometheus could not be reached at the last attempt: see last_error of GET /metrics/status of the bridge.",
+  credentials_days_left:
+    "Give the cluster a new kubeconfig (PATCH /clusters/{id} of the bridge) before its client certificate or token ends.",
 };
 
 /** What to do, once for each kind of issue. */
@@ -119,6 +128,21 @@ function clusterIssues(up: boolean | null): HealthIssue[] {
   const message = "the cluster's Prometheus could not be reached at the last attempt";
   return [
     { severity: "warning", metric: "cluster_up", node: null, object: null, value: 0, threshold: 1, message },
+  ];
+}
+
+const DAY_MS = 86_400_000;
+
+function credentialIssues(leftMs: number | null, threshold: number): HealthIssue[] {
+  if (leftMs === null || leftMs > threshold * DAY_MS) return [];
+  const value = leftMs / DAY_MS;
+  const message =
+    leftMs <= 0
+      ? "the cluster's client certificate or token has ended"
+      : `the cluster's client certificate or token ends in ${value.toFixed(1)} days`;
+  const limit = { value, threshold };
+  return [
+    { severity: "warning", metric: "credentials_days_left", node: null, object: null, ...limit, message },
   ];
 }
 

@@ -55,7 +55,14 @@ export function createHealth(
       deps.readRestarts(frame, thresholds.podRestarts.warning, signal),
     ]);
     const clusterUp = head.completeness.cluster_up;
-    const observed = { nodes, gpus: gpus.map(({ state }) => state), restarts, clusterUp };
+    const credentialsLeftMs = frame.credentialsEndMs === null ? null : frame.credentialsEndMs - frame.nowMs;
+    const observed = {
+      nodes,
+      gpus: gpus.map(({ state }) => state),
+      restarts,
+      clusterUp,
+      credentialsLeftMs,
+    };
     const issues = findIssues(observed, thresholds);
     const until = request.to === undefined ? frame.nowMs : frame.toMs;
     return {

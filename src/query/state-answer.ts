@@ -34,6 +34,8 @@ export interface Frame {
   /** null: there is nothing to read. */
   asOfMs: number | null;
   nowMs: number;
+  /** When the credentials end that the cluster was last reached by; null: they are not known to end. */
+  credentialsEndMs: number | null;
   /** Does a query of the catalogue collect this metric? */
   collects(metric: string): boolean;
   /** Reads what is still missing for the head; to be run beside the answer's own queries. */
@@ -77,6 +79,7 @@ export function createOpenFrame(
       toMs,
       asOfMs,
       nowMs,
+      credentialsEndMs: record.credentialsEndMs,
       collects: (metric) => collected.has(metric),
       head: async (metrics) => {
         const firstMs = before.length === 0 ? await deps.records.began(clusterId, signal) : undefined;

@@ -53,6 +53,7 @@ export async function storeWorld(
 export interface StoredRecord {
   atMs: number;
   up?: 0 | 1;
+  credentialsEndMs?: number;
   queries?: readonly string[];
   watermarkMs?: number;
   read?: number;
@@ -73,6 +74,10 @@ export async function storeRecord(
   const sum = (name: string, points: TestMetric["points"]): TestMetric => ({ name, kind: "sum", points });
   await storeMetrics(database, clusterId, [
     gauge("budcluster_cluster_up", [point({}, atMs, up)]),
+    gauge(
+      "budcluster_cluster_credentials_expiry_seconds",
+      record.credentialsEndMs === undefined ? [] : [point({}, atMs, record.credentialsEndMs / 1000)],
+    ),
     gauge("budcluster_query_watermark_seconds", each(watermarkMs / 1000)),
     gauge("budcluster_query_open_gaps", each(openGaps)),
     gauge("budcluster_query_lost_gaps", each(lostGaps)),

@@ -95,6 +95,24 @@ describe("health", () => {
     expect(await state().health({ clusterId: empty })).toMatchObject({ status: "unknown", node_count: 0 });
   });
 
+  test("credentials that end within two weeks are a warning, until others are used", async () => {
+    const day = 24 * 60 * MINUTE_MS;
+    const soon = { credentialsEndMs: NOW_MS + 3 * day };
+    const metrics = toMetrics([node("a", {})]);
+    const health = async (records: Parameters<typeof cluster>[1]) =>
+      await state().health({ clusterId: await cluster(metrics, records) });
+    expect(await health([soon])).toMatchObject({
+      status: "warning",
+      issues: [{ metric: "credentials_days_left", value: 3, threshold: 14, node: null }],
+    });
+    expect(await health([{ credentialsEndMs: NOW_MS - day }])).toMatchObject({
+      issues: [{ metric: "credentials_days_left", value: -1, message: expect.stringContaining("has ended") }],
+    });
+    expect(await health([{ credentialsEndMs: NOW_MS + 15 * day }])).toMatchObject({ status: "healthy" });
+    const replaced = [{ ...soon, atMs: NOW_MS - 5 * MINUTE_MS }, {}];
+    expect(await health(replaced)).toMatchObject({ status: "healthy", issues: [] });
+  });
+
   test("a node that nobody measures is a warning", async () => {
     const [listed] = toMetrics([node("silent", {})]);
     const id = await cluster([listed!, ...toMetrics([node("a", {})]).slice(1)]);

@@ -21,6 +21,7 @@ const ADMISSION_ERRORS = [
   "body_too_large",
   "unsupported_media_type",
   "state_unavailable",
+  "state_record_damaged",
 ] as const satisfies ErrorCode[];
 
 const CHECK_NOTE =
@@ -48,6 +49,7 @@ export function clusterChangeRoutes(admin: ClusterAdmin, clock: Clock, stopping:
             "cluster_not_found",
             "cluster_read_only",
             "state_unavailable",
+            "state_record_damaged",
             ...ACCESS_ERRORS,
           ),
         },

@@ -20,7 +20,7 @@ export function clusterRoutes(registry: ClusterRegistry, clock: Clock): RouteMod
         summary: "All registered clusters",
         response: {
           200: json("The clusters", clusterList),
-          ...errors("state_unavailable", ...ACCESS_ERRORS),
+          ...errors("state_unavailable", "state_record_damaged", ...ACCESS_ERRORS),
         },
       },
       handler: async (request) => ({
@@ -39,7 +39,13 @@ export function clusterRoutes(registry: ClusterRegistry, clock: Clock): RouteMod
         params: fields({ id: clusterId }),
         response: {
           200: json("The cluster", clusterView),
-          ...errors("request_invalid", "cluster_not_found", "state_unavailable", ...ACCESS_ERRORS),
+          ...errors(
+            "request_invalid",
+            "cluster_not_found",
+            "state_unavailable",
+            "state_record_damaged",
+            ...ACCESS_ERRORS,
+          ),
         },
       },
       handler: async (request) => {

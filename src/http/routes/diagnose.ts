@@ -122,7 +122,14 @@ export function diagnoseRoutes(
         params: fields({ id: clusterId }),
         response: {
           200: json("What each step came to", clusterDiagnosis),
-          ...errors("request_invalid", "cluster_not_found", "diagnosis_busy", ...ACCESS_ERRORS),
+          ...errors(
+            "request_invalid",
+            "cluster_not_found",
+            "diagnosis_busy",
+            "state_unavailable",
+            "state_record_damaged",
+            ...ACCESS_ERRORS,
+          ),
         },
       },
       handler: async (request, reply) => {

@@ -101,7 +101,13 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
       }),
       response: {
         200: json("The round, or `disabled` when METRICS_COLLECTION_ENABLED=false", collectAnswer),
-        ...errors("request_invalid", "body_too_large", "state_unavailable", ...ACCESS_ERRORS),
+        ...errors(
+          "request_invalid",
+          "body_too_large",
+          "state_unavailable",
+          "state_record_damaged",
+          ...ACCESS_ERRORS,
+        ),
       },
     },
     handler: async (request, reply) => {
