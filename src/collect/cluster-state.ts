@@ -2,7 +2,13 @@ import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { type BridgeError, toErrorBody } from "#errors.ts";
 import { missingIn } from "./intervals.ts";
-import { emptyProgress, settledIntervals, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
+import {
+  emptyProgress,
+  settledIntervals,
+  watermarkOf,
+  type ClusterProgress,
+  type QueryProgress,
+} from "./progress.ts";
 import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
 
 const GAPS_REPORTED_MAX = 100;

@@ -56,7 +56,10 @@ function toProgress(clusterId: string, value: unknown): ClusterProgress {
   const { version, queries, pod, last } = (value ?? {}) as Partial<ClusterProgress>;
   const isFrame = typeof queries === "object" && queries !== null && pod !== undefined && last !== undefined;
   if (version === 1 && isFrame) return value as ClusterProgress;
-  throw new BridgeError("state_record_damaged", `the record ${key(clusterId)} is not a collection's progress`);
+  throw new BridgeError(
+    "state_record_damaged",
+    `the record ${key(clusterId)} is not a collection's progress`,
+  );
 }
 
 function key(clusterId: string): string {

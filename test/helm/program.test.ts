@@ -15,9 +15,7 @@ describe("the program takes the environment that the chart gives it", () => {
   test.each(SETUPS)("$name", async ({ values, options }) => {
     const objects = await render(values, options);
     const names = workloadsOf(objects)
-      .filter(({ containers }) =>
-        containers.some(({ image }) => image.startsWith("budcluster:")),
-      )
+      .filter(({ containers }) => containers.some(({ image }) => image.startsWith("budcluster:")))
       .filter(({ kind }) => kind !== "Pod")
       .map(({ name }) => name);
     expect(names).toContain("budcluster");
