@@ -14,6 +14,12 @@ export interface Authorization {
   secrets: readonly Secret[];
 }
 
+/** Takes the secrets that a Prometheus was sent out of a text of its own. */
+export function hiderOf(authorization: Authorization | undefined): (words: string) => string {
+  const secrets = authorization?.secrets.map((secret) => secret.expose()) ?? [];
+  return (words) => hideSecrets(words, secrets);
+}
+
 /** The error behind an answer of Prometheus whose status is not 200. Its own words are kept, but for the secrets that it was sent. */
 export function toAnswerError(
   status: number,
@@ -21,8 +27,7 @@ export function toAnswerError(
   body: Buffer,
   authorization: Authorization | undefined,
 ): BridgeError {
-  const secrets = authorization?.secrets.map((secret) => secret.expose()) ?? [];
-  const hide = (words: string): string => hideSecrets(words, secrets);
+  const hide = hiderOf(authorization);
   const text = hide(body.toString("utf8"));
   const api = parseApiError(text);
   if (api) {

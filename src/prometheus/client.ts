@@ -1,7 +1,7 @@
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
-import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
+import { hiderOf, toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
 import type { Query } from "./catalogue.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits, type ScanResult } from "./matrix-scanner.ts";
 import type { FamilyMetadata, Metadata } from "./metadata.ts";
@@ -144,7 +144,8 @@ export function createPrometheusClient(
     signal.addEventListener("abort", abort, { once: true });
     const budget = createWaitBudget(clock, timeoutMs, () => controller.abort(late()));
     try {
-      const scanner = createMatrixScanner(hooks.sink, window, settings.limits ?? SCAN_LIMITS);
+      const hide = hiderOf(settings.authorization);
+      const scanner = createMatrixScanner(hooks.sink, window, settings.limits ?? SCAN_LIMITS, hide);
       budget.resume();
       const path = query.kind === "selector" ? "/api/v1/query" : "/api/v1/query_range";
       const answer = await abortable(send(path, form, controller.signal), controller.signal);

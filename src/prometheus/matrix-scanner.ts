@@ -48,11 +48,13 @@ const UNUSUAL_SERIES_BYTES = 256 << 10;
  * without JSON.parse. A series in another layout than Prometheus' own (white space, other key order, native histograms) goes through
  * JSON.parse alone; an answer whose beginning is unknown is collected, up to `fallbackBytesMax`, and parsed whole.
  * Samples outside (fromMs, toMs] are dropped: Prometheus 2 ranges are closed, 3 left-open.
+ * `hide` takes what must not be shown out of Prometheus' own words (warnings).
  */
 export function createMatrixScanner(
   sink: SeriesSink,
   window: { fromMs: number; toMs: number },
   limits: ScanLimits = SCAN_LIMITS,
+  hide: (words: string) => string = (words) => words,
 ): MatrixScanner {
   const scanner = createSeriesScanner(window, limits);
   let state: "preamble" | "series" | "tail" | "fallback" = "preamble";
@@ -202,8 +204,8 @@ export function createMatrixScanner(
       if (state === "preamble" && carry) keepForFallback(carry);
       const answer =
         state === "tail" ? parseAnswer(preamble + carry!.toString("utf8"), bytesSeen) : readFallback();
-      refusePartial(answer);
-      result.warnings = warningsOf(answer);
+      refusePartial(answer, hide);
+      result.warnings = warningsOf(answer, hide);
       return result;
     },
   };
@@ -247,8 +249,9 @@ function parseAnswer(text: string, bytes: number): Answer {
 }
 
 /** Prometheus' own remarks on a query begin with "PromQL"; any other is a storage that could not be read (remote read, Thanos). */
-function refusePartial(answer: Answer): void {
-  const warnings = Array.isArray(answer.warnings) ? (answer.warnings as unknown[]).map(textOf) : [];
+function refusePartial(answer: Answer, hide: (words: string) => string): void {
+  const list = Array.isArray(answer.warnings) ? (answer.warnings as unknown[]) : [];
+  const warnings = list.map((warning) => textOf(warning, hide));
   const words = warnings.find((warning) => !warning.startsWith("PromQL "));
   if (words === undefined) return;
   throw new BridgeError(
@@ -257,15 +260,16 @@ function refusePartial(answer: Answer): void {
   );
 }
 
-function warningsOf(answer: Answer): string[] {
+function warningsOf(answer: Answer, hide: (words: string) => string): string[] {
   const lists = [answer.warnings, answer.infos].flatMap((list) =>
     Array.isArray(list) ? (list as unknown[]) : [],
   );
-  return lists.slice(0, 5).map(textOf);
+  return lists.slice(0, 5).map((warning) => textOf(warning, hide));
 }
 
-function textOf(warning: unknown): string {
-  return (typeof warning === "string" ? warning : JSON.stringify(warning)).slice(0, 300);
+/** Hidden before it is cut: the beginning of a secret would not be recognised. */
+function textOf(warning: unknown, hide: (words: string) => string): string {
+  return hide(typeof warning === "string" ? warning : JSON.stringify(warning)).slice(0, 300);
 }
 
 /** Is this the beginning of a success whose result is a matrix, so that series may follow? */

@@ -115,6 +115,25 @@ test("what Prometheus says back of it is hidden, in each form", async () => {
   }
 });
 
+test("warnings beside a result don't show it either, whole or cut", async () => {
+  const answer = (warning: string): string =>
+    JSON.stringify({ status: "success", data: { resultType: "matrix", result: [] }, warnings: [warning] });
+  for (const [authorization, secret] of [
+    [BEARER, TOKEN],
+    [BASIC, PASSWORD],
+  ] as const) {
+    const says = `PromQL info: ${"x".repeat(280)} ${secret}`;
+    server.respond = (response) => void response.end(answer(says));
+    const { warnings } = await readUp(clientOf(authorization));
+    expect(warnings).toEqual([expect.stringMatching(/^PromQL info: x/)]);
+    expect(warnings[0]).not.toContain(secret.slice(0, 4));
+    server.respond = (response) => void response.end(answer(`remote read with ${secret} failed`));
+    const error = await caught(readUp(clientOf(authorization)));
+    expect(error).toMatchObject({ code: "prometheus_answer_truncated" });
+    expect(error.message).toContain("remote read with [secret] failed");
+  }
+});
+
 test("no settings show it", () => {
   for (const authorization of [BEARER, BASIC]) {
     const shown = `${inspect(authorization, { depth: 9 })}${JSON.stringify(authorization)}`;
