@@ -5,10 +5,12 @@ import { caught } from "../../helpers/caught.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
+const folder = createTemporaryFolder();
+
 test("says how to get the package when it is missing", async () => {
   const error = await caught(
     openChdb({
-      path: join(createTemporaryFolder(), "x"),
+      path: join(folder, "x"),
       logger: createSilentLogger(),
       memoryBytesMax: 1,
       load: () => Promise.reject(new Error("Cannot find package 'chdb'")),
