@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import { Agent, request } from "undici";
 import { z } from "zod";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
@@ -9,6 +8,7 @@ import { systemClock } from "#lib/clock.ts";
 import { createLifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
 import { createLogger } from "#telemetry/logger.ts";
+import { readCommandLine } from "./arguments.ts";
 import { createClusterDiagnosis } from "./app-diagnosis.ts";
 import { clusterDefaults } from "./app.ts";
 import { invalid, loadConfig, type Environment } from "./config.ts";
@@ -93,23 +93,19 @@ export async function runDiagnoseCommand(argv: string[], context: CommandContext
 }
 
 function readArguments(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        kubeconfig: { type: "string" },
-        context: { type: "string" },
-        storage: { type: "boolean" },
-        url: { type: "string" },
-        "token-file": { type: "string" },
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (error) {
-    throw invalid([error instanceof Error ? error.message : String(error)]);
-  }
+  return readCommandLine({
+    args: argv,
+    allowPositionals: true,
+    options: {
+      kubeconfig: { type: "string" },
+      context: { type: "string" },
+      storage: { type: "boolean" },
+      url: { type: "string" },
+      "token-file": { type: "string" },
+      json: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
 }
 
 interface BridgeOptions {

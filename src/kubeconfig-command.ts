@@ -1,7 +1,6 @@
 import { rename, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { openCredentials } from "#clusters/open-credentials.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError } from "#errors.ts";
@@ -10,6 +9,7 @@ import { toKubeconfigText } from "#onboard/kubeconfig-text.ts";
 import { managedClusterManifest, toManifestText } from "#onboard/manifest.ts";
 import { onboard, type OnboardSettings } from "#onboard/onboard.ts";
 import { createKubeClient } from "#tunnel/kube-client.ts";
+import { readCommandLine } from "./arguments.ts";
 import { clusterDefaults } from "./app.ts";
 import { invalid, loadConfig, type Environment } from "./config.ts";
 
@@ -81,24 +81,20 @@ export async function runKubeconfigCommand(
 }
 
 function readArguments(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      options: {
-        context: { type: "string" },
-        kubeconfig: { type: "string" },
-        namespace: { type: "string" },
-        "prometheus-namespace": { type: "string" },
-        "service-account": { type: "string" },
-        duration: { type: "string" },
-        "print-manifest": { type: "boolean" },
-        out: { type: "string" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (error) {
-    throw invalid([error instanceof Error ? error.message : String(error)]);
-  }
+  return readCommandLine({
+    args: argv,
+    options: {
+      context: { type: "string" },
+      kubeconfig: { type: "string" },
+      namespace: { type: "string" },
+      "prometheus-namespace": { type: "string" },
+      "service-account": { type: "string" },
+      duration: { type: "string" },
+      "print-manifest": { type: "boolean" },
+      out: { type: "string" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
 }
 
 type Values = ReturnType<typeof readArguments>["values"];

@@ -1,9 +1,9 @@
-import { parseArgs } from "node:util";
 import { runKeysCommand } from "#clusters/keys-command.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
+import { readCommandLine } from "./arguments.ts";
 import { inspectMigrations, runMigrations } from "./app-storage.ts";
 import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "./app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
@@ -77,21 +77,17 @@ function readArguments(argv: string[]): Arguments {
 }
 
 function parseCommandLine(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        kubeconfig: { type: "string" },
-        context: { type: "string" },
-        "dry-run": { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-        version: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    throw invalid([error instanceof Error ? error.message : String(error)]);
-  }
+  return readCommandLine({
+    args: argv,
+    allowPositionals: true,
+    options: {
+      kubeconfig: { type: "string" },
+      context: { type: "string" },
+      "dry-run": { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+      version: { type: "boolean" },
+    },
+  });
 }
 
 /** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
@@ -224,22 +220,24 @@ function context(): KubeconfigCommandContext {
   };
 }
 
-function report(error: BridgeError): number {
+/** The commands that are no start of the program. */
+const TOOLS = new Set(["keys", "diagnose", "kubeconfig", "migrate"]);
+
+function report(error: BridgeError, command: string | undefined): number {
   const problems = error.details?.["problems"];
   const lines = Array.isArray(problems)
     ? problems.map((problem) => `  ${String(problem)}`)
     : [`  ${error.message}`];
   // Of a defect nothing else would tell where it is: there may be no logger yet.
   const cause = error.code === "internal" && error.cause instanceof Error ? `${error.cause.stack}\n` : "";
-  process.stderr.write(
-    `${SERVICE.name} can't start (${error.code}):\n${lines.join("\n")}\n  ${error.hint}\n${cause}`,
-  );
+  const failed = TOOLS.has(command ?? "") ? `${command} failed` : `${SERVICE.name} can't start`;
+  process.stderr.write(`${failed} (${error.code}):\n${lines.join("\n")}\n  ${error.hint}\n${cause}`);
   return CONFIG_CODES.has(error.code) ? EXIT_CONFIG : 1;
 }
 
 async function main(): Promise<number> {
+  const [command, ...rest] = process.argv.slice(2);
   try {
-    const [command, ...rest] = process.argv.slice(2);
     if (command === "keys") return await keys(rest);
     if (command === "diagnose") return await runDiagnoseCommand(rest, context());
     if (command === "kubeconfig") return await runKubeconfigCommand(rest, context());
@@ -250,7 +248,7 @@ async function main(): Promise<number> {
     else return await run(args);
     return 0;
   } catch (thrown) {
-    return report(toBridgeError(thrown));
+    return report(toBridgeError(thrown), command);
   }
 }
 

@@ -81,7 +81,9 @@ export async function readKubeconfigFile(path: string, bytesMax: number): Promis
   try {
     content = await readFile(path);
   } catch (error) {
-    throw new BridgeError("kubeconfig_invalid", `the kubeconfig file ${path} can't be read${place(error)}`);
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig file ${path} can't be read${place(error)}`, {
+      hint: "Check that the path is right and that this process may read the file.",
+    });
   }
   if (content.length > bytesMax) {
     throw new BridgeError(

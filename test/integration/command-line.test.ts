@@ -44,6 +44,19 @@ describe.concurrent("the command line", () => {
     const { code, stderr } = await runBridge({ DATA_DIR: folder, PORT: "0" }, args);
     expect(code).toBe(EXIT_CONFIG);
     expect(stderr).toMatch(problem);
+    expect(stderr).toMatch(/^budcluster can't start/);
+  });
+
+  it.each([
+    [["diagnose", "--nope"], /^diagnose failed \(config_invalid\):[^]*--nope[^]*--help lists the options/],
+    [
+      ["kubeconfig", "--context", "admin", "--kubeconfig", "/nowhere"],
+      /^kubeconfig failed \(kubeconfig_invalid\):[^]*\/nowhere can't be read[^]*Check that the path is right/,
+    ],
+  ])("%j says which command failed, and ends with 78", async (args, problem) => {
+    const { code, stderr } = await runBridge({ DATA_DIR: folder }, args);
+    expect(code).toBe(EXIT_CONFIG);
+    expect(stderr).toMatch(problem);
   });
 });
 
