@@ -13,6 +13,8 @@ import { createRollupTimer } from "#storage/rollup-timer.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Config } from "./config.ts";
 
+const DAY_MS = 86_400_000;
+
 /** The ClickHouse server of CLICKHOUSE_URL; nothing is connected yet. */
 function connectStorage(config: Config, logger: Logger): Database {
   return createClickHouse({
@@ -55,7 +57,7 @@ export async function inspectMigrations(
 export function toParameters(config: Config): MigrationParameters {
   return {
     database: config.CLICKHOUSE_DATABASE,
-    retentionDays: Math.max(1, Math.round(config.CLICKHOUSE_RETENTION / 86_400_000)),
+    retentionDays: config.CLICKHOUSE_RETENTION / DAY_MS,
     ...(config.CLICKHOUSE_CLUSTER === undefined ? {} : { cluster: config.CLICKHOUSE_CLUSTER }),
   };
 }

@@ -5,7 +5,10 @@ import { nearMiss } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
 
-const DURATION_UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const SECONDS = 1000;
+const HOURS = 3_600_000;
+const DAYS = 24 * HOURS;
+const DURATION_UNITS: Record<string, number> = { ms: 1, s: SECONDS, m: 60 * SECONDS, h: HOURS, d: DAYS };
 
 /** Seconds ("30", "1.5") or a number with a unit ("250ms", "15m", "24h"); as ms. */
 const duration = (minMs: number, maxMs: number) =>
@@ -20,6 +23,16 @@ const duration = (minMs: number, maxMs: number) =>
       return z.NEVER;
     }
     return ms;
+  });
+
+/** A duration of whole days, as ms: ClickHouse's TTL is kept in days. */
+const wholeDays = (daysMax: number) =>
+  duration(SECONDS, daysMax * DAYS).transform((ms, context) => {
+    if (ms % DAYS === 0) return ms;
+    const days = Math.floor(ms / DAYS);
+    const nearest = days === 0 ? "1d" : `${days}d or ${days + 1}d`;
+    context.addIssue({ code: "custom", message: `must be a whole number of days: use ${nearest}` });
+    return z.NEVER;
   });
 
 const integer = (min: number, max: number) =>
@@ -121,9 +134,7 @@ function decodeHeader(encoded: string | undefined): string | undefined {
 /** Names this short (PORT, HOST) are too near to what other programs use. */
 const SHORT_NAME = 5;
 const SHOWN_CHARS_MAX = 80;
-const SECONDS = 1000;
-const HOURS = 3_600_000;
-const DAYS = 24 * HOURS;
+const CLUSTER_DEADLINE_MS = 240 * SECONDS;
 
 /**
  * Every environment variable of the program. The first block's names and defaults are fixed by its users. A variable that is set but
@@ -163,7 +174,7 @@ const schema = z.object({
   MAX_BACKFILL: duration(60 * SECONDS, 30 * DAYS).default(24 * HOURS),
   MAX_CONCURRENT_CLUSTERS: integer(1, 500).default(10),
   QUERY_CONCURRENCY: integer(1, 16).default(2),
-  CLUSTER_DEADLINE: duration(SECONDS, DAYS).default(240 * SECONDS),
+  CLUSTER_DEADLINE: duration(SECONDS, DAYS).optional(),
   MAX_QUERY_WINDOW: duration(10 * SECONDS, DAYS).default(HOURS),
 
   OTLP_HEADERS: headers.default({}),
@@ -184,7 +195,7 @@ const schema = z.object({
     "a database name ([A-Za-z_][A-Za-z0-9_]*)",
   ).default("metrics"),
   CLICKHOUSE_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
-  CLICKHOUSE_RETENTION: duration(DAYS, 3650 * DAYS).default(90 * DAYS),
+  CLICKHOUSE_RETENTION: wholeDays(3650).default(90 * DAYS),
   CLICKHOUSE_CLUSTER: text(
     /^[A-Za-z_][A-Za-z0-9_]{0,63}$/,
     "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)",
@@ -212,8 +223,13 @@ const schema = z.object({
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The configuration, checked. Durations are ms; names are the variables' own. */
-export type Config = Omit<z.infer<typeof schema>, "SCHEDULER" | "OTEL_COLLECTOR_ENDPOINT"> & {
+export type Config = Omit<
+  z.infer<typeof schema>,
+  "SCHEDULER" | "CLUSTER_DEADLINE" | "OTEL_COLLECTOR_ENDPOINT"
+> & {
   SCHEDULER: "dapr" | "internal";
+  /** At most COLLECTION_INTERVAL, also where it is not set. */
+  CLUSTER_DEADLINE: number;
   /** The Collector's OTLP/HTTP metrics URL, with its path. */
   OTEL_COLLECTOR_ENDPOINT: URL;
 };
@@ -246,6 +262,8 @@ export function loadConfig(environment: Environment, options: { hasKubeconfig?: 
   return {
     ...data,
     SCHEDULER: data.SCHEDULER ?? (data.ROLE === "bridge" ? "dapr" : "internal"),
+    // As Prometheus' scrape_timeout: a default follows a shorter interval, a value that is set must fit it.
+    CLUSTER_DEADLINE: data.CLUSTER_DEADLINE ?? Math.min(CLUSTER_DEADLINE_MS, data.COLLECTION_INTERVAL),
     OTEL_COLLECTOR_ENDPOINT: withMetricsPath(data.OTEL_COLLECTOR_ENDPOINT),
   };
 }
@@ -274,6 +292,13 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   const backfill = schema.shape.MAX_BACKFILL.safeParse(given["MAX_BACKFILL"]).data;
   if (lookback !== undefined && backfill !== undefined && lookback > backfill) {
     problems.push("INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL");
+  }
+  const interval = schema.shape.COLLECTION_INTERVAL.safeParse(given["COLLECTION_INTERVAL"]).data;
+  const deadline = schema.shape.CLUSTER_DEADLINE.safeParse(given["CLUSTER_DEADLINE"]).data;
+  if (interval !== undefined && deadline !== undefined && deadline > interval) {
+    problems.push(
+      `CLUSTER_DEADLINE: ${deadline / SECONDS} s must not be longer than COLLECTION_INTERVAL (${interval / SECONDS} s): lower the first or raise the second`,
+    );
   }
   if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {
     problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: leave one of them out");

@@ -94,6 +94,7 @@ async function measure(size: { clusters: number; pods: number }, collectorUrl: s
       OTEL_COLLECTOR_ENDPOINT: collectorUrl,
       INITIAL_LOOKBACK: String(ROUND_SECONDS),
       CLUSTER_DEADLINE: "1h",
+      COLLECTION_INTERVAL: "1h",
       METRICS_COLLECTION_TIMEOUT: "10m",
     });
     let log = "";

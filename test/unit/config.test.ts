@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { inspect } from "node:util";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { toParameters } from "#app-storage.ts";
 import { loadConfig, VARIABLES, type Environment } from "#config.ts";
 import { BridgeError } from "#errors.ts";
 
@@ -225,6 +226,54 @@ test("whatever the environment holds, the answer is a configuration or named pro
       },
     ),
   );
+});
+
+test.each([
+  ["36h", "1d or 2d"],
+  ["25h", "1d or 2d"],
+  ["1.5d", "1d or 2d"],
+  ["12h", "1d"],
+  ["0.5d", "1d"],
+  ["90000", "1d or 2d"],
+  ["2161h", "90d or 91d"],
+  ["86400001ms", "1d or 2d"],
+])("CLICKHOUSE_RETENTION=%s is no whole number of days", (value, use) => {
+  expect(problemsOf({ CLICKHOUSE_RETENTION: value })).toEqual([
+    `CLICKHOUSE_RETENTION=${JSON.stringify(value)}: must be a whole number of days: use ${use}`,
+  ]);
+});
+
+test.each([
+  ["1d", 1],
+  ["24h", 1],
+  ["48h", 2],
+  ["86400", 1],
+  ["3650d", 3650],
+])("CLICKHOUSE_RETENTION=%s is %i days", (value, days) => {
+  const config = loadConfig({ CLICKHOUSE_RETENTION: value });
+  expect(toParameters(config).retentionDays).toBe(days);
+});
+
+test("a cluster's deadline is at most the interval between rounds", () => {
+  const both = (deadline: string, interval?: string): string[] =>
+    problemsOf({ CLUSTER_DEADLINE: deadline, ...(interval ? { COLLECTION_INTERVAL: interval } : {}) });
+  expect(both("600", "5m")).toEqual([
+    "CLUSTER_DEADLINE: 600 s must not be longer than COLLECTION_INTERVAL (300 s): lower the first or raise the second",
+  ]);
+  expect(both("301")).toHaveLength(1);
+  expect(both("300001ms")).toHaveLength(1);
+  expect(both("300")).toEqual([]);
+  expect(both("600", "15m")).toEqual([]);
+  expect(both("90", "1m")).toHaveLength(1);
+});
+
+test.each([
+  [{}, 240],
+  [{ COLLECTION_INTERVAL: "60" }, 60],
+  [{ COLLECTION_INTERVAL: "1h" }, 240],
+  [{ COLLECTION_INTERVAL: "60", CLUSTER_DEADLINE: "45" }, 45],
+])("with %j a cluster's deadline is %i s", (environment, seconds) => {
+  expect(loadConfig(environment).CLUSTER_DEADLINE).toBe(seconds * SECOND);
 });
 
 test("AUTH_ENABLED=false and tokens contradict each other", () => {
