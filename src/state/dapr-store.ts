@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import type * as Dapr from "@dapr/dapr";
 import { BridgeError } from "#errors.ts";
@@ -124,6 +125,19 @@ function newClient(dapr: typeof Dapr, settings: DaprStoreSettings): Dapr.DaprCli
   });
 }
 
+/**
+ * Gives each request the signal of the call that sends it. The client takes no signal, and all its requests share one connection pool:
+ * to stop the client would end every other request too. The `fetch` that it asks itself for before each request is the only way in.
+ */
+function addSignals({ daprClient }: Dapr.DaprClient, signals: AsyncLocalStorage<AbortSignal>): void {
+  const getClient = daprClient.getClient.bind(daprClient);
+  daprClient.getClient = async (...options) => {
+    const send = (await getClient(...options)) as (url: string, init: object) => Promise<unknown>;
+    const signal = signals.getStore();
+    return signal ? (url: string, init: object) => send(url, { ...init, signal }) : send;
+  };
+}
+
 interface Sidecar {
   /** Runs requests of the client within the time limit; whatever goes wrong is a BridgeError. */
   call<T>(run: (client: Dapr.DaprClient) => Promise<T>): Promise<T>;
@@ -133,12 +147,14 @@ interface Sidecar {
 function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.DaprClient): Sidecar {
   const timeoutMs = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
   const place = { storeName: settings.storeName, port: settings.port };
-  let starting: Promise<void> | undefined;
+  const signals = new AsyncLocalStorage<AbortSignal>();
   let isStarted = false;
   let isClosed = false;
+  addSignals(client, signals);
 
-  /** Asks the sidecar once before the client does: the client itself would wait half a minute for one that is not there. */
-  const probe = async (signal: AbortSignal): Promise<void> => {
+  /** Asks the sidecar once. The client's own start waits half a minute for one that is not there, and hides the reason. */
+  const start = async (signal: AbortSignal): Promise<void> => {
+    if (isStarted) return;
     const token = settings.apiToken?.expose();
     const answer = await fetch(`http://${HOST}:${settings.port}/v1.0/metadata`, {
       signal,
@@ -146,19 +162,9 @@ function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.D
       headers: token === undefined ? {} : { "dapr-api-token": token },
     });
     await answer.body?.cancel();
-    if (answer.ok) return;
-    throw new Error(JSON.stringify({ error_msg: "", status: answer.status }));
-  };
-
-  const start = async (signal: AbortSignal): Promise<void> => {
-    if (isStarted) return;
-    await probe(signal);
-    // One at a time, also when several callers give up waiting for it.
-    starting ??= client
-      .start()
-      .then(() => void (isStarted = true))
-      .finally(() => (starting = undefined));
-    await abortable(starting, signal);
+    if (!answer.ok) throw new Error(JSON.stringify({ error_msg: "", status: answer.status }));
+    client.daprClient.setIsInitialized(true);
+    isStarted = true;
   };
 
   const call = async <T>(run: (client: Dapr.DaprClient) => Promise<T>): Promise<T> => {
@@ -175,11 +181,12 @@ function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.D
     );
     try {
       await start(limit.signal);
-      return await abortable(run(client), limit.signal);
+      return await abortable(
+        signals.run(limit.signal, () => run(client)),
+        limit.signal,
+      );
     } catch (error) {
-      // Nothing else ends an abandoned request: it would hold its socket for as long as the sidecar hangs.
-      if (limit.signal.aborted) await client.stop();
-      throw toDaprError(error, place);
+      throw limit.signal.aborted ? limit.signal.reason : toDaprError(error, place);
     } finally {
       limit.dispose();
     }

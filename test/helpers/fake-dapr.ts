@@ -1,7 +1,7 @@
 import { startHttpServer, type ReceivedRequest, type TestServer } from "./http-server.ts";
 
 /** What a request meets. `kind`: which request of the state API. */
-type DaprRequestKind = "metadata" | "read" | "save" | "delete";
+export type DaprRequestKind = "metadata" | "read" | "save" | "delete";
 
 export interface FakeDapr {
   port: number;
@@ -9,7 +9,11 @@ export interface FakeDapr {
   /** How a conflict is answered: Redis and PostgreSQL answer a create of what exists with 500, SQLite with 409. */
   createConflictStatus: 409 | 500;
   /** Called before each request is answered; `true`: the test answers (or does not). */
-  intercept: (kind: DaprRequestKind, response: Parameters<TestServer["respond"]>[0]) => boolean;
+  intercept: (
+    kind: DaprRequestKind,
+    response: Parameters<TestServer["respond"]>[0],
+    request: ReceivedRequest,
+  ) => boolean;
   /** Called when a save was done: `true` swallows its answer. */
   afterSave: (response: Parameters<TestServer["respond"]>[0]) => boolean;
   /** The stored records by the key as the sidecar got it. */
@@ -45,7 +49,7 @@ export async function startFakeDapr(apiToken?: string): Promise<FakeDapr> {
   server.respond = (response, request) => {
     const [path = ""] = request.path.split("?");
     const kind = kindOf(request, path);
-    if (fake.intercept(kind, response)) return;
+    if (fake.intercept(kind, response, request)) return;
     const answer = (status: number, body?: unknown): void => {
       response.writeHead(status, { "content-type": "application/json" });
       response.end(body === undefined ? undefined : JSON.stringify(body));

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { BridgeError } from "#errors.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
@@ -5,7 +7,7 @@ import { createSecret } from "#lib/secret.ts";
 import { createDaprStore } from "#state/dapr-store.ts";
 import type { StateStore } from "#state/store.ts";
 import { caught } from "../../helpers/caught.ts";
-import { FAKE_STORE, startFakeDapr, type FakeDapr } from "../../helpers/fake-dapr.ts";
+import { FAKE_STORE, startFakeDapr, type DaprRequestKind, type FakeDapr } from "../../helpers/fake-dapr.ts";
 import { closedOrigin } from "../../helpers/http-server.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { testStore } from "../../helpers/store-contract.ts";
@@ -137,6 +139,45 @@ test("a sidecar that hangs costs the time limit and holds no socket; it is used 
   expect(await store.get("a")).toEqual({ value: 1, etag });
   expect(clock.pending()).toBe(0);
 });
+
+test.each<DaprRequestKind>(["read", "save", "delete"])(
+  "a %s that hangs fails alone, and releases its socket",
+  async (kind) => {
+    const clock = createManualClock();
+    const store = await open({ clock });
+    await store.check();
+    const etag = await store.put("hangs", 1, undefined);
+    const held = new Map<string, ServerResponse>();
+    const isHeld = { hangs: Promise.withResolvers<void>(), neighbour: Promise.withResolvers<void>() };
+    dapr.intercept = (asked, response, { path, body }) => {
+      const key = `${path} ${body.toString()}`.includes("hangs") ? "hangs" : "neighbour";
+      if (held.has(key) || (key === "hangs" && asked !== kind)) return false;
+      held.set(key, response);
+      isHeld[key].resolve();
+      return true;
+    };
+    const run = {
+      read: () => store.get("hangs"),
+      save: () => store.put("hangs", 2, etag),
+      delete: () => store.delete("hangs"),
+    }[kind as "read" | "save" | "delete"];
+    const error = caught(run());
+    await isHeld.hangs.promise;
+    // Later, so that only the first one runs into its limit.
+    clock.advance(2000);
+    const neighbour = store.get("neighbour");
+    await isHeld.neighbour.promise;
+    const closed = once(held.get("hangs")!, "close");
+    clock.advance(3000);
+    await closed;
+    held.get("neighbour")!.end('[{"key":"neighbour"}]');
+    expect(await neighbour).toBeUndefined();
+    expect((await error).message).toContain("did not answer in 5 s");
+    // The connection pool still works.
+    expect(await store.get("neighbour")).toBeUndefined();
+    expect(clock.pending()).toBe(0);
+  },
+);
 
 test("a sidecar that hangs from the beginning costs the time limit too", async () => {
   const clock = createManualClock();
