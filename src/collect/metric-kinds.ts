@@ -1,5 +1,5 @@
 import type { MetricDescription } from "#otlp/writer.ts";
-import { metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
+import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import type { ReadTask } from "./plan.ts";
 
@@ -58,15 +58,18 @@ export function createMetricKinds(
   };
 }
 
-/** Metadata comes from live targets only: a metric that it does not name now keeps the kind that it had. */
+/**
+ * Metadata comes from live targets only: a metric that it does not list now keeps the kind that it had. A metric that it lists without a type is a counter if
+ * its name says so, whatever it was before: that was a guess as well.
+ */
 function toldOrKnown(
   metric: string,
   metadata: Metadata,
   told: MetricType["kind"],
   before: readonly { kind: MetricType["kind"] }[],
 ): MetricType["kind"] {
-  const isTold = metadata.has(metric) || metadata.has(metric.replace(/_(total|bucket|sum|count)$/, ""));
-  return isTold ? told : (before.at(-1)?.kind ?? told);
+  if (hasType(metric, metadata) || (told === "counter" && metadata.has(metric))) return told;
+  return before.at(-1)?.kind ?? told;
 }
 
 function kindsOf(state: QueryProgress, metric: string): { kind: MetricType["kind"] }[] {

@@ -1,6 +1,6 @@
 /** What Prometheus says of a metric family (/api/v1/metadata). */
 export interface FamilyMetadata {
-  /** counter, gauge, histogram, gaugehistogram, summary, info, stateset, unknown. */
+  /** One of `TYPES`; `unknown`, an empty text or any other word says nothing. */
   type: string;
   help: string;
   unit: string;
@@ -17,18 +17,19 @@ export interface MetricType {
 const DESCRIPTION_MAX = 300;
 const SUFFIXES = ["_total", "_bucket", "_sum", "_count"];
 const COUNTER_TYPES = new Set(["histogram", "summary"]);
+/** Prometheus' metric types (common/model/metadata.go) that say what a metric is: all but `unknown`. */
+const TYPES = new Set(["counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"]);
 
 /**
- * The OTLP kind of a metric by its name: the family's metadata first, the name's suffix where there is none. `_bucket`, `_sum` and `_count` of
+ * The OTLP kind of a metric by its name: the family's metadata first, the name's suffix where the metadata has no type. `_bucket`, `_sum` and `_count` of
  * histograms and summaries are counters, a summary's quantiles gauges. Source: OpenTelemetry "Prometheus and OpenMetrics compatibility".
  */
 export function metricTypeOf(name: string, metadata: Metadata): MetricType {
+  const suffix = suffixOf(name);
   const exact = metadata.get(name);
-  if (exact) return { kind: exact.type === "counter" ? "counter" : "gauge", ...texts(exact, name) };
-  const suffix = SUFFIXES.find((ending) => name.endsWith(ending) && name.length > ending.length);
   const family = suffix === undefined ? undefined : metadata.get(name.slice(0, -suffix.length));
-  if (suffix === "_total") return { kind: "counter", ...texts(family, name) };
-  if (family) {
+  if (isTyped(exact)) return { kind: exact.type === "counter" ? "counter" : "gauge", ...texts(exact, name) };
+  if (suffix !== "_total" && isTyped(family)) {
     const isCounter = COUNTER_TYPES.has(family.type);
     const unit = suffix === "_sum" ? unitOf(family, name.slice(0, -"_sum".length)) : "";
     return {
@@ -37,7 +38,24 @@ export function metricTypeOf(name: string, metadata: Metadata): MetricType {
       description: family.help.slice(0, DESCRIPTION_MAX),
     };
   }
-  return { kind: suffix === undefined ? "gauge" : "counter", ...texts(undefined, name) };
+  return { kind: suffix === undefined ? "gauge" : "counter", ...texts(exact ?? family, name) };
+}
+
+/** True when the metadata says the metric's type. A federating Prometheus lists metrics as `unknown`: their names decide. */
+export function hasType(name: string, metadata: Metadata): boolean {
+  const suffix = suffixOf(name);
+  return (
+    isTyped(metadata.get(name)) ||
+    (suffix !== undefined && isTyped(metadata.get(name.slice(0, -suffix.length))))
+  );
+}
+
+function suffixOf(name: string): string | undefined {
+  return SUFFIXES.find((ending) => name.endsWith(ending) && name.length > ending.length);
+}
+
+function isTyped(family: FamilyMetadata | undefined): family is FamilyMetadata {
+  return family !== undefined && TYPES.has(family.type);
 }
 
 function texts(family: FamilyMetadata | undefined, name: string): { unit: string; description: string } {

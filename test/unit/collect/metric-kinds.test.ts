@@ -69,6 +69,23 @@ test("a change of the type counts for later windows; metadata that is silent for
   expect(kindAt(60, {})).toBe("gauge");
 });
 
+test.each(["unknown", "", "untyped", "anything else"])(
+  "metadata of the type '%s' says nothing: the name decides, also for a metric that was sent as a gauge before",
+  (type) => {
+    const source = createSource([selector]);
+    const kindAt = (toMs: number, metric: string, types: Record<string, string>): string =>
+      source.collect(toMs, metadata(types)).describe(metric).kind;
+    const silent = { m: type, m_total: type };
+    expect(kindAt(10, "new_total", { new_total: type })).toBe("counter");
+    expect(kindAt(10, "m_total", { m_total: "gauge" })).toBe("gauge");
+    expect(kindAt(20, "m_total", silent)).toBe("gauge");
+    expect(kindAt(30, "m_total", silent)).toBe("counter");
+    // A name without a suffix is no proof of a gauge.
+    expect(kindAt(10, "m", { m: "counter" })).toBe("counter");
+    expect(kindAt(30, "m", silent)).toBe("counter");
+  },
+);
+
 test("parts of a histogram are known by their family", () => {
   const source = createSource([selector]);
   const histogram = metadata({ request_seconds: "histogram" });

@@ -50,6 +50,52 @@ describe("the kind of a metric", () => {
     expect(metricTypeOf(name, METADATA)).toMatchObject({ kind, unit });
   });
 
+  test.each(["unknown", "", "untyped", "Counter?", "constructor", "__proto__"])(
+    "is by its name where the metadata says '%s'",
+    (type) => {
+      const kindOf = (name: string, listed = name): string =>
+        metricTypeOf(name, new Map([[listed, family(type, "Words.")]])).kind;
+      expect(kindOf("node_cpu_seconds_total")).toBe("counter");
+      expect(kindOf("http_seconds_bucket")).toBe("counter");
+      expect(kindOf("http_seconds_sum")).toBe("counter");
+      expect(kindOf("http_seconds_count")).toBe("counter");
+      expect(kindOf("node_load1")).toBe("gauge");
+      expect(kindOf("foo_info")).toBe("gauge");
+      expect(kindOf("foo_created")).toBe("gauge");
+      // The family's entry, as OpenMetrics names it.
+      expect(kindOf("http_seconds_bucket", "http_seconds")).toBe("counter");
+      expect(kindOf("http_seconds_sum", "http_seconds")).toBe("counter");
+      expect(kindOf("requests_total", "requests")).toBe("counter");
+    },
+  );
+
+  test("without a type the metadata still has words and a unit", () => {
+    const known = new Map([["x_total", family("unknown", "How much.", "bytes")]]);
+    expect(metricTypeOf("x_total", known)).toEqual({
+      kind: "counter",
+      unit: "By",
+      description: "How much.",
+    });
+  });
+
+  test.each([
+    ["target_info", { target: "info" }, "gauge"],
+    ["build_info", { build_info: "info" }, "gauge"],
+    ["state", { state: "stateset" }, "gauge"],
+    ["sizes_bucket", { sizes: "gaugehistogram" }, "gauge"],
+    ["sizes_gcount", { sizes: "gaugehistogram" }, "gauge"],
+    ["sizes_gsum", { sizes: "gaugehistogram" }, "gauge"],
+    ["requests_total", { requests: "counter" }, "counter"],
+    ["requests_created", { requests: "counter" }, "gauge"],
+    ["rpc_count", { rpc: "summary" }, "counter"],
+    ["rpc", { rpc: "summary" }, "gauge"],
+    // The metric's own entry says nothing, its family's does.
+    ["sizes_bucket", { sizes_bucket: "unknown", sizes: "gaugehistogram" }, "gauge"],
+  ])("%s of OpenMetrics with the metadata %j is a %s", (name, types, kind) => {
+    const known = new Map(Object.entries(types).map(([key, type]) => [key, family(type)]));
+    expect(metricTypeOf(name, known).kind).toBe(kind);
+  });
+
   test.each([
     ["x_celsius", "Cel"],
     ["x_ratio", "1"],
