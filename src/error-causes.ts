@@ -98,6 +98,7 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
     "Without tokens the program answers this machine only, and the request's Host header names another.",
   cross_origin_refused: "Without tokens, a web page of another site tried to change something.",
   request_timeout: "The client sent its request too slowly.",
+  expectation_failed: "The request has an Expect header with another value than 100-continue.",
   headers_too_large: "The request's headers are larger than allowed.",
   cluster_not_found: "No cluster has this id; or, for the query API, nothing was ever collected from it.",
   cluster_exists: "POST /clusters named an id that a cluster has already.",

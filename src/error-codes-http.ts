@@ -50,6 +50,11 @@ export const HTTP_ERRORS = {
     httpStatus: 408,
     hint: "Send the whole request without long pauses.",
   },
+  expectation_failed: {
+    retryable: false,
+    httpStatus: 417,
+    hint: "Send no Expect header, or `Expect: 100-continue`.",
+  },
   headers_too_large: {
     retryable: false,
     httpStatus: 431,

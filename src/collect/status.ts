@@ -17,7 +17,8 @@ export interface ClusterResult {
   error: ErrorBody | null;
 }
 
-export type RoundTrigger = "request" | "ticker";
+/** Who started a round: a caller of the API, Dapr (its cron binding), or the program's own timer (SCHEDULER=internal). */
+export type RoundTrigger = "request" | "dapr" | "ticker";
 
 export interface RoundResult {
   id: string;

@@ -2,28 +2,9 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { SECURITY_HEADERS } from "./security-headers.ts";
 
 const PATH_CHARS_MAX = 256;
-
-/**
- * On every answer, also to what never reaches a route. What @fastify/helmet would set (its hooks miss exactly these), for an API instead
- * of pages; Strict-Transport-Security is for whoever ends TLS. The pages of /docs have a policy of their own.
- */
-const SECURITY_HEADERS: Readonly<Record<string, string>> = {
-  "content-security-policy":
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-  "origin-agent-cluster": "?1",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff",
-  "x-dns-prefetch-control": "off",
-  "x-download-options": "noopen",
-  "x-frame-options": "DENY",
-  "x-permitted-cross-domain-policies": "none",
-  "x-xss-protection": "0",
-  "cache-control": "no-store",
-};
 
 /** What happens to every request before anything else. */
 export type BeginRequest = (request: FastifyRequest, reply: FastifyReply) => void;

@@ -20,6 +20,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** The name of the token that the request was let in by, for the access log. */
     caller: string | null;
+    /** Dapr's sidecar sent the request. */
+    viaDapr: boolean;
     /** The clusters that the caller may read; none until the caller is known. */
     clustersSeen: ClustersSeen;
     /** May the caller read this cluster? Where not, the answer is the same as for a cluster that does not exist. */
@@ -59,12 +61,16 @@ export interface AccessDecision {
   /** For the access log; null: nobody that is known. */
   caller: string | null;
   clustersSeen: ClustersSeen;
+  /** Dapr's sidecar sent the request: it has APP_API_TOKEN, or, where no token is asked for, the headers that only a sidecar sends. */
+  viaDapr: boolean;
   /**
    * unauthenticated (no or unknown token), too_many_failed_logins, forbidden (lacks the scope); without tokens host_refused or
    * cross_origin_refused.
    */
   refusal?: BridgeError;
 }
+
+const NOBODY = { caller: null, clustersSeen: "none", viaDapr: false } as const;
 
 export interface Access {
   readonly mode: AccessMode;
@@ -79,7 +85,14 @@ interface Caller {
   name: string;
   scopes: readonly GrantedScope[];
   clustersSeen: ClustersSeen;
+  viaDapr: boolean;
 }
+
+/**
+ * What daprd sends to an application: its token, who calls (service invocation), and the metadata of its cron binding
+ * (components-contrib, bindings/cron).
+ */
+const DAPR_HEADERS = ["dapr-api-token", "dapr-caller-app-id", "readtimeutc"];
 
 /**
  * Decides about each request. Tokens are compared by their SHA-256, in a time that does not depend on their bytes or position. A known
@@ -106,7 +119,7 @@ export function createAccess(
     }
     const dapr = headers["dapr-api-token"];
     if (daprDigest && typeof dapr === "string" && timingSafeEqual(hash(dapr), daprDigest)) {
-      callers.push({ name: "dapr", scopes: ["collect"], clustersSeen: "all" });
+      callers.push({ name: "dapr", scopes: ["collect"], clustersSeen: "all", viaDapr: true });
     }
     return callers;
   };
@@ -131,20 +144,21 @@ export function createAccess(
     const { scope, headers } = request;
     const callers = callersOf(headers);
     const allowed = callers.find((caller) => caller.scopes.some((has) => has === scope || has === "admin"));
-    if (allowed) return { caller: allowed.name, clustersSeen: allowed.clustersSeen };
+    const viaDapr = callers.some((caller) => caller.viaDapr);
+    if (allowed) return { caller: allowed.name, clustersSeen: allowed.clustersSeen, viaDapr };
     const [first] = callers;
-    if (!first) return { caller: null, clustersSeen: "none", refusal: refuseUnknown(request) };
+    if (!first) return { ...NOBODY, refusal: refuseUnknown(request) };
     const refusal = new BridgeError("forbidden", `"${first.name}" lacks the scope ${scope}`, {
       details: { required_scope: scope, scopes: first.scopes },
     });
-    return { caller: first.name, clustersSeen: "none", refusal };
+    return { ...NOBODY, caller: first.name, refusal };
   };
 
   return {
     mode,
     decide: (request) => {
       if (mode === "tokens") {
-        if (request.scope === "open") return { caller: "anyone", clustersSeen: "none" };
+        if (request.scope === "open") return { ...NOBODY, caller: "anyone" };
         return decideByToken(request);
       }
       const { method, headers } = request;
@@ -155,8 +169,12 @@ export function createAccess(
         secFetchSite: single(headers["sec-fetch-site"]),
       };
       const refusal = refuseForeignPages(origin, mode === "loopback" ? "this machine" : "any");
-      if (refusal) return { caller: null, clustersSeen: "none", refusal };
-      return { caller: mode === "loopback" ? "local" : "anonymous", clustersSeen: "all" };
+      if (refusal) return { ...NOBODY, refusal };
+      return {
+        caller: mode === "loopback" ? "local" : "anonymous",
+        clustersSeen: "all",
+        viaDapr: DAPR_HEADERS.some((name) => headers[name] !== undefined),
+      };
     },
     replaceTokens: (tokens) => {
       if (tokens.length > 0) known = tokens.map(toKnownToken);
@@ -171,7 +189,12 @@ function toMode({ enabled = true, tokens, daprToken }: AccessSettings): AccessMo
 
 function toKnownToken({ name, sha256, scopes, clusters }: ApiToken): { caller: Caller; digest: Buffer } {
   return {
-    caller: { name, scopes, clustersSeen: clusters === undefined ? "all" : new Set(clusters) },
+    caller: {
+      name,
+      scopes,
+      clustersSeen: clusters === undefined ? "all" : new Set(clusters),
+      viaDapr: false,
+    },
     digest: Buffer.from(sha256, "hex"),
   };
 }

@@ -1,5 +1,3 @@
-import { STATUS_CODES } from "node:http";
-import type { Socket } from "node:net";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors.ts";
@@ -76,7 +74,7 @@ function toValidationError(error: Validation): BridgeError {
 }
 
 /** The body for an error, with nothing secret in it; `internal` names the request id by which the log has the rest. */
-function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswer {
+export function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswer {
   const body = toErrorBody(error);
   const details = error.code === "internal" ? { request_id: requestId } : body.details;
   return {
@@ -108,29 +106,4 @@ export function createErrorHandler(logger: Logger) {
       .type("application/json; charset=utf-8")
       .send(toErrorAnswer(error, request.id));
   };
-}
-
-/** Answers what never became a request (bad HTTP, endless headers, a client too slow) on the bare socket, and closes it. */
-export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === "ECONNRESET" || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const refusal = toClientError(error.code);
-  const body = JSON.stringify(toErrorAnswer(refusal, ""));
-  socket.end(
-    `HTTP/1.1 ${refusal.httpStatus} ${STATUS_CODES[refusal.httpStatus]}\r\n` +
-      `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-      `connection: close\r\n\r\n${body}`,
-    () => socket.destroy(),
-  );
-}
-
-function toClientError(code: string | undefined): BridgeError {
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
-    return new BridgeError("request_timeout", "the request did not arrive in time");
-  }
-  if (code === "HPE_HEADER_OVERFLOW")
-    return new BridgeError("headers_too_large", "the headers are too large");
-  return new BridgeError("request_invalid", "this is not well-formed HTTP/1.1");
 }

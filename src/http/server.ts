@@ -17,7 +17,8 @@ import { type Access, type AccessSettings, createAccess } from "./auth.ts";
 import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
 import { refuseForeignClusters } from "./cluster-scope.ts";
-import { answerClientError, createErrorHandler } from "./errors.ts";
+import { readBodies } from "./bodies.ts";
+import { createErrorHandler } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
 import { clusterStateRoutes } from "./routes/cluster-state.ts";
@@ -29,6 +30,7 @@ import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
 import { collectionRoutes, ownMetricsRoutes } from "./routes/metrics.ts";
+import { answerClientError, answerUnusualRequests } from "./raw-answers.ts";
 import type { ApiToken } from "./tokens.ts";
 
 export interface HttpServerDeps {
@@ -164,6 +166,8 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
     http: {
       maxHeaderSize: limits.headerBytesMax,
       headersTimeout: limits.headersTimeoutMs,
+      // Node's own refusal has no body and no headers; the onRequest hook refuses instead.
+      requireHostHeader: false,
       connectionsCheckingInterval: Math.max(10, Math.min(5000, limits.headersTimeoutMs / 2)),
     },
     bodyLimit: limits.bodyBytesMax,
@@ -190,6 +194,7 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   app.decorateRequest("caller", null);
   app.decorateRequest("auditCluster", null);
   app.decorateRequest("clustersSeen", "none");
+  app.decorateRequest("viaDapr", false);
   app.decorateRequest("sees", function sees(this: FastifyRequest, clusterId: string): boolean {
     const seen = this.clustersSeen;
     return seen === "all" || (seen !== "none" && seen.has(clusterId));
@@ -198,27 +203,20 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   app.setNotFoundHandler((request) => {
     throw new BridgeError("not_found", `there is no ${request.method} ${pathOf(request)}`);
   });
-  acceptEmptyJson(app);
+  readBodies(app);
+  answerUnusualRequests(app.server);
   return app;
-}
-
-/** Dapr sends `content-type: application/json` with an empty body, which Fastify's own parser answers with 400. */
-function acceptEmptyJson(app: App): void {
-  const parse = app.getDefaultJsonParser("error", "error");
-  app.removeContentTypeParser(["application/json", "text/plain"]);
-  // RFC 7396 has a type of its own for the patches.
-  const types = ["application/json", "application/merge-patch+json"];
-  app.addContentTypeParser(types, { parseAs: "string" }, (request, body, done) => {
-    if (body.length === 0) done(null);
-    else void parse(request, body.toString(), done);
-  });
 }
 
 function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping: AbortSignal): void {
   app.addHook("onRequest", async (request, reply) => {
     begin(request, reply);
+    if (request.headers.host === undefined && request.raw.httpVersion === "1.1") {
+      reply.header("connection", "close");
+      throw new BridgeError("request_invalid", "the request has no Host header");
+    }
     const { scope, quiet } = request.routeOptions.config;
-    const { caller, clustersSeen, refusal } = access.decide({
+    const { caller, clustersSeen, refusal, viaDapr } = access.decide({
       method: request.method,
       headers: request.headers,
       address: request.ip,
@@ -227,6 +225,7 @@ function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping
     });
     request.caller = caller;
     request.clustersSeen = clustersSeen;
+    request.viaDapr = viaDapr;
     if (refusal) throw refusal;
     if (stopping.aborted && !quiet) throw stopping.reason;
   });

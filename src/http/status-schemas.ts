@@ -54,7 +54,9 @@ const roundExample = {
 const roundResult = z
   .object({
     id: z.string(),
-    trigger: z.enum(["request", "ticker"]),
+    trigger: z.enum(["request", "dapr", "ticker"]).meta({
+      description: "request: a caller of the API; dapr: Dapr's cron binding; ticker: the program itself",
+    }),
     started_at: timestamp,
     finished_at: timestamp.nullable().meta({ description: "null while the round runs" }),
     duration_seconds: seconds.nullable(),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { BridgeError } from "#errors.ts";
-import type { Collection, RoundStart } from "#collect/status.ts";
+import type { Collection, RoundStart, RoundTrigger } from "#collect/status.ts";
 import { type App, requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, errors, fields, json, OPEN_ERRORS } from "#http/schemas.ts";
 import { collectAnswer, collectionStatus } from "#http/status-schemas.ts";
@@ -38,7 +38,7 @@ export function ownMetricsRoutes(metrics: Pick<OwnMetrics, "prometheusText">): R
 
 /**
  * POST /metrics/collect-all and GET /metrics/status. The POST is also what Dapr's cron binding calls: it probes with OPTIONS, sends an
- * empty body as application/json and takes anything but 200 as a failure. Whatever body comes is read up to the limit and ignored.
+ * empty body as application/json and takes anything but 200 as a failure.
  */
 export function collectionRoutes(
   collection: Collection,
@@ -46,24 +46,20 @@ export function collectionRoutes(
   stopping: AbortSignal,
 ): RouteModule {
   return (app) => {
-    app.register(async (scoped: App) => {
-      scoped.removeAllContentTypeParsers();
-      scoped.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, ignore) => ignore(null));
-      addCollectRoute(scoped, collection, stopping);
-      scoped.route({
-        method: "OPTIONS",
-        url: COLLECT_URL,
-        config: { scope: "open", quiet: true },
-        schema: {
-          tags: ["metrics"],
-          summary: "Dapr's probe for the cron binding",
-          response: {
-            200: z.undefined().meta({ description: "Subscribed; no body" }),
-            ...errors(...OPEN_ERRORS),
-          },
+    addCollectRoute(app, collection, stopping);
+    app.route({
+      method: "OPTIONS",
+      url: COLLECT_URL,
+      config: { scope: "open", quiet: true },
+      schema: {
+        tags: ["metrics"],
+        summary: "Dapr's probe for the cron binding",
+        response: {
+          200: z.undefined().meta({ description: "Subscribed; no body" }),
+          ...errors(...OPEN_ERRORS),
         },
-        handler: (_request, reply) => reply.header("allow", "OPTIONS, POST").code(200).send(),
-      });
+      },
+      handler: (_request, reply) => reply.header("allow", "OPTIONS, POST").code(200).send(),
     });
     app.route({
       method: "GET",
@@ -111,7 +107,7 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
       },
     },
     handler: async (request, reply) => {
-      const start = await startRound(collection);
+      const start = await startRound(collection, request.viaDapr ? "dapr" : "request");
       if (start instanceof BridgeError) {
         return { status: "disabled" as const, message: start.message, hint: start.hint };
       }
@@ -130,9 +126,9 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
 }
 
 /** The round, or the error collection_disabled, which is no failure here. */
-async function startRound(collection: Collection): Promise<RoundStart | BridgeError> {
+async function startRound(collection: Collection, trigger: RoundTrigger): Promise<RoundStart | BridgeError> {
   try {
-    return await collection.start("request");
+    return await collection.start(trigger);
   } catch (error) {
     if (error instanceof BridgeError && error.code === "collection_disabled") return error;
     throw error;
