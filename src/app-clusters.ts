@@ -45,9 +45,18 @@ export function createClusters(
 ): Clusters {
   const { clock, logger, lifecycle } = base;
   const { fixed, defaults, store, keyring } = parts;
+  const fixedIds = new Set(fixed.map(({ id }) => id));
   let forget: (clusterId: string) => Promise<void> = () => Promise.resolve();
   const stored = createStoredClusters(
-    { store, clock, logger, forget: (clusterId) => forget(clusterId) },
+    {
+      store,
+      clock,
+      logger,
+      // A deletion that was cut off must not end the collection of a cluster that took the id since.
+      forget: async (clusterId) => {
+        if (!fixedIds.has(clusterId)) await forget(clusterId);
+      },
+    },
     { defaults },
   );
   const guard = config.ALLOW_PRIVATE_API_SERVERS
@@ -74,7 +83,7 @@ export function createClusters(
       return createClusterAdmin(
         {
           clusters: stored,
-          fixedIds: new Set(fixed.map(({ id }) => id)),
+          fixedIds,
           keyring,
           clock,
           checkServer: async (server, signal) => await guard?.check(server, signal),

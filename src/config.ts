@@ -1,6 +1,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
+import { createRecord } from "#lib/records.ts";
 import { nearMiss } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
@@ -109,7 +110,7 @@ const threshold = (max: number) =>
 
 /** `a=b,c=d` as in OTEL_EXPORTER_OTLP_HEADERS: values may be percent-encoded. */
 const headers = z.string().transform((value, context) => {
-  const result: Record<string, Secret> = {};
+  const result = createRecord<Secret>();
   for (const pair of value.split(",").filter((part) => part.trim() !== "")) {
     const [, name, encoded] = /^\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? [];
     const decoded = decodeHeader(encoded);

@@ -1,3 +1,4 @@
+import { createRecord } from "#lib/records.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { ClusterProgress, LastCollection } from "./progress.ts";
 import type { ClusterResult } from "./status.ts";
@@ -11,7 +12,7 @@ const NONE: LastCollection = {
   error: null,
   points: 0,
   series: 0,
-  groups: {},
+  groups: createRecord(),
   clock_skew_ms: null,
   warnings: [],
 };
@@ -48,7 +49,7 @@ function groupsOf(
   before: LastCollection["groups"],
 ): LastCollection["groups"] {
   const failed = new Set(totals.failures.map((failure) => failure.query));
-  const groups: LastCollection["groups"] = {};
+  const groups: LastCollection["groups"] = createRecord();
   for (const { group, name } of queries) {
     if (totals.groupsSeen.has(group)) groups[group] = "present";
     else if (failed.has(name)) groups[group] = "unknown";

@@ -73,5 +73,5 @@ function toldOrKnown(
 }
 
 function kindsOf(state: QueryProgress, metric: string): { kind: MetricType["kind"] }[] {
-  return [...(Object.hasOwn(state.types, metric) ? state.types[metric]! : [])];
+  return [...(state.types[metric] ?? [])];
 }

@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors.ts";
+import { createRecord } from "#lib/records.ts";
 import type { StateStore } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
 
@@ -55,11 +56,19 @@ function toProgress(clusterId: string, value: unknown): ClusterProgress {
   if (value === undefined) return emptyProgress();
   const { version, queries, pod, last } = (value ?? {}) as Partial<ClusterProgress>;
   const isFrame = typeof queries === "object" && queries !== null && pod !== undefined && last !== undefined;
-  if (version === 1 && isFrame) return value as ClusterProgress;
+  if (version === 1 && isFrame) return withoutPrototypes(value as ClusterProgress);
   throw new BridgeError(
     "state_record_damaged",
     `the record ${key(clusterId)} is not a collection's progress`,
   );
+}
+
+/** JSON.parse gives plain objects, in which a query named `constructor` would seem to have a progress already. */
+function withoutPrototypes(progress: ClusterProgress): ClusterProgress {
+  const queries = createRecord(progress.queries);
+  for (const query of Object.values(queries)) query.types = createRecord(query.types);
+  const { last } = progress;
+  return { ...progress, queries, last: last && { ...last, groups: createRecord(last.groups) } };
 }
 
 function key(clusterId: string): string {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { ErrorBody } from "#errors.ts";
+import { createRecord } from "#lib/records.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, type Interval } from "./intervals.ts";
 
@@ -47,7 +48,7 @@ export interface LastCollection {
   warnings: string[];
 }
 
-/** The state record `progress:<cluster id>`. */
+/** The state record `progress:<cluster id>`. Its objects with outside names as keys have no prototype (`createRecord`). */
 export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
@@ -62,7 +63,7 @@ const GAPS_KEPT_MS = 7 * 86_400_000;
 const KINDS_MAX = 4;
 
 export function emptyProgress(): ClusterProgress {
-  return { version: 1, pod: null, queries: {}, last: null };
+  return { version: 1, pod: null, queries: createRecord(), last: null };
 }
 
 export function hashPromql(promql: string): string {
@@ -77,7 +78,7 @@ export function newQueryProgress(promql: string, from: number): QueryProgress {
     committed: [],
     gaps: [],
     attempted: from,
-    types: {},
+    types: createRecord(),
     samples_read: 0,
     samples_sent: 0,
   };
@@ -148,10 +149,7 @@ export function fixedKind(
   kind: MetricType["kind"],
   toMs: number,
 ): MetricType["kind"] {
-  // A label text of the cluster is the key: `constructor` must not find what every object has.
-  const known = Object.hasOwn(query.types, metric)
-    ? query.types[metric]!
-    : (query.types[metric] = [{ kind, since: query.from }]);
+  const known = (query.types[metric] ??= [{ kind, since: query.from }]);
   const latest = known.at(-1)!;
   if (latest.kind !== kind && query.attempted > latest.since && known.length < KINDS_MAX) {
     known.push({ kind, since: query.attempted });

@@ -42,6 +42,17 @@ export function json<T extends z.ZodType>(description: string, schema: T) {
 
 type ErrorAnswers = Record<number, ReturnType<typeof json<typeof errorAnswer>>>;
 
+/**
+ * The schema of an answer's object whose keys are outside names. `z.record` would drop the key `__proto__`, so only the OpenAPI document
+ * describes the values; nothing checks them.
+ */
+export function recordOf<T extends z.ZodType>(value: T): z.ZodType<Record<string, z.output<T>>> {
+  const { $schema: _schema, ...additionalProperties } = z.toJSONSchema(value);
+  return z.unknown().meta({ type: "object", additionalProperties }) as unknown as z.ZodType<
+    Record<string, z.output<T>>
+  >;
+}
+
 /** The error answers of a route, by status; every description names the codes. */
 export function errors(...possible: ErrorCode[]): ErrorAnswers {
   const byStatus = new Map<number, ErrorCode[]>();

@@ -6,7 +6,7 @@ import type {
   GapReport,
   RoundResult,
 } from "#collect/status.ts";
-import { errorBody, timestamp } from "./schemas.ts";
+import { errorBody, recordOf, timestamp } from "./schemas.ts";
 
 const count = z.int().nonnegative();
 const seconds = z.number();
@@ -100,7 +100,7 @@ const clusterStatus = z
     last_error: errorBody.extend({ at: timestamp }).nullable(),
     points: count,
     series: count,
-    groups: z.record(z.string(), z.enum(["present", "absent", "unknown"])),
+    groups: recordOf(z.enum(["present", "absent", "unknown"])),
     gaps: z.array(gapReport),
     prometheus_pod: z.string().nullable(),
     clock_skew_seconds: seconds.nullable().meta({ description: "Prometheus' clock minus the bridge's" }),

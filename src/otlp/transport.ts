@@ -3,6 +3,7 @@ import * as zlib from "node:zlib";
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { createRecord } from "#lib/records.ts";
 import { hideSecrets, secretsOfHeader, type Secret } from "#lib/secret.ts";
 import { LENGTH_DELIMITED, readFields, VARINT } from "./wire.ts";
 
@@ -64,10 +65,10 @@ export function createTransport(
   const toMessage = (text: string): string => hideSecrets(text, secrets).trim().slice(0, MESSAGE_MAX);
 
   const post = async (payload: Payload, signal: AbortSignal): Promise<ExportResult> => {
-    const headers: Record<string, string> = {
+    const headers = createRecord({
       "content-type": "application/x-protobuf",
       "user-agent": "budcluster",
-    };
+    });
     if (payload.encoding !== "none") headers["content-encoding"] = payload.encoding;
     for (const [name, value] of Object.entries(settings.headers)) headers[name] = value.expose();
     const answer = await request(settings.url, {

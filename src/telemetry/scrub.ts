@@ -1,3 +1,5 @@
+import { createRecord } from "#lib/records.ts";
+
 /** What stands in a log or an answer where a secret was. */
 const HIDDEN = "[redacted]";
 
@@ -71,7 +73,7 @@ export function scrubValue(value: unknown, scrub: (text: string) => string = scr
   if (depth >= DEPTH_MAX) return "[too deep]";
   if (Array.isArray(value))
     return value.slice(0, ENTRIES_MAX).map((item) => scrubValue(item, scrub, depth + 1));
-  const copy: Record<string, unknown> = {};
+  const copy = createRecord<unknown>();
   for (const [name, item] of Object.entries(value).slice(0, ENTRIES_MAX)) {
     const hidden = isSecretField(name) && item !== null && typeof item !== "boolean";
     copy[scrub(name)] = hidden ? HIDDEN : scrubValue(item, scrub, depth + 1);

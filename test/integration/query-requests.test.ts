@@ -187,6 +187,8 @@ describe("a refusal names the field and the remedy", () => {
     ["group_by", { groupBy: ["*", "host"] }],
     ["group_by", { groupBy: Array.from({ length: 21 }, () => "host") }],
     ["group_by.1", { groupBy: ["host", "hots"] }],
+    ["group_by.0", { groupBy: ["constructor"] }],
+    ["group_by.0", { groupBy: ["toString", "host"] }],
     ["filters.0.label", { filters: [{ label: "hots", op: "=", value: "a" }] }],
     ["filters", { filters: [{ label: "host", op: "=~", value: "(" }] }],
     ["limit", { limit: 0 }],

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "#errors.ts";
 import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
-import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
 import { completeness, exampleCompleteness } from "#http/state-schemas.ts";
 import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
 import { AGGREGATIONS } from "#query/aggregations.ts";
@@ -114,7 +114,7 @@ const queryAnswer = z
     series_total: z.int().meta({ description: "How many there are; series has no more than the limit" }),
     series: z.array(
       z.object({
-        labels: z.record(z.string(), z.string()),
+        labels: recordOf(z.string()),
         points: z.array(
           z.object({ timestamp, value: z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]) }),
         ),
