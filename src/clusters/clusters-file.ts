@@ -8,7 +8,7 @@ import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts
 import { toCredentialFacts } from "./credential-facts.ts";
 import type { Keyring } from "./envelope.ts";
 import { readKubeconfigFile } from "./kube-config.ts";
-import { nearMiss } from "#lib/near-miss.ts";
+import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { openCredentials } from "./open-credentials.ts";
 import { readCertificates } from "./pem.ts";
 import {
@@ -281,7 +281,13 @@ function placeOf(raw: unknown, index: number): string {
 function describe(issue: z.core.$ZodIssue, raw: unknown): string[] {
   const path = issue.path.join(".");
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => unknownKey(path === "" ? "" : `${path}.`, key, KNOWN_KEYS[path] ?? []));
+    const prefix = path === "" ? "" : `${path}.`;
+    const named = issue.keys.slice(0, UNKNOWN_NAMES_MAX);
+    const more = issue.keys.length - named.length;
+    return [
+      ...named.map((key) => unknownKey(prefix, key, KNOWN_KEYS[path] ?? [])),
+      ...(more > 0 ? [`${more} more fields are not known`] : []),
+    ];
   }
   if (path === "id" && isYamlMap(raw) && raw["id"] === undefined) return ["id: is missing"];
   return [path === "" ? issue.message : `${path}: ${issue.message}${shown(raw, issue.path)}`];

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { BridgeError } from "#errors.ts";
 import type { App } from "./app-types.ts";
+import { assertBodyShape } from "./body-shape.ts";
 
 /** RFC 7396 has a type of its own for the patches. */
 const JSON_TYPES = ["application/json", "application/merge-patch+json"];
@@ -13,8 +14,10 @@ export function readBodies(app: App): void {
   const parse = app.getDefaultJsonParser("error", "error");
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(JSON_TYPES, { parseAs: "string" }, (request, body, done) => {
-    if (body.length === 0 || !takesBody(request)) done(null);
-    else void parse(request, body.toString(), done);
+    if (body.length === 0 || !takesBody(request)) return done(null);
+    const text = body.toString();
+    assertBodyShape(text);
+    return void parse(request, text, done);
   });
   app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body, done) => {
     if (body.length === 0 || !takesBody(request)) return done(null);

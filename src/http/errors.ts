@@ -1,5 +1,5 @@
-import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
-import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
+import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from "fastify";
+import { hasZodFastifySchemaValidationErrors, validatorCompiler } from "fastify-type-provider-zod";
 import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { scrubText, scrubValue } from "#telemetry/scrub.ts";
@@ -17,6 +17,9 @@ export interface ErrorAnswer {
 }
 
 const FIELDS_MAX = 10;
+/** Paths and problems repeat the names of the request, which may be as long as the whole body. */
+const FIELD_CHARS_MAX = 256;
+const PROBLEM_CHARS_MAX = 1024;
 
 /** The words for what Fastify itself refuses. Its own messages repeat the input. */
 const FRAMEWORK_ERRORS: Record<string, { code: ErrorCode; message: string }> = {
@@ -55,6 +58,15 @@ const PARTS: Record<string, string> = {
   headers: "header",
 };
 
+/** Zod's validation with the first errors only: Fastify makes a text of all that it is given. */
+export const validateByZod: typeof validatorCompiler = (route) => {
+  const validate = validatorCompiler(route);
+  return (data) => {
+    const result = validate(data) as { error?: FastifySchemaValidationError[] };
+    return result.error ? { error: result.error.slice(0, FIELDS_MAX) } : result;
+  };
+};
+
 interface Validation {
   validation: readonly { instancePath: string; message?: string | undefined }[];
   validationContext?: string | undefined;
@@ -64,8 +76,8 @@ function toValidationError(error: Validation): BridgeError {
   const part = PARTS[error.validationContext ?? ""] ?? "request";
   const fields = error.validation.slice(0, FIELDS_MAX).map(({ instancePath, message }) => ({
     in: part,
-    field: instancePath.replace(/^\//, "").replaceAll("/", "."),
-    problem: message ?? "is not allowed",
+    field: instancePath.slice(0, FIELD_CHARS_MAX).replace(/^\//, "").replaceAll("/", "."),
+    problem: (message ?? "is not allowed").slice(0, PROBLEM_CHARS_MAX),
   }));
   const words = fields.map(
     ({ field, problem }) => `${part}${field === "" ? "" : ` field "${field}"`}: ${problem}`,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ERRORS, type ErrorCode } from "#errors.ts";
-import { nearMiss } from "#lib/near-miss.ts";
+import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import type { ErrorAnswer } from "./errors.ts";
 
 const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
@@ -91,9 +91,15 @@ export function fields<T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
-        ? `unknown ${issue.keys.map((key) => unknownName(key, known)).join(", ")}; allowed: ${known.join(", ") || "none"}`
+        ? `unknown ${unknownNames(issue.keys, known)}; allowed: ${known.join(", ") || "none"}`
         : undefined,
   });
+}
+
+function unknownNames(keys: readonly string[], known: readonly string[]): string {
+  const names = keys.slice(0, UNKNOWN_NAMES_MAX).map((key) => unknownName(key, known));
+  const more = keys.length - names.length;
+  return `${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 function unknownName(key: string, known: readonly string[]): string {

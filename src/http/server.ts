@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { fastify, type FastifyRequest, type HTTPMethods } from "fastify";
-import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
+import { serializerCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
 import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
 import type { Collection } from "#collect/status.ts";
@@ -18,7 +18,7 @@ import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
 import { refuseForeignClusters } from "./cluster-scope.ts";
 import { readBodies } from "./bodies.ts";
-import { createErrorHandler } from "./errors.ts";
+import { createErrorHandler, validateByZod } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
 import { clusterStateRoutes } from "./routes/cluster-state.ts";
@@ -188,7 +188,7 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
       void onError(error, request, reply);
     },
   }).withTypeProvider<ZodTypeProvider>();
-  app.setValidatorCompiler(validatorCompiler);
+  app.setValidatorCompiler(validateByZod);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest("errorCode", null);
   app.decorateRequest("caller", null);

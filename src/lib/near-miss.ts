@@ -1,3 +1,6 @@
+/** How many unknown names an error lists. Whoever wrote them can't be shown more at once, and each costs a comparison with all known ones. */
+export const UNKNOWN_NAMES_MAX = 5;
+
 /** The one of `known` that `name` was probably meant to be: at most two edits away (one in words of up to four letters). */
 export function nearMiss(name: string, known: readonly string[]): string | undefined {
   const wanted = plain(name);
@@ -5,7 +8,10 @@ export function nearMiss(name: string, known: readonly string[]): string | undef
   let best: string | undefined;
   let bestDistance = limit + 1;
   for (const candidate of known) {
-    const distance = editDistance(wanted, plain(candidate));
+    const other = plain(candidate);
+    // The distance is at least the difference in length.
+    if (Math.abs(other.length - wanted.length) > limit) continue;
+    const distance = editDistance(wanted, other);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

@@ -166,6 +166,15 @@ describe("loadClustersFile", () => {
     expect(text).toMatch(/clusters\[6\] "d": kubeconfig: .*no context "nope"/);
   });
 
+  test("names the first five of many unknown fields", async () => {
+    const many = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`field_${index}`, 1]));
+    const found = await problems(load([{ id: "a", kubeconfig: "good.yaml", ...many }]));
+    const text = found.join("\n");
+    expect(text).toContain("field_4: is not known");
+    expect(text).not.toContain("field_5");
+    expect(text).toContain("295 more fields are not known");
+  });
+
   test.each<[string, unknown, RegExp]>([
     ["broken YAML", `clusters: [{id: "${SECRET}`, /is not valid YAML/],
     ["another form", "[]", /must be a mapping with a list/],
