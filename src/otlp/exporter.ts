@@ -146,6 +146,8 @@ export function createExporter(
       return { ranges: acceptedRanges(0, points, result), bytes: payload.body.length };
     }
     if (!isDivisible(result) || !(await probe())) {
+      // The cause has the Collector's words with the addresses in them: they are for the operator alone.
+      deps.logger.warn({ err: result.error, code: result.error.code, points }, "a batch was not delivered");
       return {
         ranges: [{ from: 0, to: points, fate: { state: "failed", error: result.error } }],
         bytes: 0,
@@ -153,7 +155,7 @@ export function createExporter(
       };
     }
     deps.logger.warn(
-      { code: result.error.code, points },
+      { err: result.error, code: result.error.code, points },
       `${result.error.message}: isolating what it refuses`,
     );
     return await isolate(splitRequest(await deps.transport.decode(payload)), result, probe, signal);

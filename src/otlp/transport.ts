@@ -4,7 +4,8 @@ import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createRecord } from "#lib/records.ts";
-import { hideSecrets, secretsOfHeader, type Secret } from "#lib/secret.ts";
+import { toRemoteText, withoutControls } from "#lib/remote-text.ts";
+import { createHider, secretsOfHeader, type Secret } from "#lib/secret.ts";
 import { LENGTH_DELIMITED, readFields, VARINT } from "./wire.ts";
 
 const gzip = promisify(zlib.gzip);
@@ -17,7 +18,10 @@ type Compression = "gzip" | "zstd" | "none";
 /** What one POST to the Collector came to. accepted: every point is stored (the Collector's queue waits for the insert). */
 export type ExportResult =
   | { kind: "accepted"; message: string }
-  /** The Collector took the request but refused some of its points; the OTLP specification forbids to send it again. */
+  /**
+   * The Collector took the request but refused some of its points; the OTLP specification forbids to send it again. `rejectedPoints` is
+   * what the Collector says, which may be impossible: negative, a fraction, NaN, or more than were sent.
+   */
   | { kind: "partial"; rejectedPoints: number; message: string }
   /** May pass later: 429, 502, 503, 504, no connection, no answer in time. */
   | { kind: "retryable"; error: BridgeError; retryAfterMs?: number; status?: number }
@@ -41,6 +45,8 @@ export interface Transport {
 export interface TransportSettings {
   /** Full URL, with path. */
   url: string;
+  /** What errors call the place that is sent to. Default: the variable OTEL_COLLECTOR_ENDPOINT. */
+  name?: string;
   headers: Readonly<Record<string, Secret>>;
   compression: Compression;
   /** Time for one POST, from connecting to the last byte of the answer. */
@@ -52,7 +58,7 @@ const RETRYABLE_STATUS = new Set([429, 502, 503, 504]);
 /** The request reached something that is no OTLP receiver for us: no part of it would pass. */
 const MISCONFIGURED_STATUS = new Set([301, 302, 303, 307, 308, 401, 403, 404, 405, 415]);
 const ANSWER_BYTES_MAX = 64 << 10;
-const MESSAGE_MAX = 500;
+const LOGGED_CHARS_MAX = 2000;
 const RETRY_AFTER_MAX_MS = 3_600_000;
 
 /** One POST of an ExportMetricsServiceRequest to an OTLP/HTTP receiver (OTLP 1.x, binary protobuf). */
@@ -62,7 +68,11 @@ export function createTransport(
 ): Transport {
   const { clock } = deps;
   const secrets = Object.values(settings.headers).flatMap((header) => secretsOfHeader(header.expose()));
-  const toMessage = (text: string): string => hideSecrets(text, secrets).trim().slice(0, MESSAGE_MAX);
+  const words: Words = {
+    hide: createHider(secrets),
+    place: settings.name ?? "OTEL_COLLECTOR_ENDPOINT",
+    compression: settings.compression,
+  };
 
   const post = async (payload: Payload, signal: AbortSignal): Promise<ExportResult> => {
     const headers = createRecord({
@@ -87,7 +97,7 @@ export function createTransport(
       type,
       body,
       retryAfterMs(answer.headers["retry-after"], clock.now()),
-      toMessage,
+      words,
     );
   };
 
@@ -147,24 +157,35 @@ function toConnectionError(error: unknown): BridgeError {
   });
 }
 
+/** How answers are put into words. */
+interface Words {
+  hide: (text: string) => string;
+  place: string;
+  compression: Compression;
+}
+
 function toExportResult(
   status: number,
   type: string,
   body: Buffer,
   retryAfter: number | undefined,
-  toMessage: (text: string) => string,
+  words: Words,
 ): ExportResult {
   if (status >= 200 && status < 300) {
     // Anything at all may answer 204 or an empty 200; only an OTLP response says that the points are stored.
-    const partial = status === 200 ? readPartialSuccess(type, body, toMessage) : undefined;
-    if (!partial) return misconfigured(status, `answered ${status} without an OTLP response`);
-    return partial.rejectedPoints > 0
-      ? { kind: "partial", ...partial }
-      : { kind: "accepted", message: partial.message };
+    const partial = status === 200 ? readPartialSuccess(type, body) : undefined;
+    if (!partial) return misconfigured(status, words, `answered ${status} without an OTLP response`);
+    const message = toRemoteText(partial.message, words);
+    return partial.rejectedPoints === 0
+      ? { kind: "accepted", message }
+      : { kind: "partial", rejectedPoints: partial.rejectedPoints, message };
   }
-  const text = readStatusMessage(type, body, toMessage);
+  const text = readStatusMessage(type, body);
+  const said = toRemoteText(text, words);
+  const answered = `answered ${status}${said === "" ? "" : `: ${said}`}`;
+  const options = causeOf(text, words);
   if (RETRYABLE_STATUS.has(status)) {
-    const error = new BridgeError("collector_unavailable", `the Collector answered ${status}${text}`);
+    const error = new BridgeError("collector_unavailable", `the Collector ${answered}`, options);
     return {
       kind: "retryable",
       error,
@@ -173,13 +194,30 @@ function toExportResult(
     };
   }
   if (MISCONFIGURED_STATUS.has(status) || status < 400)
-    return misconfigured(status, `answered ${status}${text}`);
-  const error = new BridgeError("collector_refused", `the Collector answered ${status}${text}`);
+    return misconfigured(status, words, answered, options);
+  const error = new BridgeError("collector_refused", `the Collector ${answered}`, options);
   return { kind: "rejected", error, status, divisible: true };
 }
 
-function misconfigured(status: number, what: string): ExportResult {
-  const error = new BridgeError("collector_misconfigured", `OTEL_COLLECTOR_ENDPOINT ${what}`);
+/** For the operator's log alone: what the Collector says with the addresses and users in it, which show what is wrong behind it. */
+function causeOf(text: string, { hide }: Words): { cause?: Error } {
+  const logged = withoutControls(hide(text)).trim().slice(0, LOGGED_CHARS_MAX);
+  return logged === "" ? {} : { cause: new Error(logged) };
+}
+
+function misconfigured(
+  status: number,
+  { place, compression }: Words,
+  what: string,
+  options: { cause?: Error } = {},
+): ExportResult {
+  const hint =
+    status === 415
+      ? {
+          hint: `The Collector does not take OTLP_COMPRESSION=${compression} or protobuf: set another compression (gzip, none), or let it take this one.`,
+        }
+      : {};
+  const error = new BridgeError("collector_misconfigured", `${place} ${what}`, { ...options, ...hint });
   return { kind: "rejected", error, status, divisible: false };
 }
 
@@ -195,51 +233,61 @@ function retryAfterMs(header: string | string[] | undefined, now: number): numbe
 function readPartialSuccess(
   type: string,
   body: Buffer,
-  toMessage: (text: string) => string,
 ): { rejectedPoints: number; message: string } | undefined {
-  if (type.includes("json")) {
-    try {
-      const { partialSuccess } = JSON.parse(body.toString("utf8")) as {
-        partialSuccess?: { rejectedDataPoints?: string | number; errorMessage?: string };
-      };
-      return {
-        rejectedPoints: Number(partialSuccess?.rejectedDataPoints ?? 0) || 0,
-        message: toMessage(partialSuccess?.errorMessage ?? ""),
-      };
-    } catch {
-      return undefined;
-    }
-  }
-  if (!type.includes("protobuf")) return undefined;
-  const result = { rejectedPoints: 0, message: "" };
   try {
+    if (type.includes("json")) return readJsonPartialSuccess(body.toString("utf8"));
+    if (!type.includes("protobuf")) return undefined;
+    const result = { rejectedPoints: 0, message: "" };
     for (const outer of readFields(body)) {
       if (outer.number !== 1 || outer.type !== LENGTH_DELIMITED) continue;
       for (const field of readFields(body, outer.start, outer.end)) {
-        if (field.number === 1 && field.type === VARINT) result.rejectedPoints = field.value;
-        if (field.number === 2) result.message = toMessage(body.toString("utf8", field.start, field.end));
+        if (field.number === 1 && field.type === VARINT) {
+          result.rejectedPoints = readInt64(body, field.start, field.end);
+        } else if (field.number === 1) result.rejectedPoints = Number.NaN;
+        if (field.number === 2) result.message = body.toString("utf8", field.start, field.end);
       }
     }
+    return result;
   } catch {
     return undefined;
   }
-  return result;
 }
 
-/** The message of a google.rpc.Status (protobuf or JSON), or the beginning of a text, after ": "; empty when there is none. */
-function readStatusMessage(type: string, body: Buffer, toMessage: (text: string) => string): string {
-  let text = "";
+function readJsonPartialSuccess(text: string): { rejectedPoints: number; message: string } | undefined {
+  const response: unknown = JSON.parse(text);
+  if (typeof response !== "object" || response === null || Array.isArray(response)) return undefined;
+  const { partialSuccess } = response as { partialSuccess?: unknown };
+  if (typeof partialSuccess !== "object" || partialSuccess === null)
+    return { rejectedPoints: 0, message: "" };
+  const { rejectedDataPoints: count, errorMessage } = partialSuccess as Record<string, unknown>;
+  // Protobuf's JSON form of an int64 is a text or a number.
+  const isCount = typeof count === "number" || (typeof count === "string" && /^-?\d+$/.test(count));
+  return {
+    rejectedPoints: isCount ? Number(count) : count === undefined || count === null ? 0 : Number.NaN,
+    message: typeof errorMessage === "string" ? errorMessage : "",
+  };
+}
+
+/** A varint as the int64 that it stands for; inexact beyond 2^53. */
+function readInt64(bytes: Uint8Array, start: number, end: number): number {
+  let value = 0n;
+  for (let i = end - 1; i >= start; i--) value = (value << 7n) | BigInt(bytes[i]! & 0x7f);
+  return Number(BigInt.asIntN(64, value));
+}
+
+/** The message of a google.rpc.Status (protobuf or JSON), or a text; empty when there is none. */
+function readStatusMessage(type: string, body: Buffer): string {
   try {
     if (type.includes("json")) {
       const { message } = JSON.parse(body.toString("utf8")) as { message?: unknown };
-      text = typeof message === "string" ? message : "";
-    } else if (type.includes("protobuf")) {
+      return typeof message === "string" ? message : "";
+    }
+    if (type.includes("protobuf")) {
       for (const field of readFields(body))
-        if (field.number === 2) text = body.toString("utf8", field.start, field.end);
-    } else if (type.startsWith("text/plain")) text = body.toString("utf8");
+        if (field.number === 2) return body.toString("utf8", field.start, field.end);
+    } else if (type.startsWith("text/plain")) return body.toString("utf8");
   } catch {
-    text = "";
+    // A body that is none of these has nothing to say.
   }
-  text = toMessage(text);
-  return text === "" ? "" : `: ${text}`;
+  return "";
 }

@@ -1,9 +1,11 @@
 import { errors } from "undici";
 import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
-import { hideSecrets, type Secret } from "#lib/secret.ts";
+import { toRemoteText } from "#lib/remote-text.ts";
+import { createHider, type Secret } from "#lib/secret.ts";
 
-const TEXT_MAX = 500;
+const MESSAGE_MAX = 500;
 const ERROR_TYPE_MAX = 50;
+const PAGE_TEXT_MAX = 120;
 
 /** What each request to a Prometheus says about who sends it. */
 export interface Authorization {
@@ -14,32 +16,30 @@ export interface Authorization {
   secrets: readonly Secret[];
 }
 
-/** Takes the secrets that a Prometheus was sent out of a text of its own. */
+/** A text of a Prometheus, fit to be shown: without the secrets that it was sent, control characters, addresses and names of users. */
 export function hiderOf(authorization: Authorization | undefined): (words: string) => string {
-  const secrets = authorization?.secrets.map((secret) => secret.expose()) ?? [];
-  return (words) => hideSecrets(words, secrets);
+  const hide = createHider(authorization?.secrets.map((secret) => secret.expose()) ?? []);
+  return (words) => toRemoteText(words, { hide });
 }
 
-/** The error behind an answer of Prometheus whose status is not 200. Its own words are kept, but for the secrets that it was sent. */
+/** The error behind an answer of Prometheus whose status is not 200, with its own words as {@link hiderOf} leaves them. */
 export function toAnswerError(
   status: number,
   headers: Record<string, unknown>,
   body: Buffer,
   authorization: Authorization | undefined,
 ): BridgeError {
-  const hide = hiderOf(authorization);
-  const text = hide(body.toString("utf8"));
+  const show = hiderOf(authorization);
+  const text = body.toString("utf8");
   const api = parseApiError(text);
   if (api) {
-    // Once more: JSON may have written a secret with escapes.
-    const words = `${hide(api.errorType).slice(0, ERROR_TYPE_MAX)}: ${hide(api.error)}`;
-    const details = { status, error_type: hide(api.errorType).slice(0, ERROR_TYPE_MAX) };
-    const message = `Prometheus answered ${status} ${words}`.slice(0, TEXT_MAX);
-    return toError(codeOfApiError(status, api), message, details, authorization);
+    const errorType = show(api.errorType).slice(0, ERROR_TYPE_MAX);
+    const message = `Prometheus answered ${status} ${errorType}: ${show(api.error)}`.slice(0, MESSAGE_MAX);
+    return toError(codeOfApiError(status, api), message, { status, error_type: errorType }, authorization);
   }
   const type = headers["content-type"];
   const isPage = (typeof type === "string" && /html/i.test(type)) || /^\s*<(!doctype|html)/i.test(text);
-  const words = isPage ? "an HTML page" : `"${text.trim().slice(0, 120)}"`;
+  const words = isPage ? "an HTML page" : `"${show(text).slice(0, PAGE_TEXT_MAX)}"`;
   const message = `Prometheus answered ${status} with ${words}`;
   return toError(codeOfStatus(status, isPage), message, { status }, authorization);
 }

@@ -1,6 +1,6 @@
 import { pino, stdTimeFunctions, type Logger as PinoLogger } from "pino";
 import { BridgeError } from "#errors.ts";
-import type { Secret } from "#lib/secret.ts";
+import { createHider, type Secret } from "#lib/secret.ts";
 import { scrubText, scrubValue } from "./scrub.ts";
 
 export type Logger = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error" | "fatal"> & {
@@ -14,13 +14,12 @@ export interface LoggerSettings {
   level: LogLevel;
   /** Takes whole lines with their line break; standard output when absent. */
   destination?: { write(line: string): void };
-  /** Known secrets (tokens, passwords of the configuration): hidden wherever their exact text appears. */
+  /** Known secrets (tokens, passwords of the configuration): hidden wherever they appear, as createHider finds them. */
   secrets?: readonly Secret[];
 }
 
 const CAUSES_MAX = 5;
-/** A shorter secret would blank out ordinary words; the config schema asks for longer ones. */
-const SECRET_CHARS_MIN = 6;
+const SEARCHED_CHARS_MAX = 1 << 16;
 
 /**
  * The program's logger: one JSON object a line, `time` in ISO 8601 UTC, `level` as a word. Errors under any top-level field become
@@ -28,14 +27,10 @@ const SECRET_CHARS_MIN = 6;
  * Each finished line is scrubbed (see scrub.ts), so it does not matter which field, message, error or child binding a secret came in by.
  */
 export function createLogger(settings: LoggerSettings): Logger {
-  const known = (settings.secrets ?? [])
-    .map((secret) => secret.expose())
-    .filter((text) => text.length >= SECRET_CHARS_MIN);
-  const scrub = (text: string): string => {
-    let rest = text;
-    for (const secret of known) rest = rest.replaceAll(secret, "[redacted]");
-    return scrubText(rest);
-  };
+  const known = (settings.secrets ?? []).map((secret) => secret.expose());
+  const hide = createHider(known, "[redacted]");
+  // What is cut here is far behind what scrubText leaves.
+  const scrub = (text: string): string => scrubText(hide(text.slice(0, SEARCHED_CHARS_MAX)));
   return pino(
     {
       level: settings.level,

@@ -1,4 +1,5 @@
 import { createRecord } from "#lib/records.ts";
+import { withoutControls } from "#lib/remote-text.ts";
 
 /** What stands in a log or an answer where a secret was. */
 const HIDDEN = "[redacted]";
@@ -49,13 +50,14 @@ const RULES: readonly { pattern: RegExp; replacement: string }[] = [
 
 /**
  * The text without what looks like a secret: PEM blocks, JWTs, bearer and basic credentials, kubeconfig fields, passwords in URLs,
- * `password=`-like pairs. Rather hides a harmless word too many. Texts over 8192 characters are cut.
+ * `password=`-like pairs. Rather hides a harmless word too many. Texts over 8192 characters are cut. Characters that a terminal obeys or
+ * that turn the direction of a text around become spaces.
  */
 export function scrubText(text: string): string {
   let scrubbed =
     text.length > TEXT_CHARS_MAX ? `${text.slice(0, TEXT_CHARS_MAX)}... (${text.length} characters)` : text;
   for (const { pattern, replacement } of RULES) scrubbed = scrubbed.replace(pattern, replacement);
-  return scrubbed;
+  return withoutControls(scrubbed);
 }
 
 /** Does a field of this name hold a secret, whatever its value looks like? */

@@ -1,6 +1,7 @@
 import { STATUS_CODES, type IncomingMessage, type RequestOptions } from "node:http";
 import { z } from "zod";
 import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors.ts";
+import { toRemoteText } from "#lib/remote-text.ts";
 import { hideSecrets, secretsOfHeader } from "#lib/secret.ts";
 
 /** Errors of the X.509 verification, as Node names them (node:tls, "X509 certificate error codes"). */
@@ -93,15 +94,9 @@ export function toConnectError(error: unknown): BridgeError {
 const ERROR_BODY_BYTES_MAX = 64 * 1024;
 const TEXT_MAX = 500;
 
-const ADDRESS = /\b\d{1,3}(?:\.\d{1,3}){3}\b|\[[0-9a-f]*:[^\]\s]*\]/gi;
-
-/** A text of the remote side, fit for one line of a log or an answer: no control characters, no IP addresses, at most 500 characters. */
+/** A text of the cluster's side, fit for one line of a log or an answer. It keeps the names of users: remedies for missing rights need them. */
 export function remoteText(text: string): string {
-  const line = text
-    .slice(0, TEXT_MAX * 4)
-    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ")
-    .replaceAll(ADDRESS, "(address)")
-    .trim();
+  const line = toRemoteText(text, { keepUsers: true, charsMax: TEXT_MAX + 1 });
   return line.length > TEXT_MAX ? `${line.slice(0, TEXT_MAX)}...` : line;
 }
 

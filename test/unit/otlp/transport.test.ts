@@ -248,6 +248,52 @@ describe("a refusal", () => {
   });
 });
 
+describe("what the Collector says", () => {
+  const status = (message: string): ExportResult | Promise<ExportResult> => {
+    answer(503, codec.encodeStatus(14, message), { "content-type": PROTOBUF });
+    return post();
+  };
+
+  test.each([
+    ["dial tcp: lookup clickhouse.bud-system.svc on 10.96.0.10:53: no such host", /clickhouse|10\.96/],
+    ["clickhouse://writer:hunter22@ch-0:9000/metrics refused", /writer|hunter22|ch-0/],
+    ["failed to connect to host=ch-0 user=writer", /ch-0|writer/],
+    ["code: 516, message: writer: Authentication failed", /writer/],
+  ])("shows no address and no user, but to the log: %s", async (words, inside) => {
+    const error = errorOf(await status(words));
+    expect(error.message).not.toMatch(inside);
+    expect((error.cause as Error).message).toMatch(inside);
+    answer(200, codec.encodeResponse(1, words), { "content-type": PROTOBUF });
+    expect(JSON.stringify(await post())).not.toMatch(inside);
+  });
+
+  const secret = TOKEN.slice("Bearer ".length);
+  test.each([
+    ["base64", Buffer.from(TOKEN).toString("base64")],
+    ["base64url without padding", Buffer.from(`x${secret}`).toString("base64url")],
+    ["hexadecimal", Buffer.from(secret).toString("hex").toUpperCase()],
+    ["a URL", secret.replaceAll("-", "%2D")],
+    ["JSON", secret.replaceAll("-", "\\u002d")],
+  ])("hides a credential that it echoes in %s", async (_form, echoed) => {
+    const error = errorOf(await status(`no: ${echoed}`));
+    expect(error.message).toBe("the Collector answered 503: no: [secret]");
+    expect((error.cause as Error).message).toBe("no: [secret]");
+  });
+
+  test("changes neither a terminal nor the direction of a text", async () => {
+    const error = errorOf(await status("a\u001B[31mb\u202Ec\u2066d\u009Be"));
+    expect(error.message).toBe("the Collector answered 503: a [31mb c d e");
+    expect((error.cause as Error).message).toBe("a [31mb c d e");
+  });
+
+  test("is blamed on what is set: a compression that it does not take", async () => {
+    answer(415, "unsupported", { "content-type": "text/plain" });
+    const error = errorOf(await post(transportTo(undefined, "zstd")));
+    expect(error.hint).toContain("OTLP_COMPRESSION=zstd");
+    expect(error.code).toBe("collector_misconfigured");
+  });
+});
+
 describe("a Collector that does not answer", () => {
   test("is unreachable when nothing listens", async () => {
     const result = await post(transportTo(`${await closedOrigin()}/v1/metrics`));

@@ -129,6 +129,29 @@ describe("an answer that is an error", () => {
     expect(JSON.stringify(error.details).length).toBeLessThan(200);
   });
 
+  test.each([
+    ["an error of the API", api("execution", "WORDS")],
+    ["a text", "WORDS"],
+  ])("words are shown without what harms a terminal and without addresses: %s", async (_what, body) => {
+    const words = "a\u202Eb\u001B[31mc\u2067d\u009Be: dial tcp 10.1.2.3:9090, clickhouse.bud.svc";
+    const shown = "a b [31mc d e: dial tcp (address):9090, (address)";
+    server.respond = (response) =>
+      void response.writeHead(422).end(body.replace("WORDS", JSON.stringify(words).slice(1, -1)));
+    const error = await caught(read());
+    if (body !== "WORDS") expect(error.message).toBe(`Prometheus answered 422 execution: ${shown}`);
+    expect(error.message).not.toMatch(/[\u202E\u001B\u2067\u009B]|10\.1\.2\.3|clickhouse/);
+  });
+
+  test("warnings are shown so too", async () => {
+    const answer = {
+      status: "success",
+      warnings: ["a\u202Eb\u001B[1mc 10.1.2.3:9090"],
+      data: { resultType: "matrix", result: [] },
+    };
+    server.respond = (response) => void response.writeHead(200).end(JSON.stringify(answer));
+    expect((await caught(read())).message).toMatch(/: a b \[1mc \(address\):9090$/);
+  });
+
   test("a body that hangs is a timeout", async () => {
     server.respond = (response) => {
       response.writeHead(500);
