@@ -73,7 +73,7 @@ const CONTROLS = [
   ["C1 CSI", "\u009B31m"],
   ["NUL, BEL, DEL", "\u0000\u0007\u007F"],
 ] as const;
-const HARMFUL = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/;
+const HARMFUL = /(?![\n\t])[\p{Cc}\p{Cf}]/u;
 
 test.each(CONTROLS)("no control character passes: %s", (_name, control) => {
   expect(toRemoteText(`a${control}b`)).not.toMatch(HARMFUL);
@@ -85,7 +85,7 @@ const UNITS = "ab:/.@=[]1 \n\t\u0000\u001B\u009B\u202E\u2066\u200F\u00AD\u2028\u
 
 test("any text becomes one short line", () => {
   fc.assert(
-    fc.property(fc.string({ unit: fc.constantFrom(...UNITS), maxLength: 900 }), (text) => {
+    fc.property(fc.string({ unit: fc.constantFrom(...Array.from(UNITS)), maxLength: 900 }), (text) => {
       const line = toRemoteText(text);
       expect(line.length).toBeLessThanOrEqual(500);
       expect(line).not.toMatch(/[\p{Cc}\p{Cf}\u2028\u2029]/u);

@@ -130,17 +130,21 @@ describe("an answer that is an error", () => {
   });
 
   test.each([
-    ["an error of the API", api("execution", "WORDS")],
-    ["a text", "WORDS"],
-  ])("words are shown without what harms a terminal and without addresses: %s", async (_what, body) => {
-    const words = "a\u202Eb\u001B[31mc\u2067d\u009Be: dial tcp 10.1.2.3:9090, clickhouse.bud.svc";
-    const shown = "a b [31mc d e: dial tcp (address):9090, (address)";
-    server.respond = (response) =>
-      void response.writeHead(422).end(body.replace("WORDS", JSON.stringify(words).slice(1, -1)));
-    const error = await caught(read());
-    if (body !== "WORDS") expect(error.message).toBe(`Prometheus answered 422 execution: ${shown}`);
-    expect(error.message).not.toMatch(/[\u202E\u001B\u2067\u009B]|10\.1\.2\.3|clickhouse/);
-  });
+    ["an error of the API", api("execution", "WORDS"), "Prometheus answered 422 execution: SHOWN"],
+    ["a text", "WORDS", 'Prometheus answered 422 with "SHOWN"'],
+  ])(
+    "words are shown without what harms a terminal and without addresses: %s",
+    async (_what, body, message) => {
+      const words = "a\u202Eb\u001B[31mc\u2067d\u009Be: dial tcp 10.1.2.3:9090, clickhouse.bud.svc";
+      const shown = "a b [31mc d e: dial tcp (address):9090, (address)";
+      server.respond = (response) =>
+        void response
+          .writeHead(422)
+          .end(body.replace("WORDS", body === "WORDS" ? words : JSON.stringify(words).slice(1, -1)));
+      const error = await caught(read());
+      expect(error.message).toBe(message.replace("SHOWN", shown));
+    },
+  );
 
   test("warnings are shown so too", async () => {
     const answer = {
