@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { openChdb } from "#allinone/chdb.ts";
+import { requireFreeSpace } from "#allinone/free-space.ts";
 import { createOtlpReceiver } from "#allinone/otlp-receiver.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
@@ -102,7 +103,14 @@ export async function startEmbeddedStorage(
   const path = join(config.DATA_DIR, "clickhouse");
   const database = await openChdb({ path, logger, memoryBytesMax: config.EMBEDDED_MEMORY_MAX });
   lifecycle.onStop("embedded ClickHouse", () => database.close());
-  await migrateTables(config, database, { clock, logger }, new AbortController().signal);
+  await migrate(database, {
+    parameters: toParameters(config),
+    clock,
+    logger,
+    // The engine holds the folder, so no other process can migrate it. A statement on a full disk leaves a table that can't be opened.
+    lock: { assertHeld: () => requireFreeSpace(path), release: () => Promise.resolve() },
+    signal: new AbortController().signal,
+  });
   startRollups(config, database, deps);
   const receiver = createOtlpReceiver({ database, databaseName: config.CLICKHOUSE_DATABASE, clock, logger });
   const { url } = await receiver.start("127.0.0.1", 0);

@@ -12,6 +12,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
     "CREDENTIALS_KEYS_DIR can't be read or has no key, or one of its keys is damaged, encrypted, too short or not a private RSA key.",
   state_unavailable:
     "The state store does not work: DATA_DIR is full, read-only or held by another process, or Dapr's state store does not answer.",
+  state_damaged:
+    "The state file is damaged, is not a SQLite database of this program, or comes from a newer version of it.",
   state_conflict: "Two writers changed the same state record; the second one was refused.",
   state_record_damaged:
     "A record of the state store is not what this program writes: it was cut or changed, or another program writes the same keys. Only the cluster that it is about is concerned.",
@@ -80,6 +82,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   shutting_down: "The process got SIGTERM or SIGINT.",
   storage_unavailable: "ClickHouse does not answer, or refuses the user.",
   storage_failed: "ClickHouse refused a statement.",
+  storage_damaged:
+    "A file of the embedded database is damaged: empty, cut or changed, by a full or failing disk or by another program.",
   engine_unavailable: "The embedded ClickHouse engine is not installed or can't run on this machine.",
   migration_failed: "A statement of a migration failed.",
   migration_conflict:

@@ -36,6 +36,11 @@ export const ERRORS = {
     httpStatus: 503,
     hint: "Check that DATA_DIR is writable and not full, and that no other process holds it.",
   },
+  state_damaged: {
+    retryable: false,
+    httpStatus: 503,
+    hint: "Stop the program and run the commands of its start's message; docs/operations.md (Damaged data) explains them. Nothing is deleted or moved unasked.",
+  },
   state_conflict: {
     retryable: true,
     httpStatus: 409,
@@ -294,6 +299,11 @@ export const ERRORS = {
     retryable: false,
     httpStatus: 500,
     hint: "ClickHouse refused the statement; its own words are in the log.",
+  },
+  storage_damaged: {
+    retryable: false,
+    httpStatus: 500,
+    hint: "Stop the program and move the named file away as docs/operations.md (Damaged data) describes. Nothing is deleted or moved unasked.",
   },
   engine_unavailable: {
     retryable: false,

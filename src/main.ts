@@ -45,6 +45,8 @@ const CONFIG_CODES = new Set<string>([
   "kubeconfig_refused",
   "storage_layout_unknown",
   "storage_version_unsupported",
+  "storage_damaged",
+  "state_damaged",
 ]);
 
 interface Arguments {

@@ -1,10 +1,13 @@
+import { existsSync } from "node:fs";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BridgeError } from "#errors.ts";
 import { abortable } from "#lib/clock.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
-import { toClickHouseError } from "#storage/storage-error.ts";
 import type { Logger } from "#telemetry/logger.ts";
+import { toEngineError, toOpeningError } from "./engine-errors.ts";
+import { diskFull, isDiskFull, requireFreeSpace } from "./free-space.ts";
+import { askForReason } from "./opening-reason.ts";
 import { createPool } from "./pool.ts";
 
 /** The embedded engine: a Database that also takes rows in ClickHouse's own binary form. */
@@ -64,7 +67,11 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
   const inbox = join(path, "inbox");
   const configFile = join(path, "engine.xml");
   await prepare(path, inbox, configFile, settings.memoryBytesMax);
-  const sessions = openSessions(chdb, join(path, "data"), configFile, settings.statementTimeoutMs ?? 60_000);
+  // A first start makes the engine's own files.
+  if (!existsSync(join(path, "data", "metadata"))) await requireFreeSpace(path);
+  const dataPath = join(path, "data");
+  const timeoutMs = settings.statementTimeoutMs ?? 60_000;
+  const sessions = await openSessions(chdb, { path, dataPath, configFile, timeoutMs });
   // Only now is it certain that no other process works here. What a killed one left behind was never acknowledged.
   await emptyFolder(inbox, logger);
   const pool = createPool(sessions, WAITING_MAX);
@@ -84,8 +91,9 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
       try {
         return (await result).text();
       } catch (error) {
-        const failure = toEngineError(error);
-        logger.debug({ err: error, code: failure.code }, "a statement failed");
+        const failure = toEngineError(error, path);
+        if (failure.code === "storage_damaged") logger.error({ err: failure }, failure.message);
+        else logger.debug({ err: error, code: failure.code }, "a statement failed");
         throw failure;
       }
     }, signal);
@@ -143,6 +151,7 @@ async function prepare(
   memoryBytesMax: number,
 ): Promise<void> {
   // Caps are the server's configuration, not settings of a query; fsync because the bridge takes an answered insert for stored.
+  // By default the engine would set up to 100 damaged parts aside and start without their samples: the operator is to decide that.
   const config = `<clickhouse>
   <max_server_memory_usage>${memoryBytesMax}</max_server_memory_usage>
   <mark_cache_size>${Math.floor(memoryBytesMax / MARK_CACHE_SHARE)}</mark_cache_size>
@@ -150,6 +159,9 @@ async function prepare(
   <merge_tree>
     <fsync_after_insert>1</fsync_after_insert>
     <fsync_part_directory>1</fsync_part_directory>
+    <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>
+    <min_compressed_bytes_to_fsync_after_merge>1</min_compressed_bytes_to_fsync_after_merge>
+    <max_suspicious_broken_parts>0</max_suspicious_broken_parts>
   </merge_tree>
 </clickhouse>
 `;
@@ -157,6 +169,7 @@ async function prepare(
     await mkdir(inbox, { recursive: true, mode: 0o700 });
     await writeFile(configFile, config, { mode: 0o600 });
   } catch (error) {
+    if (isDiskFull(error)) throw diskFull(path, error);
     throw new BridgeError("storage_unavailable", `the folder ${path} can't be written`, {
       cause: error,
       hint: "Check that DATA_DIR is writable and not full.",
@@ -164,12 +177,18 @@ async function prepare(
   }
 }
 
-function openSessions(
+interface Opening {
+  /** The folder that holds the data folder. */
+  path: string;
+  dataPath: string;
+  configFile: string;
+  timeoutMs: number;
+}
+
+async function openSessions(
   chdb: ChdbModule,
-  dataPath: string,
-  configFile: string,
-  timeoutMs: number,
-): ChdbSession[] {
+  { path, dataPath, configFile, timeoutMs }: Opening,
+): Promise<ChdbSession[]> {
   const sessions: ChdbSession[] = [];
   try {
     for (let index = 0; index < CONNECTIONS; index++) {
@@ -183,10 +202,7 @@ function openSessions(
     return sessions;
   } catch (error) {
     for (const session of sessions) session.close();
-    throw new BridgeError("storage_unavailable", `the embedded ClickHouse engine can't open ${dataPath}`, {
-      cause: error,
-      hint: "Most likely another process holds DATA_DIR: stop it or give this one its own. Else check the folder's rights and the free space.",
-    });
+    throw toOpeningError(await askForReason(dataPath, configFile), path, error);
   }
 }
 
@@ -200,6 +216,7 @@ async function writeRows(file: string, rows: Uint8Array): Promise<void> {
   try {
     await writeFile(file, rows, { mode: 0o600 });
   } catch (error) {
+    if (isDiskFull(error)) throw diskFull(dirname(file), error);
     throw new BridgeError("storage_unavailable", "the rows can't be written to DATA_DIR", { cause: error });
   }
 }
@@ -218,14 +235,4 @@ async function removeFile(file: string, logger: Logger): Promise<void> {
   } catch (error) {
     logger.warn({ err: error }, "a temporary file could not be removed; the next start removes it");
   }
-}
-
-function toEngineError(error: unknown): BridgeError {
-  const cause = error instanceof Error ? error : new Error(String(error));
-  const code = /Code: (\d+)\./.exec(cause.message)?.[1];
-  if (code === undefined) {
-    return new BridgeError("storage_unavailable", "the embedded ClickHouse engine failed", { cause });
-  }
-  const name = /\(([A-Z][A-Z0-9_]{3,})\)[^()]*$/.exec(cause.message)?.[1] ?? "";
-  return toClickHouseError(Number(code), name, cause);
 }

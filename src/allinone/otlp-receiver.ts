@@ -230,6 +230,8 @@ const STATUS_CODES: Partial<
   storage_unavailable: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
   // A refused statement (a missing table, say) needs somebody's hand, so ask less often.
   storage_failed: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "5" } },
+  // Nothing is wrong with the data: they wait in Prometheus until somebody has repaired the database.
+  storage_damaged: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "5" } },
   shutting_down: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
   internal: { grpc: INTERNAL, status: 500 },
 };

@@ -19,6 +19,8 @@ import { fillTemplate, type SqlFile } from "./sql-file.ts";
 export interface MigrateSettings extends PlanSettings {
   /** How long to wait for another process that migrates now. Default 5 minutes. */
   lockWaitMs?: number;
+  /** Default: a lock table, for servers that several processes may migrate. A process that owns its database alone gives its own. */
+  lock?: MigrationLock;
   clock: Clock;
   logger: Logger;
 }
@@ -46,14 +48,17 @@ export async function migrate(database: Database, settings: MigrateSettings): Pr
   await requireServerVersion(database, signal);
   await requireOwnLayout(database, values.db, signal);
 
+  if ((await readApplied(database, values.db, signal)).length === 0) await settings.lock?.assertHeld();
   await database.command(`CREATE DATABASE IF NOT EXISTS ${values.db} ${values.on_cluster}`, {}, signal);
-  const lock = await takeMigrationLock(database, {
-    databaseName: values.db,
-    onCluster: values.on_cluster,
-    waitMs: settings.lockWaitMs ?? 300_000,
-    clock,
-    signal,
-  });
+  const lock =
+    settings.lock ??
+    (await takeMigrationLock(database, {
+      databaseName: values.db,
+      onCluster: values.on_cluster,
+      waitMs: settings.lockWaitMs ?? 300_000,
+      clock,
+      signal,
+    }));
   try {
     await database.command(fillTemplate(MIGRATIONS_TABLE, values), {}, signal);
     const pending = planMigrations(files, await readApplied(database, values.db, signal));

@@ -13,7 +13,10 @@ const RENEW_MS = 15_000;
 const POLL_MS = 500;
 
 export interface MigrationLock {
-  /** Throws `migration_failed` when somebody else has taken the lock (this process stood still for longer than its lease). */
+  /**
+   * May the next statement change tables? Throws `migration_failed` when another process has taken the lock (this process stood still for
+   * longer than its lease).
+   */
   assertHeld(): Promise<void>;
   release(): Promise<void>;
 }

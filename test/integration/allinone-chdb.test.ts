@@ -62,13 +62,15 @@ function engine(): EmbeddedDatabase {
 
 test("another process on the same folder is refused and does no harm", async () => {
   writeFileSync(join(path, "inbox", "under-way.bin"), "x");
-  const script = `await open().then(() => console.log("opened"), (error) => console.log(error.code, "|", error.hint));
+  const script = `await open().then(() => console.log("opened"), (error) => console.log(error.code, "|", error.message, "|", error.hint));
     process.exit(0);`;
   const said = execFileSync(process.execPath, otherProcess(script), {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
-  expect(said).toMatch(/^storage_unavailable \| Most likely another process holds DATA_DIR/);
+  expect(said).toMatch(
+    /^storage_unavailable \| another process holds .*data\/data \| Only one process may work on one DATA_DIR/,
+  );
   expect(readdirSync(join(path, "inbox"))).toEqual(["under-way.bin"]);
   expect(await engine().query("SELECT 1 AS one")).toEqual([{ one: 1 }]);
 });

@@ -104,3 +104,33 @@ test("whoever loses the lock in the middle stops before the next statement and r
   expect((await locks("lost")).map((lock) => lock.comment)).toEqual(["other 99999999999999"]);
   expect(clock.pending()).toBe(0);
 });
+
+test("a process that owns its database makes no lock table, and is asked before each statement that changes tables", async () => {
+  const directory = createTemporaryFolder();
+  writeFileSync(join(directory, "0001_a.sql"), "CREATE TABLE {{db}}.a (x Int8) ENGINE = Memory");
+  let isFull = true;
+  const start = async () =>
+    await migrate(engine.database, {
+      parameters: { database: "owned", retentionDays: 30 },
+      directory,
+      clock: createManualClock(),
+      logger: createSilentLogger(),
+      lock: {
+        assertHeld: async () => {
+          if (isFull) throw new Error("the disk is full");
+        },
+        release: async () => {},
+      },
+      signal: new AbortController().signal,
+    });
+  const tables = async () =>
+    await engine.database.query("SELECT name FROM system.tables WHERE database = 'owned' ORDER BY name");
+  await expect(start()).rejects.toThrow("the disk is full");
+  expect(await engine.database.query("SELECT 1 FROM system.databases WHERE name = 'owned'")).toEqual([]);
+  isFull = false;
+  expect((await start()).applied).toEqual(["0001_a.sql"]);
+  expect(await tables()).toEqual([{ name: "a" }, { name: "migrations" }]);
+  // With nothing to do, a full disk does not matter.
+  isFull = true;
+  expect((await start()).applied).toEqual([]);
+});

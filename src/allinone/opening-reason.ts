@@ -1,0 +1,39 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+
+const TIME_MS_MAX = 60_000;
+const CHARS_MAX = 256 * 1024;
+
+/** Opens the folder as the program does, and ends. */
+const SCRIPT = `const [url, path, config] = process.argv.slice(1);
+const { Session } = await import(url);
+try {
+  new Session(path, { connectionArgs: ["--config-file=" + config, "--log-level=error", "--logger.console=1", "--logger.level=error"] });
+} finally {
+  process.exit(0);
+}`;
+
+/**
+ * Why the engine does not open a folder, in its own words. It writes them to the process' standard error and nowhere else, where the
+ * program can't read them, so another process tries once more. Resolves with an empty text when that tells nothing.
+ */
+export async function askForReason(dataPath: string, configFile: string): Promise<string> {
+  let said = "";
+  try {
+    const args = ["--input-type=module", "-e", SCRIPT, import.meta.resolve("chdb"), dataPath, configFile];
+    // Without the environment: its secrets are none of this process' business.
+    const child = spawn(process.execPath, args, {
+      env: {},
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: TIME_MS_MAX,
+      killSignal: "SIGKILL",
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      if (said.length < CHARS_MAX) said += text;
+    });
+    await once(child, "close");
+  } catch {
+    // The failure that is to be explained is told anyway.
+  }
+  return said;
+}
