@@ -9,6 +9,7 @@ import { createRounds, type Rounds } from "#collect/round.ts";
 import { toBridgeError } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { createExporter } from "#otlp/exporter.ts";
 import { createObservedTransport } from "#otlp/observed-transport.ts";
@@ -114,13 +115,14 @@ export interface OpenPrometheusDeps extends Pick<CollectionDeps, "clock" | "logg
 export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): OpenPrometheus {
   const { clock, logger, metrics } = deps;
   const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
+  const turns = createTurns();
   return async (cluster, pinnedPodUid, signal) => {
     try {
       const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
       const { pathPrefix, ...target } = cluster.prometheus;
       const guard = deps.guardOf(cluster);
       const tunnel = await openTunnel(
-        { kubeConfig, clock, logger, ...(guard ? { guard } : {}) },
+        { kubeConfig, clock, logger, turns, ...(guard ? { guard } : {}) },
         {
           clusterId: cluster.id,
           target,

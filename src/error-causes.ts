@@ -61,6 +61,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
     "The query would load more samples than Prometheus' --query.max-samples, even in the smallest window.",
   prometheus_answer_too_large:
     "The answer has more bytes or series than the program takes, even in the smallest window.",
+  prometheus_too_many_metrics:
+    "The answers of a cluster have more names of metrics than the program keeps types of (1 MiB of names).",
   prometheus_answer_truncated: "The connection ended before the answer did.",
   prometheus_answer_invalid: "The answer's JSON is not a result of the query API.",
   prometheus_label_too_large: "A series has more labels, or longer ones, than the program takes.",

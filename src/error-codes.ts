@@ -209,6 +209,11 @@ export const ERRORS = {
     httpStatus: 502,
     hint: "Even the smallest window's answer is over the limit of bytes or series: narrow the selector in QUERIES_FILE.",
   },
+  prometheus_too_many_metrics: {
+    retryable: false,
+    httpStatus: 502,
+    hint: 'Narrow the selector in QUERIES_FILE: name the metrics that are wanted, for example {__name__=~"app_requests_.*"}.',
+  },
   prometheus_answer_truncated: {
     retryable: true,
     httpStatus: 502,

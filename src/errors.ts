@@ -1,3 +1,4 @@
+import { boundObject, boundText } from "#lib/bounds.ts";
 import { ERRORS, type ErrorCode } from "./error-codes.ts";
 
 export { ERRORS, type ErrorCode };
@@ -12,7 +13,15 @@ export interface ErrorOptions {
   httpStatus?: number;
 }
 
-/** The one error that crosses folders. `message` says what happened, in words safe to log and to answer. */
+/** Bytes of an error as JSON: 8 KiB with all its parts, because remote texts get into each of them. */
+const MESSAGE_BYTES_MAX = 2560;
+const HINT_BYTES_MAX = 1536;
+const DETAILS_BYTES_MAX = 3840;
+
+/**
+ * The one error that crosses folders. `message` says what happened, in words safe to log and to answer. Message, hint and details are cut so
+ * that the whole has at most 8 KiB as JSON, wherever it is logged, answered or stored.
+ */
 export class BridgeError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
@@ -20,11 +29,14 @@ export class BridgeError extends Error {
   readonly httpStatus: number;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      boundText(message, MESSAGE_BYTES_MAX),
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
     this.name = "BridgeError";
     this.code = code;
-    this.hint = options.hint ?? ERRORS[code].hint;
-    this.details = options.details;
+    this.hint = options.hint === undefined ? ERRORS[code].hint : boundText(options.hint, HINT_BYTES_MAX);
+    this.details = options.details && boundObject(options.details, DETAILS_BYTES_MAX);
     this.httpStatus = options.httpStatus ?? ERRORS[code].httpStatus;
   }
 

@@ -1,6 +1,7 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { type BridgeError, toErrorBody } from "#errors.ts";
+import { boundList, boundObject, boundText } from "#lib/bounds.ts";
 import { missingIn } from "./intervals.ts";
 import {
   emptyProgress,
@@ -12,6 +13,12 @@ import {
 import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
 
 const GAPS_REPORTED_MAX = 100;
+/** 64 KiB for the whole record of a cluster, of which its last error has 8. */
+const GAPS_BYTES_MAX = 32 << 10;
+const WARNINGS_BYTES_MAX = 12 << 10;
+const WARNING_BYTES_MAX = 1 << 10;
+const GROUPS_BYTES_MAX = 8 << 10;
+const ERROR_BYTES_MAX = 8 << 10;
 /** A watermark this many intervals behind what it could be is stale. */
 const STALE_INTERVALS = 3;
 
@@ -45,6 +52,8 @@ export function toClusterStatus(
   const hasCommitted = states.some(([, state]) => state.committed.length > 0);
   const watermarkMs = hasCommitted ? Math.min(...states.map(([, state]) => watermarkOf(state))) : null;
   const { last } = progress;
+  const allGaps = states.flatMap(([name, state]) => gapsOf(name, state));
+  const gaps = boundList(allGaps.slice(0, GAPS_REPORTED_MAX), GAPS_BYTES_MAX).kept;
   const lagMs = watermarkMs === null ? null : facts.nowMs - watermarkMs;
   const lastFailed = last?.error != null && Date.parse(last.error.at) >= last.at;
   return {
@@ -56,20 +65,34 @@ export function toClusterStatus(
     watermark: isoOf(watermarkMs),
     lag_seconds: lagMs === null ? null : lagMs / 1000,
     last_success: isoOf(last?.success_at ?? null),
-    last_error: last?.error ?? null,
+    last_error: last?.error ? boundError(last.error) : null,
     points: last?.points ?? 0,
     series: last?.series ?? 0,
-    groups: last?.groups ?? {},
-    gaps: states.flatMap(([name, state]) => gapsOf(name, state)).slice(0, GAPS_REPORTED_MAX),
+    groups: Object.fromEntries(boundList(Object.entries(last?.groups ?? {}), GROUPS_BYTES_MAX).kept),
+    gaps,
     prometheus_pod: progress.pod?.name ?? null,
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
-    warnings: [
+    warnings: boundWarnings([
       ...(cluster.validateCerts ? [] : [uncheckedWarning]),
       ...(holdsPlaintext(cluster) ? [plaintextWarning] : []),
       ...expiryWarnings(cluster, facts.nowMs),
+      ...(gaps.length === allGaps.length ? [] : [`${allGaps.length - gaps.length} more gaps are not shown`]),
       ...(last?.warnings ?? []),
-    ],
+    ]),
   };
+}
+
+/** An error is bounded where it is made, but not those of records of older versions. */
+function boundError(
+  error: NonNullable<ClusterStatus["last_error"]>,
+): NonNullable<ClusterStatus["last_error"]> {
+  return boundObject({ ...error }, ERROR_BYTES_MAX) as unknown as NonNullable<ClusterStatus["last_error"]>;
+}
+
+function boundWarnings(warnings: readonly string[]): string[] {
+  const short = warnings.map((warning) => boundText(warning, WARNING_BYTES_MAX));
+  const { kept, omitted } = boundList(short, WARNINGS_BYTES_MAX);
+  return omitted === 0 ? kept : [...kept, `${omitted} more warnings are not shown`];
 }
 
 export const uncheckedWarning =

@@ -1,10 +1,12 @@
 import { createRecord } from "#lib/records.ts";
+import { boundText } from "#lib/bounds.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { ClusterProgress, LastCollection } from "./progress.ts";
 import type { ClusterResult } from "./status.ts";
 import type { ReadTotals } from "./window-reads.ts";
 
 const WARNINGS_MAX = 20;
+const WARNING_BYTES_MAX = 1 << 10;
 
 const NONE: LastCollection = {
   at: 0,
@@ -38,7 +40,9 @@ export function recordLast(
     series: result.series,
     groups: totals ? groupsOf(totals, facts.queries, before.groups) : before.groups,
     clock_skew_ms: facts.skewMs ?? before.clock_skew_ms,
-    warnings: [...(totals?.warnings ?? before.warnings)].slice(0, WARNINGS_MAX),
+    warnings: [...(totals?.warnings ?? before.warnings)]
+      .slice(0, WARNINGS_MAX)
+      .map((warning) => boundText(warning, WARNING_BYTES_MAX)),
   };
 }
 

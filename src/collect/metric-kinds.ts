@@ -1,3 +1,4 @@
+import { BridgeError } from "#errors.ts";
 import type { MetricDescription } from "#otlp/writer.ts";
 import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";
@@ -9,6 +10,11 @@ export interface MetricKinds {
   /** Resolves when every kind that was given so far is in the progress record. Rejects when the record can't be written. */
   saved(): Promise<void>;
 }
+
+/** Of the names of all metrics of a cluster with their types, in its progress record. */
+const TYPES_BYTES_MAX = 1 << 20;
+/** `"":[{"kind":"counter","since":1700000000000}],` */
+const TYPE_BYTES = 48;
 
 /**
  * What each metric is sent as. A point may only leave after `saved`: a restart must know the kinds of what may have arrived, else the same
@@ -23,8 +29,23 @@ export function createMetricKinds(
   let isNew = false;
   let saving: Promise<void> = Promise.resolve();
 
+  let typesBytes = bytesOfTypes(progress);
+
+  /** The record of a cluster must not grow with what its Prometheus calls its metrics. */
+  const checkRoom = (query: string, metric: string): void => {
+    typesBytes += bytesOfType(metric);
+    if (typesBytes <= TYPES_BYTES_MAX) return;
+    typesBytes -= bytesOfType(metric);
+    throw new BridgeError(
+      "prometheus_too_many_metrics",
+      `the query ${query} brings so many names of metrics that the types of all would take more than ${TYPES_BYTES_MAX} bytes`,
+      { details: { metrics_of_query: Object.keys(progress.queries[query]!.types).length } },
+    );
+  };
+
   const describe = ({ query, window }: ReadTask, metric: string): MetricDescription => {
     const state = progress.queries[query.name]!;
+    if (!Object.hasOwn(state.types, metric)) checkRoom(query.name, metric);
     const source = metricTypeOf(metric, metadata);
     const before = kindsOf(state, metric);
     const kind =
@@ -70,6 +91,17 @@ function toldOrKnown(
 ): MetricType["kind"] {
   if (hasType(metric, metadata) || (told === "counter" && metadata.has(metric))) return told;
   return before.at(-1)?.kind ?? told;
+}
+
+function bytesOfType(metric: string): number {
+  return Buffer.byteLength(metric) + TYPE_BYTES;
+}
+
+function bytesOfTypes(progress: ClusterProgress): number {
+  let bytes = 0;
+  for (const { types } of Object.values(progress.queries))
+    for (const metric of Object.keys(types)) bytes += bytesOfType(metric);
+  return bytes;
 }
 
 function kindsOf(state: QueryProgress, metric: string): { kind: MetricType["kind"] }[] {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { ErrorBody } from "#errors.ts";
 import { createRecord } from "#lib/records.ts";
+import { boundText } from "#lib/bounds.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, type Interval } from "./intervals.ts";
 
@@ -58,6 +59,7 @@ export interface ClusterProgress {
 }
 
 const GAPS_MAX = 50;
+const GAP_REASON_BYTES_MAX = 1 << 10;
 const GAPS_KEPT_MS = 7 * 86_400_000;
 /** Changes of a metric's kind that are remembered; beyond them the kind stays until the oldest is out of reach. */
 const KINDS_MAX = 4;
@@ -103,8 +105,9 @@ export function commit(query: QueryProgress, window: Interval, counts: { read: n
   query.samples_sent += counts.sent;
 }
 
-/** Adds a gap, as one with its neighbour of the same state and reason. The oldest are dropped beyond 50. */
-export function addGap(query: QueryProgress, gap: Gap): void {
+/** Adds a gap, as one with its neighbour of the same state and reason. The oldest are dropped beyond 50; a reason has up to 1 KiB. */
+export function addGap(query: QueryProgress, added: Gap): void {
+  const gap = { ...added, reason: boundText(added.reason, GAP_REASON_BYTES_MAX) };
   const same = query.gaps.find(
     (known) =>
       known.state === gap.state &&

@@ -2,6 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type RequestOptions } from "node:ht
 import { z } from "zod";
 import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors.ts";
 import { toRemoteText } from "#lib/remote-text.ts";
+import { readBytes } from "#lib/read-body.ts";
 import { hideSecrets, secretsOfHeader } from "#lib/secret.ts";
 
 /** Errors of the X.509 verification, as Node names them (node:tls, "X509 certificate error codes"). */
@@ -125,7 +126,7 @@ export async function readRefusal(response: IncomingMessage, sent: RequestOption
   const status = response.statusCode ?? 0;
   let body = "";
   try {
-    body = (await readBody(response, ERROR_BODY_BYTES_MAX)).toString("utf8");
+    body = (await readBytes(response, ERROR_BODY_BYTES_MAX))?.toString("utf8") ?? "";
   } catch {
     // The status alone says enough.
   }
@@ -170,19 +171,4 @@ export function toApiError(
     `the API server answered ${status} to ${what}: ${message}`,
     options,
   );
-}
-
-/** The whole body. Throws BridgeError `cluster_api_error` when it is longer than allowed or ends early. */
-export async function readBody(response: IncomingMessage, bytesMax: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) {
-      // Leaving the loop destroys the response.
-      throw new BridgeError("cluster_api_error", `the API server's answer is larger than ${bytesMax} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

@@ -48,18 +48,34 @@ const REFUSED: readonly (readonly [kind: string, network: string, bits: number])
   ["a metadata service's", "fd20:ce::254", 128],
 ];
 
-/** IPv6 networks whose addresses stand for an IPv4 address: the index of its first group of 16 bits. */
-const EMBEDDING: readonly (readonly [network: string, bits: number, group: number])[] = [
-  ["::", 96, 6], // IPv4-compatible (RFC 4291)
-  ["::ffff:0:0", 96, 6], // IPv4-mapped (RFC 4291)
-  ["::ffff:0:0:0", 96, 6], // IPv4-translated (RFC 2765)
-  ["64:ff9b::", 96, 6], // NAT64 (RFC 6052)
-  ["64:ff9b:1::", 48, 6], // NAT64 of local use (RFC 8215)
-  ["2002::", 16, 1], // 6to4 (RFC 3056)
+/** Where an IPv6 address has the four bytes of an IPv4 address: their positions among its sixteen. */
+type Layout = readonly [number, number, number, number];
+
+/** RFC 6052, section 2.2, by the length of the prefix; byte 8 (bits 64 to 71, "u") belongs to none of them. The shortest first. */
+const LAYOUT_48: Layout = [6, 7, 9, 10];
+const LAYOUT_56: Layout = [7, 9, 10, 11];
+const LAYOUT_64: Layout = [9, 10, 11, 12];
+const LAYOUT_96: Layout = [12, 13, 14, 15];
+
+/**
+ * IPv6 networks whose addresses stand for an IPv4 address, with the layouts that are possible there. An operator may use a longer prefix of
+ * his own within 64:ff9b:1::/48 (RFC 8215). What follows the IPv4 address is zero (RFC 6052), so the first layout that leaves only zeros
+ * behind it is the one.
+ */
+const EMBEDDING: readonly (readonly [network: string, bits: number, layouts: readonly Layout[]])[] = [
+  ["::", 96, [LAYOUT_96]], // IPv4-compatible (RFC 4291)
+  ["::ffff:0:0", 96, [LAYOUT_96]], // IPv4-mapped (RFC 4291)
+  ["::ffff:0:0:0", 96, [LAYOUT_96]], // IPv4-translated (RFC 2765)
+  ["64:ff9b::", 96, [LAYOUT_96]], // NAT64, the well-known prefix (RFC 6052)
+  ["64:ff9b:1::", 48, [LAYOUT_48, LAYOUT_56, LAYOUT_64, LAYOUT_96]], // NAT64 of local use (RFC 8215)
+  ["2002::", 16, [[2, 3, 4, 5]]], // 6to4 (RFC 3056)
 ];
 
 const REFUSED_LISTS = REFUSED.map(([kind, network, bits]) => ({ kind, list: toList(network, bits) }));
-const EMBEDDING_LISTS = EMBEDDING.map(([network, bits, group]) => ({ list: toList(network, bits), group }));
+const EMBEDDING_LISTS = EMBEDDING.map(([network, bits, layouts]) => ({
+  list: toList(network, bits),
+  layouts,
+}));
 
 /** `cidrs`: networks that are allowed all the same, as `address/length` or one address. `resolve`: default, as the system resolves. */
 export function createApiServerGuard(
@@ -74,9 +90,9 @@ export function createApiServerGuard(
   }
 
   const checkAddress = (address: string, what: string): void => {
-    const forms = [address, ...embeddedIn(address)];
-    if (forms.some((form) => allowed.check(form, familyOf(form)))) return;
-    for (const form of forms) {
+    if (allowed.check(address, familyOf(address))) return;
+    for (const form of [address, ...embeddedIn(address)]) {
+      if (allowed.check(form, familyOf(form))) continue;
       const found = REFUSED_LISTS.find(({ list }) => isIn(list, form));
       if (found) throw refusal(`${what} ${found.kind} address`);
     }
@@ -164,11 +180,21 @@ function embeddedIn(address: string): string[] {
   if (isIP(address) !== 6) return [];
   const found = EMBEDDING_LISTS.filter(({ list }) => isIn(list, address));
   if (found.length === 0) return [];
-  const groups = groupsOf(address);
-  return found.map(({ group }) => {
-    const [high = 0, low = 0] = groups.slice(group, group + 2);
-    return [high >> 8, high & 255, low >> 8, low & 255].join(".");
-  });
+  const bytes = groupsOf(address).flatMap((group) => [group >> 8, group & 255]);
+  return found.flatMap(({ layouts }) => readLayouts(bytes, layouts));
+}
+
+/**
+ * The address in the layout that leaves only zeros behind it. A translator that does not look at what is behind would read a shorter layout:
+ * what that one gives is judged too, unless it is no host (0.x.x.x, or x.x.0.0 as of an operator's own longer prefix).
+ */
+function readLayouts(bytes: readonly number[], layouts: readonly Layout[]): string[] {
+  const fits = (layout: Layout): boolean => bytes.slice(layout[3] + 1).every((byte) => byte === 0);
+  const chosen = layouts.findIndex(fits);
+  const addresses = layouts.slice(0, chosen + 1).map((layout) => layout.map((at) => bytes[at]!));
+  return addresses
+    .filter(([a, _b, c, d], i) => i === chosen || (a !== 0 && (c !== 0 || d !== 0)))
+    .map((address) => address.join("."));
 }
 
 /** The eight groups of an IPv6 address: the URL parser writes any of its forms in the one canonical way. */

@@ -5,6 +5,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { Pool, type Dispatcher } from "undici";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
+import type { Turns } from "#lib/turns.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { ApiServerGuard } from "./api-server-guard.ts";
 import { createKubeClient, type KubeClient } from "./kube-client.ts";
@@ -18,8 +19,9 @@ export interface TunnelDeps {
   kubeConfig: KubeConfig;
   clock: Clock;
   logger: Logger;
-  /** As in KubeClientDeps. */
+  /** Both as in KubeClientDeps. */
   guard?: ApiServerGuard;
+  turns?: Turns;
 }
 
 export interface TunnelSettings {
@@ -69,11 +71,7 @@ export async function openTunnel(
   signal: AbortSignal,
 ): Promise<Tunnel> {
   const { clock, logger } = deps;
-  const guard = deps.guard ? { guard: deps.guard } : {};
-  const kube = createKubeClient(
-    { kubeConfig: deps.kubeConfig, clock, ...guard },
-    { timeoutMs: settings.timeoutMs },
-  );
+  const kube = createKubeClient(deps, { timeoutMs: settings.timeoutMs });
   const { pod, nodes } = await discover(kube, settings, signal);
   const stop = new AbortController();
   const connector = createConnector({ kube, clock, logger, pod }, settings, stop.signal);
@@ -109,7 +107,7 @@ export async function openTunnel(
     throw signal.reason;
   }
   return {
-    dispatcher: pool.compose(onlyOrigin(origin)),
+    dispatcher: pool.compose(copySmallPieces, onlyOrigin(origin)),
     origin,
     pod: { uid: pod.podUid, name: pod.podName },
     nodeNames: nodes.names,
@@ -222,6 +220,28 @@ function toOrigin(clusterId: string): string {
   const hash = createHash("sha256").update(clusterId).digest("hex").slice(0, 16);
   return `http://prometheus-${hash}.invalid`;
 }
+
+/** A piece of a body that is smaller than this part of the buffer that it lies in is copied. */
+const SMALL_SHARE = 4;
+
+/**
+ * A body's piece is a slice of the socket's buffer. Whoever keeps a byte of payload from each buffer keeps all of them alive (chunk extensions
+ * of HTTP may be 16 KB for each byte): small slices are copied before anybody queues them.
+ */
+const copySmallPieces: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) =>
+  dispatch(options, {
+    onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+    onRequestUpgrade: (controller, status, headers, socket) =>
+      handler.onRequestUpgrade?.(controller, status, headers, socket),
+    onResponseStart: (controller, status, headers, text) =>
+      handler.onResponseStart?.(controller, status, headers, text),
+    onResponseData: (controller, piece) => {
+      const isSmall = piece.length * SMALL_SHARE < piece.buffer.byteLength;
+      handler.onResponseData?.(controller, isSmall ? Buffer.from(piece) : piece);
+    },
+    onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),
+    onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
+  });
 
 /** Refuses requests that were meant for another cluster's tunnel. */
 function onlyOrigin(origin: string): Dispatcher.DispatcherComposeInterceptor {

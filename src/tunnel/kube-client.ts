@@ -4,8 +4,12 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import type { z } from "zod";
 import { BridgeError, type ErrorCode } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { createJsonReader, JsonReadError } from "#lib/json-reader.ts";
+import { readJson } from "#lib/read-body.ts";
+import { createTurns, type Turns } from "#lib/turns.ts";
 import type { ApiServerGuard } from "./api-server-guard.ts";
-import { errorCode, readBody, readRefusal, toApiError, toConnectError } from "./api-error.ts";
+import { errorCode, readRefusal, toApiError, toConnectError } from "./api-error.ts";
+import { toPick } from "./json-pick.ts";
 
 export interface KubeRequest<T> {
   /** Path with encoded segments: "/api/v1/nodes". */
@@ -13,8 +17,10 @@ export interface KubeRequest<T> {
   query?: Readonly<Record<string, string>>;
   /** For messages: "list nodes". */
   what: string;
-  /** The part of the answer that is used. */
+  /** The part of the answer that is used: nothing else of it is kept. */
   schema: z.ZodType<T>;
+  /** The members of the answer's `items`, handed over one by one as they come; `schema` is about the rest. */
+  items?: { schema: z.ZodType; take(item: unknown): void };
   /** Codes for statuses that mean something special here. */
   special?: Partial<Record<number, ErrorCode>>;
 }
@@ -53,6 +59,8 @@ export interface KubeClientDeps {
   clock: Clock;
   /** Of a kubeconfig that nobody vouches for: where its server may be. Asked again at every connection. */
   guard?: ApiServerGuard;
+  /** The process' own. Default: one for this client alone. */
+  turns?: Turns;
 }
 
 export interface KubeClientSettings {
@@ -60,13 +68,21 @@ export interface KubeClientSettings {
   timeoutMs: number;
 }
 
-const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
+/** `details.problem` of the cluster_api_error about an answer that is too large as a whole: a part of it may pass. */
+export const ANSWER_TOO_LARGE = "answer_too_large";
+
+/**
+ * A page of a list is made smaller until it fits; a single object is at most 1.5 MiB (etcd's limit of a request). Only what is wanted of it
+ * is kept: a slice of 1,000 endpoints (the API's limit) has some 10,000 wanted values.
+ */
+const ANSWER_LIMITS = { bytesMax: 8 << 20, depthMax: 64, valuesMax: 50_000, textBytesMax: 16 << 10 };
 
 /**
  * Requests go over node:https with the agent that client-node makes for the kubeconfig, the same that the WebSocket uses: one
  * translation of credentials, CA and proxy for both. client-node's own API classes would build a new undici Agent for every call.
  */
 export function createKubeClient(deps: KubeClientDeps, settings: KubeClientSettings): KubeClient {
+  const { turns = createTurns() } = deps;
   const connection: KubeClient["connection"] = async (path, query, signal) => {
     const cluster = deps.kubeConfig.getCurrentCluster();
     const url = URL.parse(cluster?.server ?? "");
@@ -91,8 +107,7 @@ export function createKubeClient(deps: KubeClientDeps, settings: KubeClientSetti
     const limit = deadline(deps.clock, settings.timeoutMs, timeout, signal);
     try {
       const { url, options } = await connection(wanted.path, wanted.query ?? {}, limit.signal);
-      const body = await fetchBody(url, options, wanted, limit.signal);
-      return parseAnswer(body, wanted);
+      return await fetchAnswer(url, options, wanted, turns, limit.signal);
     } finally {
       limit.dispose();
     }
@@ -121,12 +136,13 @@ async function authenticate(
   }
 }
 
-async function fetchBody(
+async function fetchAnswer<T>(
   url: URL,
   options: RequestOptions,
-  wanted: KubeRequest<unknown> | KubeWrite<unknown>,
+  wanted: KubeRequest<T> | KubeWrite<T>,
+  turns: Turns,
   signal: AbortSignal,
-): Promise<Buffer> {
+): Promise<T> {
   let onAbort: (() => void) | undefined;
   const isWrite = "method" in wanted;
   try {
@@ -146,7 +162,7 @@ async function fetchBody(
     });
     if (response.statusCode !== 200 && !(isWrite && response.statusCode === 201))
       throw toApiError(await readRefusal(response, options), wanted.what, wanted.special);
-    return await readBody(response, ANSWER_BYTES_MAX);
+    return await readAnswer(response, wanted, turns);
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     throw toConnectError(error);
@@ -155,21 +171,36 @@ async function fetchBody(
   }
 }
 
-function parseAnswer<T>(body: Buffer, wanted: KubeRequest<T>): T {
-  let json: unknown;
+/** Reads the wanted part of an answer as it comes. Throws BridgeError cluster_api_error. */
+async function readAnswer<T>(response: IncomingMessage, wanted: KubeRequest<T>, turns: Turns): Promise<T> {
+  const { what, items } = wanted;
+  const each = items && ((item: unknown): void => items.take(check(items.schema, item, what, "items")));
+  const pick = toPick(wanted.schema, items && { schema: items.schema, each: each! });
   try {
-    json = JSON.parse(body.toString("utf8"));
+    const answer = await readJson(response, createJsonReader(pick, ANSWER_LIMITS), turns);
+    return check(wanted.schema, answer, what);
   } catch (error) {
-    throw new BridgeError("cluster_api_error", `the API server's answer to ${wanted.what} is not JSON`, {
+    if (!(error instanceof JsonReadError)) throw error;
+    if (error.problem === "invalid" || error.problem === "truncated") {
+      const text = `the API server's answer to ${what} is not JSON`;
+      throw new BridgeError("cluster_api_error", text, { cause: error });
+    }
+    const text = `the API server's answer to ${what} ${error.message}`;
+    throw new BridgeError("cluster_api_error", text, {
       cause: error,
+      details: { problem: error.problem === "bytes" ? ANSWER_TOO_LARGE : "answer_refused" },
+      hint: "Check what answers at the API server's address: Kubernetes keeps its objects smaller than this. A proxy between may answer in its place.",
     });
   }
-  const parsed = wanted.schema.safeParse(json);
+}
+
+function check<T>(schema: z.ZodType<T>, value: unknown, what: string, where = ""): T {
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const field = parsed.error.issues[0]?.path.join(".") ?? "";
+  const field = [where, ...(parsed.error.issues[0]?.path ?? [])].filter((part) => part !== "").join(".");
   throw new BridgeError(
     "cluster_api_error",
-    `the API server's answer to ${wanted.what} has an unexpected ${field || "form"}`,
+    `the API server's answer to ${what} has an unexpected ${field || "form"}`,
   );
 }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { toBridgeError } from "#errors.ts";
 import type { KubeClient } from "./kube-client.ts";
+import { listByPages } from "./kube-pages.ts";
 
 export interface NodeNames {
   /** Node name by each of its addresses (without port) and by the name itself. */
@@ -9,45 +10,48 @@ export interface NodeNames {
   warning?: string;
 }
 
-const nodeListSchema = z.object({
-  metadata: z.object({ continue: z.string().nullish() }).nullish(),
-  items: z
-    .array(
-      z.object({
-        metadata: z.object({ name: z.string() }),
-        status: z
-          .object({ addresses: z.array(z.object({ type: z.string(), address: z.string() })).nullish() })
-          .nullish(),
-      }),
-    )
+/** A DNS subdomain, as Kubernetes has it. */
+const NAME_CHARS_MAX = 253;
+
+const nodeSchema = z.object({
+  metadata: z.object({ name: z.string().max(NAME_CHARS_MAX) }),
+  status: z
+    .object({
+      addresses: z.array(z.object({ type: z.string(), address: z.string().max(NAME_CHARS_MAX) })).nullish(),
+    })
     .nullish(),
 });
-type Node = NonNullable<z.infer<typeof nodeListSchema>["items"]>[number];
+type Node = z.infer<typeof nodeSchema>;
 
 const ADDRESS_TYPES = new Set(["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"]);
-/** A Node is up to 50 KB of JSON (images, labels); a page stays well below the limit of an answer. */
-const PAGE = "250";
-const PAGES_MAX = 40;
+/** A Node is up to 50 KB of JSON (images, labels): a page is about 5 MB. */
+const PAGE_NODES = 100;
+/** Kubernetes promises to work with 5,000. */
+const NODES_MAX = 10_000;
+/** A Node has a handful. */
+const ADDRESSES_MAX = 32;
 
 /**
  * Lists the nodes for their addresses. Node names only enrich the samples, so a listing that fails gives what there is and a
  * warning, no error; only an aborted signal throws its reason.
  */
 export async function listNodeNames(kube: KubeClient, signal: AbortSignal): Promise<NodeNames> {
-  const nodes: Node[] = [];
-  let next = "";
+  const list = {
+    path: "/api/v1/nodes",
+    what: "list nodes",
+    schema: nodeSchema,
+    pageItems: PAGE_NODES,
+    itemsMax: NODES_MAX,
+  };
+  let directory = createDirectory();
+  const begin = (): ((node: Node) => void) => {
+    directory = createDirectory();
+    return directory.add;
+  };
   try {
-    for (let page = 0; page < PAGES_MAX; page++) {
-      const query: Record<string, string> = { limit: PAGE, ...(next === "" ? {} : { continue: next }) };
-      const list = await kube.get(
-        { path: "/api/v1/nodes", query, what: "list nodes", schema: nodeListSchema },
-        signal,
-      );
-      nodes.push(...(list.items ?? []));
-      next = list.metadata?.continue ?? "";
-      if (next === "") return { names: toNames(nodes) };
-    }
-    return { names: toNames(nodes), warning: `node names: only the first ${nodes.length} nodes were read` };
+    const { items, isWhole } = await listByPages(kube, list, begin, signal);
+    const names = directory.names();
+    return isWhole ? { names } : { names, warning: `node names: only the first ${items} nodes were read` };
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     const { code, message } = toBridgeError(error);
@@ -56,17 +60,23 @@ export async function listNodeNames(kube: KubeClient, signal: AbortSignal): Prom
 }
 
 /** An address that two nodes claim (a shared gateway) says nothing and is left out; a node's own name always stands. */
-function toNames(nodes: readonly Node[]): Map<string, string> {
-  const names = new Map<string, string>();
+function createDirectory(): { add: (node: Node) => void; names: () => Map<string, string> } {
+  const byAddress = new Map<string, string>();
   const ambiguous = new Set<string>();
-  for (const { metadata, status } of nodes) {
-    for (const { type, address } of status?.addresses ?? []) {
-      if (!ADDRESS_TYPES.has(type) || address === "") continue;
-      if (names.has(address) && names.get(address) !== metadata.name) ambiguous.add(address);
-      names.set(address, metadata.name);
-    }
-  }
-  for (const address of ambiguous) names.delete(address);
-  for (const { metadata } of nodes) names.set(metadata.name, metadata.name);
-  return names;
+  const nodeNames: string[] = [];
+  return {
+    add: ({ metadata: { name }, status }) => {
+      nodeNames.push(name);
+      for (const { type, address } of status?.addresses?.slice(0, ADDRESSES_MAX) ?? []) {
+        if (!ADDRESS_TYPES.has(type) || address === "") continue;
+        if (byAddress.has(address) && byAddress.get(address) !== name) ambiguous.add(address);
+        byAddress.set(address, name);
+      }
+    },
+    names: () => {
+      for (const address of ambiguous) byAddress.delete(address);
+      for (const name of nodeNames) byAddress.set(name, name);
+      return byAddress;
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { BridgeError } from "#errors.ts";
 import { kubePath, type KubeClient } from "./kube-client.ts";
+import { listByPages } from "./kube-pages.ts";
 
 /** A Service's port inside of a cluster. */
 export interface TunnelTarget {
@@ -40,18 +41,19 @@ const serviceSchema = z.object({
 });
 type ServiceSpec = NonNullable<z.infer<typeof serviceSchema>["spec"]>;
 
-const serviceListSchema = z.object({
-  items: z.array(z.object({ metadata: z.object({ name: z.string(), namespace: z.string() }) })).nullish(),
-});
+const serviceNameSchema = z.object({ metadata: z.object({ name: z.string(), namespace: z.string() }) });
+
+/** A DNS subdomain, as Kubernetes has it. */
+const NAME_CHARS_MAX = 253;
 
 const endpointSchema = z.object({
   conditions: z.object({ ready: z.boolean().nullish(), terminating: z.boolean().nullish() }).nullish(),
   targetRef: z
     .object({
       kind: z.string().nullish(),
-      name: z.string().nullish(),
-      namespace: z.string().nullish(),
-      uid: z.string().nullish(),
+      name: z.string().max(NAME_CHARS_MAX).nullish(),
+      namespace: z.string().max(NAME_CHARS_MAX).nullish(),
+      uid: z.string().max(NAME_CHARS_MAX).nullish(),
     })
     .nullish(),
 });
@@ -66,14 +68,17 @@ const sliceSchema = z.object({
 });
 type Slice = z.infer<typeof sliceSchema>;
 
-const sliceListSchema = z.object({
-  metadata: z.object({ continue: z.string().nullish() }).nullish(),
-  items: z.array(sliceSchema).nullish(),
-});
-
-const PAGE = "500";
-const PAGES_MAX = 20;
+/** A slice has up to 1,000 endpoints, of up to half a kilobyte each. */
+const PAGE_SLICES = 16;
+const SLICES_MAX = 2000;
+/** Names of Services are only a help. */
+const PAGE_SERVICES = 500;
+const SERVICES_MAX = 5000;
 const CANDIDATES_MAX = 20;
+/** Ports that an error tells of. */
+const PORTS_SHOWN_MAX = 50;
+/** Pods that are kept, the first by name: far more than one Prometheus has. */
+const PODS_MAX = 1000;
 
 /**
  * Finds a Pod behind a Service: ready, not terminating, the pinned one if it is among them, else the first by name. Ports are those
@@ -88,11 +93,8 @@ export async function resolveTarget(
   options: { pinnedPodUid?: string; signal: AbortSignal },
 ): Promise<PodTarget> {
   const service = await findService(kube, target, options.signal);
-  const sorted = await findReadyPods(kube, target, service, options.signal);
-  const chosen = sorted.find((pod) => pod.podUid === options.pinnedPodUid) ?? sorted[0];
-  if (!chosen)
-    throw new BridgeError("prometheus_pod_not_ready", `no Pod of Service ${label(target)} is ready`);
-  return chosen;
+  const { pods, pinned } = await listReadyPods(kube, target, service, options);
+  return pinned ?? pods[0]!;
 }
 
 /** A Service with the port that was asked for. */
@@ -111,15 +113,37 @@ export async function findService(
   return { port: findServicePort(spec, target), isHeadless: spec.clusterIP === "None" };
 }
 
-/** The second half: the ready Pods by name, at least one. Needs the right to list endpointslices. */
+/** The second half: the ready Pods by name, from one to 1,000. Needs the right to list endpointslices. */
 export async function findReadyPods(
   kube: KubeClient,
   target: TunnelTarget,
-  { port, isHeadless }: FoundService,
+  service: FoundService,
   signal: AbortSignal,
 ): Promise<PodTarget[]> {
-  const slices = await listSlices(kube, target, signal);
-  return podsBehind(slices, port, isHeadless, target).sort((a, b) => (a.podName < b.podName ? -1 : 1));
+  return (await listReadyPods(kube, target, service, { signal })).pods;
+}
+
+async function listReadyPods(
+  kube: KubeClient,
+  target: TunnelTarget,
+  service: FoundService,
+  { pinnedPodUid, signal }: { pinnedPodUid?: string; signal: AbortSignal },
+): Promise<{ pods: PodTarget[]; pinned: PodTarget | undefined }> {
+  const list = {
+    path: kubePath("/apis/discovery.k8s.io/v1/namespaces", target.namespace, "endpointslices"),
+    query: { labelSelector: `kubernetes.io/service-name=${target.service}` },
+    what: `list endpointslices in namespace ${JSON.stringify(target.namespace)}`,
+    schema: sliceSchema,
+    pageItems: PAGE_SLICES,
+    itemsMax: SLICES_MAX,
+  };
+  let collector = createPodCollector(target, service, pinnedPodUid);
+  const begin = (): ((slice: Slice) => void) => {
+    collector = createPodCollector(target, service, pinnedPodUid);
+    return collector.add;
+  };
+  await listByPages(kube, list, begin, signal);
+  return collector.result();
 }
 
 function label(target: TunnelTarget): string {
@@ -168,15 +192,23 @@ async function notFound(
   const message = `there is no Service ${label(target)}`;
   const paths = ["/api/v1/services", kubePath("/api/v1/namespaces", target.namespace, "services")];
   for (const path of paths) {
+    let candidates: string[] = [];
+    const begin = (): ((item: z.infer<typeof serviceNameSchema>) => void) => {
+      candidates = [];
+      return ({ metadata: { namespace, name } }) => {
+        const isMeant = `${namespace}/${name}`.includes("prometheus");
+        if (isMeant && candidates.length < CANDIDATES_MAX) candidates.push(`${namespace}/${name}`);
+      };
+    };
+    const list = {
+      path,
+      what: "list services",
+      schema: serviceNameSchema,
+      pageItems: PAGE_SERVICES,
+      itemsMax: SERVICES_MAX,
+    };
     try {
-      const { items } = await kube.get(
-        { path, query: { limit: PAGE }, what: "list services", schema: serviceListSchema },
-        signal,
-      );
-      const candidates = (items ?? [])
-        .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)
-        .filter((name) => name.includes("prometheus"))
-        .slice(0, CANDIDATES_MAX);
+      await listByPages(kube, list, begin, signal);
       if (candidates.length === 0) continue;
       return new BridgeError("prometheus_service_not_found", message, {
         cause,
@@ -208,63 +240,69 @@ function isTcp(protocol: string | null | undefined): boolean {
   return (protocol ?? "TCP") === "TCP";
 }
 
-async function listSlices(kube: KubeClient, target: TunnelTarget, signal: AbortSignal): Promise<Slice[]> {
-  const path = kubePath("/apis/discovery.k8s.io/v1/namespaces", target.namespace, "endpointslices");
-  const what = `list endpointslices in namespace ${JSON.stringify(target.namespace)}`;
-  const slices: Slice[] = [];
-  let next: string | undefined;
-  for (let page = 0; page < PAGES_MAX; page++) {
-    const query = {
-      labelSelector: `kubernetes.io/service-name=${target.service}`,
-      limit: PAGE,
-      ...(next === undefined ? {} : { continue: next }),
-    };
-    const list = await kube.get({ path, query, what, schema: sliceListSchema }, signal);
-    slices.push(...(list.items ?? []));
-    next = list.metadata?.continue ?? "";
-    if (next === "") break;
-  }
-  return slices;
+interface PodCollector {
+  add: (slice: Slice) => void;
+  /** The ready Pods by name, and the pinned one if it is ready. Throws when there is none, with what there is instead. */
+  result(): { pods: PodTarget[]; pinned: PodTarget | undefined };
 }
 
-/** The ready Pods and their ports. Throws when there is none, with what there is instead. */
-function podsBehind(
-  slices: Slice[],
-  port: ServicePort,
-  isHeadless: boolean,
+/** The ready Pods and their ports. */
+function createPodCollector(
   target: TunnelTarget,
-): PodTarget[] {
-  const pods = new Map<string, PodTarget>();
+  { port, isHeadless }: FoundService,
+  pinnedPodUid: string | undefined,
+): PodCollector {
+  let pods = new Map<string, PodTarget>();
+  let pinned: PodTarget | undefined;
   const counts = { not_ready: 0, terminating: 0, without_pod: 0 };
   let withoutPort = 0;
-  for (const slice of slices) {
-    const podPort = isHeadless ? port.port : slicePort(slice, port.name ?? "");
-    for (const { conditions, targetRef } of slice.endpoints ?? []) {
-      const isHere = (targetRef?.namespace ?? target.namespace) === target.namespace;
-      if (targetRef?.kind !== "Pod" || !targetRef.name || !isHere) counts.without_pod++;
-      else if (conditions?.terminating === true) counts.terminating++;
-      // The API's own words: an absent `ready` is to be read as true.
-      else if (conditions?.ready === false) counts.not_ready++;
-      else if (podPort === undefined) withoutPort++;
-      else {
-        const podUid = targetRef.uid ?? `${target.namespace}/${targetRef.name}`;
-        pods.set(podUid, { podName: targetRef.name, podUid, port: podPort });
+  const ports: { name: string; port: number | null }[] = [];
+
+  const byName = (): PodTarget[] => [...pods.values()].sort((a, b) => (a.podName < b.podName ? -1 : 1));
+
+  const addPod = (pod: PodTarget): void => {
+    pods.set(pod.podUid, pod);
+    if (pod.podUid === pinnedPodUid) pinned = pod;
+    if (pods.size < 2 * PODS_MAX) return;
+    pods = new Map(
+      byName()
+        .slice(0, PODS_MAX)
+        .map((each) => [each.podUid, each]),
+    );
+  };
+
+  return {
+    add: (slice) => {
+      const podPort = isHeadless ? port.port : slicePort(slice, port.name ?? "");
+      for (const each of slice.ports ?? []) {
+        if (ports.length < PORTS_SHOWN_MAX) ports.push({ name: each.name ?? "", port: each.port ?? null });
       }
-    }
-  }
-  if (pods.size > 0) return [...pods.values()];
-  if (withoutPort > 0) {
-    const text = `the ready Pods of Service ${label(target)} have no container port for its port ${target.port}`;
-    const ports = slices.flatMap((slice) => slice.ports ?? []);
-    throw new BridgeError("prometheus_port_not_found", text, {
-      details: { ports: ports.map((each) => ({ name: each.name ?? "", port: each.port ?? null })) },
-    });
-  }
-  const { not_ready, terminating, without_pod } = counts;
-  const text = `no Pod of Service ${label(target)} is ready (${not_ready} not ready, ${terminating} terminating)`;
-  throw new BridgeError("prometheus_pod_not_ready", text, {
-    details: { ready: 0, not_ready, terminating, without_pod },
-  });
+      for (const { conditions, targetRef } of slice.endpoints ?? []) {
+        const isHere = (targetRef?.namespace ?? target.namespace) === target.namespace;
+        if (targetRef?.kind !== "Pod" || !targetRef.name || !isHere) counts.without_pod++;
+        else if (conditions?.terminating === true) counts.terminating++;
+        // The API's own words: an absent `ready` is to be read as true.
+        else if (conditions?.ready === false) counts.not_ready++;
+        else if (podPort === undefined) withoutPort++;
+        else {
+          const podUid = targetRef.uid ?? `${target.namespace}/${targetRef.name}`;
+          addPod({ podName: targetRef.name, podUid, port: podPort });
+        }
+      }
+    },
+    result: () => {
+      if (pods.size > 0) return { pods: byName().slice(0, PODS_MAX), pinned };
+      if (withoutPort > 0) {
+        const text = `the ready Pods of Service ${label(target)} have no container port for its port ${target.port}`;
+        throw new BridgeError("prometheus_port_not_found", text, { details: { ports } });
+      }
+      const { not_ready, terminating, without_pod } = counts;
+      const text = `no Pod of Service ${label(target)} is ready (${not_ready} not ready, ${terminating} terminating)`;
+      throw new BridgeError("prometheus_pod_not_ready", text, {
+        details: { ready: 0, not_ready, terminating, without_pod },
+      });
+    },
+  };
 }
 
 function slicePort(slice: Slice, name: string): number | undefined {

@@ -71,6 +71,18 @@ describe("a literal address", () => {
     ["https://[64:ff9b::169.254.169.254]", "link-local"],
     ["https://[64:ff9b:1::a9fe:a9fe]", "link-local"],
     ["https://[64:ff9b::a83f:8110]", "metadata"],
+    // NAT64 of local use by the layouts of RFC 6052, section 2.2: prefixes of 48, 56, 64 and 96 bits.
+    ["https://[64:ff9b:1:a9fe:a9:fe00::]", "link-local"],
+    ["https://[64:ff9b:1:7f00:0:100::]", "loopback"],
+    ["https://[64:ff9b:1:6464:64:c800::]", "metadata"],
+    ["https://[64:ff9b:1:a83f:81:1000::]", "metadata"],
+    ["https://[64:ff9b:1:e000:0:100::]", "multicast"],
+    ["https://[64:ff9b:1:aa7f:0:1::]", "loopback"],
+    ["https://[64:ff9b:1:aaaa:a9:fea9:fe00:0]", "link-local"],
+    ["https://[64:ff9b:1:fffe::169.254.169.254]", "link-local"],
+    // What is behind the address must be zero, but a translator may not look at it; nor at the octet "u".
+    ["https://[64:ff9b:1:a9fe:a9:fe00:a00:1]", "link-local"],
+    ["https://[64:ff9b:1:7f00:ff00:100::]", "loopback"],
     ["https://[2002:7f00:1::]", "loopback"],
     ["https://[2001:0:7f00:1::]", "Teredo"],
   ])("%s is refused", async (server, kind) => {
@@ -89,6 +101,13 @@ describe("a literal address", () => {
     "https://[fd12:3456::1]",
     "https://[2606:4700::1]",
     "https://[64:ff9b::a01:203]",
+    "https://[64:ff9b:1:a01:2:300::]",
+    "https://[64:ff9b:1:c0a8:1:100::]",
+    "https://[64:ff9b:1:aa0a:1:203::]",
+    "https://[64:ff9b:1:aaaa:a:102:300:0]",
+    "https://[64:ff9b:1::10.1.2.3]",
+    "https://[64:ff9b:1:fffe::10.1.2.3]",
+    "https://[64:ff9b:2:a9fe:a9:fe00::]",
   ])("%s is allowed", async (server) => {
     await expect(guard.check(server, signal)).resolves.toBeUndefined();
     expect(guard.checkHost(new URL(server).hostname)).toBeUndefined();
@@ -96,6 +115,9 @@ describe("a literal address", () => {
 
   test("networks that were allowed are allowed, in every form, and no others", async () => {
     const some = createApiServerGuard({ cidrs: ["127.0.0.1", "169.254.10.0/24", "fe80::/64"] });
+    await some.check("https://[64:ff9b:1:a9fe:a:700::]", signal);
+    const mixed = await caught(some.check("https://[64:ff9b:1:a9fe:a9:fe00:7f00:1]", signal));
+    expect(mixed.code).toBe("api_server_refused");
     for (const server of [
       "https://127.1",
       "https://[::ffff:7f00:1]",

@@ -21,9 +21,12 @@ function fakeKube(answers: Record<string, unknown>): KubeClient & { asked: strin
       if (answer === undefined) {
         return Promise.reject(new BridgeError(request.special?.[404] ?? "cluster_api_error", "not found"));
       }
-      return Promise.resolve(
-        request.schema.parse(typeof answer === "function" ? answer(request.query ?? {}) : answer),
-      );
+      const body = (typeof answer === "function" ? answer(request.query ?? {}) : answer) as {
+        items?: unknown[];
+      };
+      const { items } = request;
+      for (const item of items ? (body.items ?? []) : []) items!.take(items!.schema.parse(item));
+      return Promise.resolve(request.schema.parse(body));
     },
   };
 }
