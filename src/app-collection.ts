@@ -79,6 +79,7 @@ export function createCollection(
     },
     {
       queries: parts.queries,
+      intervalMs: config.COLLECTION_INTERVAL,
       lagMs: config.COLLECTION_LAG,
       initialLookbackMs: config.INITIAL_LOOKBACK,
       maxBackfillMs: config.MAX_BACKFILL,
@@ -133,7 +134,7 @@ export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): 
         signal,
       );
       metrics.tunnelOpened();
-      const { dispatcher, origin, pod, nodeNames, warnings } = tunnel;
+      const { dispatcher, origin, pod, otherPods, nodeNames, warnings } = tunnel;
       const client = createPrometheusClient(
         { dispatcher, clock },
         {
@@ -147,7 +148,7 @@ export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): 
         metrics.tunnelClosed();
         await tunnel.close();
       };
-      return { client, pod, nodeNames, warnings, close };
+      return { client, pod, otherPods, nodeNames, warnings, close };
     } catch (thrown) {
       const error = toBridgeError(thrown, "cluster_api_error");
       metrics.tunnelFailed(error.code);

@@ -251,6 +251,11 @@ export const ERRORS = {
     httpStatus: 502,
     hint: "The Collector refuses the data for good; its own words are in the message. Look at its log and configuration.",
   },
+  samples_lost: {
+    retryable: false,
+    httpStatus: 502,
+    hint: "The gaps marked lost in the status name the queries and times. Prometheus must keep samples longer than the bridge can be away: give it a volume, check its retention, and raise MAX_BACKFILL if its retention is longer.",
+  },
   collector_misconfigured: {
     retryable: false,
     httpStatus: 502,

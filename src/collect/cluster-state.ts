@@ -65,7 +65,7 @@ export function toClusterStatus(
     watermark: isoOf(watermarkMs),
     lag_seconds: lagMs === null ? null : lagMs / 1000,
     last_success: isoOf(last?.success_at ?? null),
-    last_error: last?.error ? boundError(last.error) : null,
+    last_error: lastFailed && last.error ? boundError(last.error) : null,
     points: last?.points ?? 0,
     series: last?.series ?? 0,
     groups: Object.fromEntries(boundList(Object.entries(last?.groups ?? {}), GROUPS_BYTES_MAX).kept),
@@ -134,7 +134,9 @@ function gapsOf(name: string, state: QueryProgress): GapReport[] {
       from: isoOf(from)!,
       to: isoOf(to)!,
       state: "open",
-      reason: "not stored yet; the next round reads it",
+      reason: state.absent?.some((absent) => absent.from < to && from < absent.to)
+        ? "no ready Prometheus Pod has samples of that time; it is lost if that is still so in an interval's time"
+        : "not stored yet; the next round reads it",
     }),
   );
   return [...kept, ...open];

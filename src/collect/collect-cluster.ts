@@ -13,10 +13,13 @@ import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
 import { recordLast } from "./last-collection.ts";
 import { createMetricKinds } from "./metric-kinds.ts";
-import { addGap, commit, type ClusterProgress } from "./progress.ts";
+import { sawAbsent } from "./absence.ts";
+import { addGap, commit, LOSS_TEXTS, type ClusterProgress, type Loss } from "./progress.ts";
 import { openProgress, type ProgressFile } from "./progress-store.ts";
-import { earliestStart, planWindows, preparePlan, type PlanSettings, type ReadTask } from "./plan.ts";
+import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
+import { createReadPlan, type ReadPlan } from "./read-plan.ts";
+import { openSources, type Sources } from "./sources.ts";
 import type { ClusterResult } from "./status.ts";
 import { createWindowReads, type ReadTotals, type WindowRead } from "./window-reads.ts";
 
@@ -26,12 +29,16 @@ export interface CollectClusterDeps {
   store: StateStore;
   clock: Clock;
   logger: Logger;
-  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "errorOccurred">;
+  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "errorOccurred" | "timeLost">;
   pool: BufferPool;
 }
 
 export interface CollectClusterSettings extends PlanSettings {
   queries: readonly Query[];
+  /** Time between two rounds. */
+  intervalMs: number;
+  /** Longest window that one request reads. */
+  windowMsMax: number;
   /** Windows end this long before Prometheus' now. */
   lagMs: number;
   /** Queries read at once from one cluster. */
@@ -57,6 +64,8 @@ export type CollectCluster = (cluster: Cluster, signals: CollectSignals) => Prom
 const SKEW_TOLERATED_MS = 30_000;
 const QUERIES_LOGGED_MAX = 20;
 const DOWN_REPORT_MS = 5000;
+/** What is this new is read before any back-fill. Two rounds, so that one that fails does not fall behind it. */
+const FRESH_INTERVALS = 2;
 
 export function createCollectCluster(
   deps: CollectClusterDeps,
@@ -92,7 +101,7 @@ export function createCollectCluster(
     let error: BridgeError | undefined;
     try {
       ({ totals, skewMs } = await collect(cluster, file, report, signals, logger));
-      error = totals.failures[0]?.error ?? refusal(totals);
+      error = totals.failures[0]?.error ?? refusal(totals) ?? lossError(totals.losses);
       logFailures(totals, logger);
       if (totals.windows === 0 && error && /^(cluster|tunnel|prometheus)_/.test(error.code))
         await sendDown(report);
@@ -124,11 +133,13 @@ export function createCollectCluster(
     cluster: Cluster,
     file: ProgressFile,
     report: ClusterReport,
-    { signal, isStopping }: CollectSignals,
+    signals: CollectSignals,
     logger: Logger,
   ): Promise<{ totals: ReadTotals; skewMs: number }> {
     const { progress } = file;
+    const { signal } = signals;
     const connection = await deps.openPrometheus(cluster, progress.pod?.uid, signal);
+    let sources: Sources | undefined;
     try {
       const nowMs = await connection.client.now(signal);
       const skewMs = nowMs - deps.clock.now();
@@ -141,14 +152,19 @@ export function createCollectCluster(
         // Known good data first: it shows that the Collector takes data before Prometheus is asked for any.
         report.sendUp(signal),
       ]);
-      const tasks = await plan(progress, connection, { nowMs, endMs }, signal);
+      const earliestMs = earliestStart(progress, settings.queries, endMs, settings);
+      const times = { earliestMs, endMs, nowMs, maxBackfillMs: settings.maxBackfillMs };
+      sources = await openSources(deps, cluster, connection, progress, times, signal);
+      const { plan, losses } = planRound(progress, sources, endMs);
       rememberPod(progress, connection, endMs, logger);
-      for (const query of settings.queries)
-        progress.queries[query.name]!.attempted = Math.max(endMs, progress.queries[query.name]!.attempted);
       await file.save();
+      reportLosses(losses, deps.metrics, logger);
 
-      const totals = await readAll(connection, metadata, file, report, tasks, { signal, isStopping }, logger);
-      for (const warning of warnings) totals.warnings.add(warning);
+      const totals = await readAll({ connection, sources, metadata, file, report, plan }, signals, logger);
+      reportLosses(totals.losses, deps.metrics, logger);
+      totals.losses.unshift(...losses);
+      for (const warning of [...warnings, ...sources.warnings]) totals.warnings.add(warning);
+      if (totals.losses.length > 0) totals.warnings.add(`lost: ${lossText(totals.losses)}`);
       if (totals.histogramSamples > 0) {
         totals.warnings.add(
           `${totals.histogramSamples} native histogram samples were left out: they are not converted yet`,
@@ -157,36 +173,38 @@ export function createCollectCluster(
       await sendQueries(report, progress, endMs, totals, signal);
       return { totals, skewMs };
     } finally {
+      await sources?.close();
       await connection.close();
     }
   }
 
-  async function plan(
+  function planRound(
     progress: ClusterProgress,
-    connection: PrometheusConnection,
-    { nowMs, endMs }: { nowMs: number; endMs: number },
-    signal: AbortSignal,
-  ): Promise<ReadTask[]> {
-    const { queries } = settings;
-    const earliest = earliestStart(progress, queries, endMs, settings);
-    let oldestMs: number | undefined;
-    if (earliest < endMs && !(await connection.client.hasSamplesAt(earliest, signal))) {
-      const range = { fromMs: endMs - settings.maxBackfillMs, toMs: nowMs };
-      oldestMs = await connection.client.oldestSample(range, signal);
-    }
-    const begun = preparePlan(progress, queries, endMs, oldestMs, settings);
-    return planWindows(progress, queries, endMs, oldestMs, settings, begun);
+    sources: Sources,
+    endMs: number,
+  ): { plan: ReadPlan; losses: Loss[] } {
+    const { queries, windowMsMax } = settings;
+    const changed = preparePlan(progress, queries, endMs, sources.oldestMs, settings);
+    const { reads, losses } = planReads(progress, queries, endMs, sources.boundaries, settings);
+    for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
+    const freshMs = FRESH_INTERVALS * settings.intervalMs;
+    const plan = createReadPlan(deps, { windowMsMax, freshMs }, reads, endMs);
+    return { plan, losses: [...changed, ...losses] };
   }
 
   async function readAll(
-    connection: PrometheusConnection,
-    metadata: Metadata,
-    file: ProgressFile,
-    report: ClusterReport,
-    tasks: readonly ReadTask[],
+    parts: {
+      connection: PrometheusConnection;
+      sources: Sources;
+      metadata: Metadata;
+      file: ProgressFile;
+      report: ClusterReport;
+      plan: ReadPlan;
+    },
     signals: CollectSignals,
     logger: Logger,
   ): Promise<ReadTotals> {
+    const { connection, file, report } = parts;
     const { progress } = file;
     const saves = new Set<Promise<void>>();
     let saveError: BridgeError | undefined;
@@ -197,7 +215,7 @@ export function createCollectCluster(
         .finally(() => saves.delete(save));
       saves.add(save);
     };
-    const kinds = createMetricKinds(progress, metadata, () => file.save());
+    const kinds = createMetricKinds(progress, parts.metadata, () => file.save());
     const exporter: Exporter = {
       ...deps.exporter,
       send: async (batch, probe, signal) => {
@@ -212,12 +230,17 @@ export function createCollectCluster(
       },
     };
     const reads = createWindowReads({
-      client: connection.client,
+      sources: parts.sources,
       signal: signals.signal,
       isStopping: signals.isStopping,
       describe: (task, metric) => kinds.describe(task, metric),
       onSettled: (read) => {
         settleWindow(progress, read, logger);
+        saveSoon();
+      },
+      onAbsent: ({ name }, { fromMs, toMs }) => {
+        const times = { nowMs: deps.clock.now(), intervalMs: settings.intervalMs };
+        reads.totals.losses.push(...sawAbsent(name, progress.queries[name]!, [fromMs, toMs], times));
         saveSoon();
       },
       get writer() {
@@ -252,7 +275,7 @@ export function createCollectCluster(
         delivery.submit(batch);
       },
     });
-    await reads.run(tasks, settings.lanes);
+    await reads.run(parts.plan, settings.lanes);
     // Also when all is over: a batch that may not be sent any more fails the windows that were read to the end.
     writer.flush();
     await delivery.drained();
@@ -292,6 +315,30 @@ function refusal({ refusedPoints }: ReadTotals): BridgeError | undefined {
     "collector_refused",
     `the Collector refused ${refusedPoints} points for good: see gaps in the status`,
   );
+}
+
+/** Lost time is on record and will not be read any more, but nobody should call such a round a success. */
+function lossError(losses: readonly Loss[]): BridgeError | undefined {
+  if (losses.length === 0) return undefined;
+  return new BridgeError("samples_lost", `samples can't be collected any more: ${lossText(losses)}`);
+}
+
+/** Says in the log and in the metrics what was lost. */
+function reportLosses(losses: readonly Loss[], metrics: Pick<OwnMetrics, "timeLost">, logger: Logger): void {
+  for (const [reason, same] of Map.groupBy(losses, (loss) => loss.reason)) {
+    const queries = [...new Set(same.map(({ query }) => query))].slice(0, QUERIES_LOGGED_MAX);
+    logger.error({ code: "samples_lost", reason, queries }, `lost: ${lossText(same)}`);
+    metrics.timeLost(reason, same.reduce((sum, { from, to }) => sum + to - from, 0) / 1000);
+  }
+}
+
+function lossText(losses: readonly Loss[]): string {
+  const queries = new Set(losses.map(({ query }) => query)).size;
+  const from = losses.reduce((least, loss) => Math.min(least, loss.from), Infinity);
+  const to = losses.reduce((most, loss) => Math.max(most, loss.to), -Infinity);
+  const reasons = [...new Set(losses.map(({ reason }) => LOSS_TEXTS[reason]))].join("; ");
+  const between = `between ${new Date(from).toISOString()} and ${new Date(to).toISOString()}`;
+  return `${queries} ${queries === 1 ? "query" : "queries"} ${between} (${reasons})`;
 }
 
 async function readMetadata(
@@ -336,7 +383,7 @@ function rememberPod(
 function settleWindow(progress: ClusterProgress, read: WindowRead, logger: Logger): void {
   const { query, window } = read.task;
   const state = progress.queries[query.name]!;
-  commit(state, [window.fromMs, window.toMs], { read: read.read, sent: read.acknowledged });
+  commit(state, [read.fromMs, window.toMs], { read: read.read, sent: read.acknowledged });
   for (const { reason, points } of read.refused) {
     addGap(state, { from: window.fromMs, to: window.toMs, state: "refused", reason, points });
   }

@@ -2,11 +2,11 @@ import { BridgeError } from "#errors.ts";
 import type { MetricDescription } from "#otlp/writer.ts";
 import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";
-import type { ReadTask } from "./plan.ts";
+import type { ReadTask } from "./read-plan.ts";
 
 export interface MetricKinds {
   /** The description of a metric in a window of a query: always the same object for the same kind. */
-  describe(task: ReadTask, metric: string): MetricDescription;
+  describe(task: Pick<ReadTask, "query" | "window">, metric: string): MetricDescription;
   /** Resolves when every kind that was given so far is in the progress record. Rejects when the record can't be written. */
   saved(): Promise<void>;
 }

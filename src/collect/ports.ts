@@ -5,6 +5,8 @@ import type { PrometheusClient } from "#prometheus/client.ts";
 export interface PrometheusConnection {
   client: PrometheusClient;
   pod: { uid: string; name: string };
+  /** The other ready Pods of the Service, by name. */
+  otherPods: readonly { uid: string; name: string }[];
   /** Node address -> node name. */
   nodeNames: ReadonlyMap<string, string>;
   warnings: string[];

@@ -3,7 +3,8 @@ import type { ErrorBody } from "#errors.ts";
 import { createRecord } from "#lib/records.ts";
 import { boundText } from "#lib/bounds.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
-import { addInterval, coveredUntil, dropBefore, type Interval } from "./intervals.ts";
+import { addInterval, coveredUntil, dropBefore, missingIn, type Interval } from "./intervals.ts";
+import type { WindowLength } from "./window-length.ts";
 
 /** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector (other points of it are stored). */
 export interface Gap {
@@ -20,6 +21,13 @@ interface TypeSince {
   since: number;
 }
 
+/** No ready Pod had samples of (from, to], seen at `seen_at` by the bridge's clock. */
+export interface AbsentStretch {
+  from: number;
+  to: number;
+  seen_at: number;
+}
+
 /** What is known of one query of one cluster. Times in ms since the epoch, by Prometheus' clock. */
 export interface QueryProgress {
   /** Hash of the PromQL that the rest is about. */
@@ -32,6 +40,16 @@ export interface QueryProgress {
   /** End of the latest window of which anything may have been sent. */
   attempted: number;
   types: Record<string, TypeSince[]>;
+  /** The length of window that the source can answer; absent while that is the longest one. */
+  window?: WindowLength;
+  /** When a window of it was last read, by the bridge's clock; absent: never. Queries that were read longest ago are read first. */
+  read_at?: number;
+  /** The back-fill goes on here, behind windows that failed; absent: at the oldest open window. */
+  backfill_from?: number;
+  /** Stretches of which no ready Pod had a sample, and when that was first seen. */
+  absent?: AbsentStretch[];
+  /** Samples before this time are stored where Prometheus has them, but were never promised: they can't be lost. */
+  promised_from?: number;
   /** Samples in committed windows: as read, and as acknowledged. */
   samples_read: number;
   samples_sent: number;
@@ -54,6 +72,8 @@ export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
   pod: { uid: string; name: string; since: number } | null;
+  /** Prometheus has had samples of `up`: they tell from when on it has data. */
+  up_seen?: boolean;
   queries: Record<string, QueryProgress>;
   last: LastCollection | null;
 }
@@ -105,7 +125,35 @@ export function commit(query: QueryProgress, window: Interval, counts: { read: n
   query.samples_sent += counts.sent;
 }
 
-/** Adds a gap, as one with its neighbour of the same state and reason. The oldest are dropped beyond 50; a reason has up to 1 KiB. */
+/** Time that became lost in this round, for the status, the log and the metrics. */
+export interface Loss {
+  query: string;
+  from: number;
+  to: number;
+  reason: LossReason;
+}
+
+export type LossReason = "older_than_max_backfill" | "no_pod_has_it" | "query_changed";
+
+export const LOSS_TEXTS: Record<LossReason, string> = {
+  older_than_max_backfill: "older than MAX_BACKFILL",
+  no_pod_has_it: "no ready Prometheus Pod has samples of that time any more",
+  query_changed: "the query's PromQL was changed before this was read",
+};
+
+/** Gives up what is not settled of a stretch: a lost gap. Returns what became lost. */
+export function lose(name: string, query: QueryProgress, stretch: Interval, reason: LossReason): Loss[] {
+  return missingIn(stretch, settledIntervals(query)).map(([from, to]) => {
+    addGap(query, { from, to, state: "lost", reason: LOSS_TEXTS[reason], points: 0 });
+    return { query: name, from, to, reason };
+  });
+}
+
+/**
+ * Adds a gap, as one with its neighbour of the same state and reason. Beyond 50 the two refused ones that are closest to each other become one:
+ * their points are somewhere between its ends. Where that is not possible the oldest is dropped. A reason
+ * has up to 1 KiB.
+ */
 export function addGap(query: QueryProgress, added: Gap): void {
   const gap = { ...added, reason: boundText(added.reason, GAP_REASON_BYTES_MAX) };
   const same = query.gaps.find(
@@ -123,7 +171,29 @@ export function addGap(query: QueryProgress, added: Gap): void {
     query.gaps.push(gap);
     query.gaps.sort((a, b) => a.from - b.from);
   }
-  while (query.gaps.length > GAPS_MAX) forgetGap(query, query.gaps.shift()!);
+  while (query.gaps.length > GAPS_MAX) {
+    if (!joinRefused(query.gaps)) forgetGap(query, query.gaps.shift()!);
+  }
+}
+
+/** Makes one gap of the two refused ones of the same reason that are closest to each other. False when there are no such two. */
+function joinRefused(gaps: Gap[]): boolean {
+  const last = new Map<string, number>();
+  let best: { at: number; next: number; distance: number } | undefined;
+  for (const [next, gap] of gaps.entries()) {
+    if (gap.state !== "refused") continue;
+    const at = last.get(gap.reason);
+    last.set(gap.reason, next);
+    if (at === undefined) continue;
+    const distance = gap.from - gaps[at]!.to;
+    if (!best || distance < best.distance) best = { at, next, distance };
+  }
+  if (!best) return false;
+  const [joined] = gaps.splice(best.next, 1);
+  const kept = gaps[best.at]!;
+  kept.to = Math.max(kept.to, joined!.to);
+  kept.points += joined!.points;
+  return true;
 }
 
 /** Forgets which windows before `ms` were committed, and gaps a week before it: the record must not grow for ever. */

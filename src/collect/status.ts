@@ -63,6 +63,7 @@ export interface ClusterStatus {
   watermark: string | null;
   lag_seconds: number | null;
   last_success: string | null;
+  /** Of the last collection, if it was not successful. */
   last_error: (ErrorBody & { at: string }) | null;
   /** Of the last finished collection. */
   points: number;

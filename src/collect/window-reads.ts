@@ -1,14 +1,23 @@
 import { BridgeError, toBridgeError } from "#errors.ts";
+import { assert } from "#lib/assert.ts";
 import type { Delivery } from "#otlp/delivery.ts";
 import type { PartOutcome } from "#otlp/exporter.ts";
 import type { MetricDescription, OtlpWriter } from "#otlp/writer.ts";
-import type { PrometheusClient } from "#prometheus/client.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { Window } from "#prometheus/client.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
-import { halve, type ReadTask } from "./plan.ts";
+import type { PrometheusConnection } from "./ports.ts";
+import type { Loss } from "./progress.ts";
+import type { ReadEnd, ReadPlan, ReadTask } from "./read-plan.ts";
+import type { Sources } from "./sources.ts";
 
 /** A window that is being read and sent. It is settled when it was read to the end and every point of it has its fate. */
 export interface WindowRead {
   task: ReadTask;
+  /** Where the part of the window begins that this read settles: its start, unless only its end is known to be whole. */
+  fromMs: number;
+  /** The oldest sample that was read, ms; Infinity when there was none. */
+  oldestMs: number;
   /** Points handed to the writer. */
   read: number;
   acknowledged: number;
@@ -33,49 +42,40 @@ export interface ReadTotals {
   /** Groups of the catalogue of which a window was read to its end. */
   groupsRead: Set<string>;
   failures: { query: string; error: BridgeError }[];
+  /** What became lost in this round. */
+  losses: Loss[];
 }
 
 export interface ReadDeps {
-  client: PrometheusClient;
+  sources: Pick<Sources, "of" | "askedAll">;
   writer: OtlpWriter<WindowRead>;
   delivery: Delivery<WindowRead>;
   describe(task: ReadTask, metric: string): MetricDescription;
   /** Called once for each window that is settled without a failure. */
   onSettled(read: WindowRead): void;
+  /** Called for each stretch of which no ready Pod has samples, when it is older than what any Pod is known to have. */
+  onAbsent(query: Query, stretch: Window): void;
   /** Aborts reading at once. */
   signal: AbortSignal;
   /** Lets the windows that are being read end, and begins no new ones. */
   isStopping: () => boolean;
 }
 
-/** Failures of the way to the cluster: when several queries in a row have one, the others are spared the wait. */
-const WAY_BROKEN_MAX = 3;
-/** A window that took too long is halved down to this. */
-const SLOW_WINDOW_MS_MIN = 60_000;
+/** When so many windows in a row fail because the cluster can't be reached, the others are spared the wait. */
+const UNREACHABLE_MAX = 3;
 
 export interface WindowReads {
-  /** Reads the tasks in a few lanes; resolves when each is read or failed. */
-  run(tasks: readonly ReadTask[], lanes: number): Promise<void>;
-  /** The exporter's word on some points. */
+  /** Reads what is planned, so many windows at once; resolves when all of it is read or failed. */
+  run(plan: ReadPlan, lanes: number): Promise<void>;
+  /** Takes the exporter's report on some points. */
   settle(parts: readonly PartOutcome<WindowRead>[], bytes: number): void;
   readonly totals: ReadTotals;
 }
 
 export function createWindowReads(deps: ReadDeps): WindowReads {
-  const totals: ReadTotals = {
-    series: 0,
-    points: 0,
-    refusedPoints: 0,
-    bytes: 0,
-    windows: 0,
-    histogramSamples: 0,
-    warnings: new Set(),
-    groupsSeen: new Set(),
-    groupsRead: new Set(),
-    failures: [],
-  };
-  let wayFailures = 0;
-  let broken: BridgeError | undefined;
+  const totals: ReadTotals = emptyTotals();
+  let unreachableInARow = 0;
+  let unreachable: BridgeError | undefined;
 
   const fail = (read: WindowRead, error: BridgeError): void => {
     if (read.failure) return;
@@ -83,51 +83,81 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
     totals.failures.push({ query: read.task.query.name, error });
   };
 
-  const check = (read: WindowRead): void => {
-    if (!read.whole || read.failure || read.acknowledged + read.refusedPoints < read.read) return;
+  const settleIfDone = (read: WindowRead): void => {
+    const settled = read.acknowledged + read.refusedPoints;
+    assert(settled <= read.read, "a point is settled once");
+    if (!read.whole || read.failure || settled < read.read) return;
     totals.windows++;
     deps.onSettled(read);
   };
 
-  const readOne = async (task: ReadTask): Promise<ReadTask[]> => {
-    const read: WindowRead = {
-      task,
-      read: 0,
-      acknowledged: 0,
-      refused: [],
-      refusedPoints: 0,
-      whole: false,
-      failure: undefined,
-    };
+  /** Reads the window from one Pod. Resolves with the number of samples that Pod has, native histograms included. */
+  const readFrom = async (pod: PrometheusConnection, read: WindowRead): Promise<number> => {
+    const { task } = read;
     const describe = createDescriber(task, deps);
     const sink = {
       series: (series: ScannedSeries): void => {
         deps.writer.series(series, describe(series), read);
         read.read += series.sampleCount;
+        read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
         totals.series++;
         totals.groupsSeen.add(task.query.group);
       },
     };
+    const result = await pod.client.read(task.query, task.window, { sink, pause }, deps.signal);
+    totals.histogramSamples += result.histogramSamples;
+    for (const warning of result.warnings) totals.warnings.add(`${task.query.name}: ${warning}`);
+    return result.samples + result.histogramSamples;
+  };
+
+  /** Reads the window from the first of its Pods that has samples. Resolves with the failure, if it could not be read to its end. */
+  const readWindow = async (read: WindowRead): Promise<BridgeError | undefined> => {
+    const { task } = read;
+    const { pods, isCovered } = deps.sources.of(task.window);
+    let samples = 0;
     try {
-      const result = await deps.client.read(task.query, task.window, { sink, pause }, deps.signal);
-      totals.histogramSamples += result.histogramSamples;
-      for (const warning of result.warnings) totals.warnings.add(`${task.query.name}: ${warning}`);
-      wayFailures = 0;
-      read.whole = true;
-      totals.groupsRead.add(task.query.group);
-      check(read);
-      return [];
-    } catch (thrown) {
-      const error = toBridgeError(thrown);
-      const halves = isTooMuch(error, task) ? halve(task.window) : undefined;
-      if (isWayFailure(error) && ++wayFailures >= WAY_BROKEN_MAX) broken ??= error;
-      if (halves && !broken) {
-        read.failure = error;
-        return halves.map((window) => ({ query: task.query, window }));
+      for (const pod of pods) {
+        samples = await readFrom(pod, read);
+        if (samples > 0) break;
       }
-      fail(read, error);
-      return [];
+    } catch (thrown) {
+      return toBridgeError(thrown);
     }
+    totals.groupsRead.add(task.query.group);
+    if (!isCovered) settleUncovered(read, samples > 0);
+    else read.whole = true;
+    return undefined;
+  };
+
+  /**
+   * A window before the time that any Pod is known to have data of: only from its first sample on does the answer count. What is before that is
+   * absent, or the first samples of a young Pod would settle the hours that a twin has.
+   */
+  const settleUncovered = (read: WindowRead, hasSamples: boolean): void => {
+    const { query, window } = read.task;
+    if (hasSamples) {
+      if (Number.isFinite(read.oldestMs)) read.fromMs = Math.max(window.fromMs, read.oldestMs - 1);
+      read.whole = true;
+    }
+    const absentUntil = hasSamples ? read.fromMs : window.toMs;
+    if (absentUntil > window.fromMs && deps.sources.askedAll)
+      deps.onAbsent(query, { fromMs: window.fromMs, toMs: absentUntil });
+  };
+
+  const readOne = async (plan: ReadPlan, task: ReadTask): Promise<void> => {
+    const read = newRead(task);
+    const failure = await readWindow(read);
+    if (!failure) {
+      unreachableInARow = 0;
+      plan.ended(task, "done");
+      settleIfDone(read);
+      return;
+    }
+    if (isUnreachable(failure) && ++unreachableInARow >= UNREACHABLE_MAX) unreachable ??= failure;
+    const isReadAgain = plan.ended(task, endOf(failure, read, deps));
+    // What was sent of it may still be acknowledged: the points are the same rows when they are sent again with the smaller windows.
+    if (isReadAgain && !unreachable) read.failure = failure;
+    else fail(read, failure);
   };
 
   const pause = (): Promise<void> | undefined => {
@@ -136,18 +166,24 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
     return deps.delivery.room();
   };
 
+  const stopReason = (): BridgeError | undefined => unreachable ?? deps.delivery.stopped() ?? stoppedBy(deps);
+
   return {
     totals,
-    run: async (tasks, lanes) => {
-      const queue = [...tasks];
-      const lane = async (): Promise<void> => {
-        for (let task = queue.shift(); task; task = queue.shift()) {
-          const stop = broken ?? deps.delivery.stopped() ?? stoppedBy(deps);
-          if (stop) totals.failures.push({ query: task.query.name, error: stop });
-          else queue.unshift(...(await readOne(task)));
+    run: async (plan, lanes) => {
+      const underWay = new Set<Promise<void>>();
+      for (;;) {
+        while (underWay.size < lanes && !stopReason()) {
+          const task = plan.next();
+          if (!task) break;
+          const reading = readOne(plan, task).finally(() => underWay.delete(reading));
+          underWay.add(reading);
         }
-      };
-      await Promise.all(Array.from({ length: lanes }, lane));
+        if (underWay.size === 0) break;
+        await Promise.race(underWay);
+      }
+      const error = stopReason();
+      if (error) for (const { name } of plan.pending()) totals.failures.push({ query: name, error });
     },
     settle: (parts, bytes) => {
       totals.bytes += bytes;
@@ -161,8 +197,38 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
           totals.refusedPoints += points;
         } else fail(owner, fate.error);
       }
-      for (const read of new Set(parts.map((part) => part.owner))) check(read);
+      for (const read of new Set(parts.map((part) => part.owner))) settleIfDone(read);
     },
+  };
+}
+
+function emptyTotals(): ReadTotals {
+  return {
+    series: 0,
+    points: 0,
+    refusedPoints: 0,
+    bytes: 0,
+    windows: 0,
+    histogramSamples: 0,
+    warnings: new Set(),
+    groupsSeen: new Set(),
+    groupsRead: new Set(),
+    failures: [],
+    losses: [],
+  };
+}
+
+function newRead(task: ReadTask): WindowRead {
+  return {
+    task,
+    fromMs: task.window.fromMs,
+    oldestMs: Infinity,
+    read: 0,
+    acknowledged: 0,
+    refused: [],
+    refusedPoints: 0,
+    whole: false,
+    failure: undefined,
   };
 }
 
@@ -205,11 +271,16 @@ function stoppedBy(deps: ReadDeps): BridgeError | undefined {
     : undefined;
 }
 
-/** Would a smaller window help? A slow one is made smaller too, or a long back-fill would never succeed; but not below a minute. */
-function isTooMuch(error: BridgeError, { window }: ReadTask): boolean {
+/** What a failure says about the window, for the plan. */
+function endOf(error: BridgeError, read: WindowRead, deps: ReadDeps): ReadEnd {
+  if (deps.signal.aborted) return "aborted";
   if (error.code === "prometheus_too_many_samples" || error.code === "prometheus_answer_too_large")
-    return true;
-  return isSlow(error) && window.toMs - window.fromMs >= 2 * SLOW_WINDOW_MS_MIN;
+    return "too_much";
+  if (isSlow(error)) return "slow";
+  const isAboutData = /^prometheus_(query|answer|unexpected|overloaded)/.test(error.code);
+  const isCut = error.code.startsWith("tunnel_") || error.code === "prometheus_answer_truncated";
+  if (isCut && read.read > 0) return "cut";
+  return isAboutData ? "failed" : "unreachable";
 }
 
 function isSlow(error: BridgeError): boolean {
@@ -219,11 +290,6 @@ function isSlow(error: BridgeError): boolean {
   );
 }
 
-function isWayFailure(error: BridgeError): boolean {
-  return (
-    /^(cluster|tunnel)_/.test(error.code) ||
-    error.code === "prometheus_unreachable" ||
-    error.code === "prometheus_pod_not_ready" ||
-    isSlow(error)
-  );
+function isUnreachable(error: BridgeError): boolean {
+  return /^(cluster|tunnel)_/.test(error.code);
 }

@@ -27,6 +27,8 @@ export interface ClusterShape {
   churnEveryMs: number;
   /** Prometheus has no older sample (ms since the epoch). */
   oldestMs: number;
+  /** Replicas of Prometheus that lost their volume: the time from which on they have samples. */
+  youngReplicas: Map<number, number>;
   /** This cluster's clock (Prometheus' `time()`) minus the simulator's. */
   skewMs: number;
   /** Series with odd label texts, NaN, infinities and values at the edges of a double. */

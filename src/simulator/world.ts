@@ -108,6 +108,7 @@ function defaultShape(index: number, startMs: number): ClusterShape {
     resetEveryMs: 10 * 60_000,
     churnEveryMs: 15 * 60_000,
     oldestMs: startMs - 6 * HOUR_MS,
+    youngReplicas: new Map(),
     skewMs: 0,
     oddities: true,
   };
@@ -125,15 +126,17 @@ function createClusterWorld(clock: Clock, shape: ClusterShape, seed: string, ind
   const families = new Map<string, MetricFamily>();
   for (const { family } of metrics) if (family) families.set(family.name, family);
   const now = (): number => clock.now() + shape.skewMs;
+  const oldestOf = (replica = 0): number =>
+    Math.max(shape.oldestMs, shape.youngReplicas.get(replica) ?? shape.oldestMs);
   return {
     shape,
     layout,
     metrics,
     families: [...families.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     now,
-    horizon: (replica) => ({ oldestMs: shape.oldestMs, nowMs: now(), replica }),
+    horizon: (replica) => ({ oldestMs: oldestOf(replica), nowMs: now(), replica }),
     expected: ({ fromMs, toMs, metric, nowMs = Number.POSITIVE_INFINITY, replica = 0 }) => {
-      const horizon = { oldestMs: shape.oldestMs, nowMs, replica };
+      const horizon = { oldestMs: oldestOf(replica), nowMs, replica };
       const out = createSampleBuffer();
       const expected: ExpectedSeries[] = [];
       for (const each of metrics) {

@@ -24,6 +24,8 @@ export interface Recorders {
     bytes: number;
     error?: ErrorCode;
   }): void;
+  /** Time of a query that can't be collected any more. */
+  timeLost(reason: string, seconds: number): void;
   batchStarted(): void;
   batchFinished(): void;
   tunnelOpened(): void;
@@ -71,6 +73,10 @@ export function createRecorders(meter: Meter): Recorders {
   const series = meter.createCounter("budcluster.collection.series", {
     description: "Series read from Prometheus",
     unit: "{series}",
+  });
+  const lost = meter.createCounter("budcluster.collection.lost", {
+    description: "Time of queries that can't be collected any more, summed over queries",
+    unit: "s",
   });
   const requests = meter.createCounter("budcluster.export.requests", {
     description: "OTLP requests",
@@ -122,6 +128,7 @@ export function createRecorders(meter: Meter): Recorders {
       exportDuration.record(request.durationSeconds, attributes);
       exportBytes.add(request.bytes, attributes);
     },
+    timeLost: (reason, seconds) => lost.add(seconds, { "budcluster.reason": reason }),
     batchStarted: () => batches.add(1),
     batchFinished: () => batches.add(-1),
     tunnelOpened: () => {

@@ -45,6 +45,8 @@ export interface Tunnel {
   /** A host that exists nowhere, different for every cluster. Without a path. */
   origin: string;
   pod: { uid: string; name: string };
+  /** The other ready Pods of the Service, by name. */
+  otherPods: readonly { uid: string; name: string }[];
   /** Node name by node address (no port) and by the name itself. Empty when the nodes may not be listed. */
   nodeNames: ReadonlyMap<string, string>;
   warnings: string[];
@@ -110,6 +112,7 @@ export async function openTunnel(
     dispatcher: pool.compose(copySmallPieces, onlyOrigin(origin)),
     origin,
     pod: { uid: pod.podUid, name: pod.podName },
+    otherPods: pod.others.map(({ podUid, podName }) => ({ uid: podUid, name: podName })),
     nodeNames: nodes.names,
     warnings: nodes.warning === undefined ? [] : [nodes.warning],
     close,

@@ -83,6 +83,7 @@ const PODS_MAX = 1000;
 /**
  * Finds a Pod behind a Service: ready, not terminating, the pinned one if it is among them, else the first by name. Ports are those
  * of the EndpointSlices, where named target ports are already numbers; a headless Service's port is taken as it is (as kubectl does).
+ * `others`: the other ready Pods, by name.
  *
  * Throws BridgeError prometheus_service_not_found, prometheus_service_unsupported, prometheus_port_not_found,
  * prometheus_pod_not_ready, and the client's cluster_* errors.
@@ -91,10 +92,11 @@ export async function resolveTarget(
   kube: KubeClient,
   target: TunnelTarget,
   options: { pinnedPodUid?: string; signal: AbortSignal },
-): Promise<PodTarget> {
+): Promise<PodTarget & { others: PodTarget[] }> {
   const service = await findService(kube, target, options.signal);
   const { pods, pinned } = await listReadyPods(kube, target, service, options);
-  return pinned ?? pods[0]!;
+  const chosen = pinned ?? pods[0]!;
+  return { ...chosen, others: pods.filter(({ podUid }) => podUid !== chosen.podUid) };
 }
 
 /** A Service with the port that was asked for. */

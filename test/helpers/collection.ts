@@ -97,6 +97,7 @@ export function createCollection(
   };
   const settings: CollectClusterSettings = {
     queries: toQueries(specs),
+    intervalMs: 5 * MINUTE,
     lagMs: LAG,
     initialLookbackMs: 15 * MINUTE,
     maxBackfillMs: 24 * HOUR,
@@ -114,7 +115,7 @@ export function createCollection(
     store,
     clock,
     logger: createLogger({ level: "warn", destination }),
-    metrics: { batchStarted: () => {}, batchFinished: () => {}, errorOccurred: () => {} },
+    metrics: { batchStarted: () => {}, batchFinished: () => {}, errorOccurred: () => {}, timeLost: () => {} },
     pool: createBufferPool(4),
   };
   const cluster = testCluster("one");

@@ -36,15 +36,23 @@ export interface FakePrometheus {
   nodeNames: Map<string, string>;
   warnings: string[];
   pod: { uid: string; name: string };
+  /** Other ready Pods of the Service; each holds the samples after its own `oldestMs`. */
+  otherPods: { uid: string; name: string; oldestMs: number }[];
+  /** Called when a connection to a Pod is opened; what it gives is how that fails. */
+  onOpen: (podUid: string) => BridgeError | undefined;
   /** Samples at or before this time are gone. */
   oldestMs: number;
   /** Called for each read; what it gives is how the read goes wrong. */
-  onRead: (query: Query, window: Window) => ReadFault | undefined;
+  onRead: (
+    query: Query,
+    window: Window,
+    signal: AbortSignal,
+  ) => ReadFault | undefined | Promise<ReadFault | undefined>;
   openFailure: BridgeError | undefined;
   metadataFailure: BridgeError | undefined;
   histogramSamples: number;
   /** Windows that were asked for, in order. */
-  reads: { query: string; window: Window }[];
+  reads: { query: string; window: Window; pod: string }[];
   pinned: (string | undefined)[];
   opened: number;
   closed: number;
@@ -91,38 +99,43 @@ function toScanned({ metric, labels }: SourceSeries, samples: readonly SourceSam
 
 /** A Prometheus in memory whose queries are metric names. */
 export function createFakePrometheus(nowMs: number, series: SourceSeries[]): FakePrometheus {
-  const visible = (window: Window): Window => ({
+  const visible = (window: Window, oldestMs: number): Window => ({
     ...window,
-    fromMs: Math.max(window.fromMs, fake.oldestMs),
+    fromMs: Math.max(window.fromMs, oldestMs),
   });
-  const samplesOf = (window: Window): SourceSample[] =>
-    fake.series.flatMap((each) => samplesIn(each, visible(window)));
 
-  const read: PrometheusClient["read"] = async (query, window, hooks, signal) => {
-    fake.reads.push({ query: query.name, window });
-    const fault = fake.onRead(query, window);
-    const result = { series: 0, samples: 0, histogramSamples: fake.histogramSamples, warnings: [] };
-    if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
-    for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
-      if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
-      const samples = samplesIn(each, visible(window));
-      if (samples.length === 0) continue;
-      await Promise.resolve();
-      signal.throwIfAborted();
-      hooks.sink.series(toScanned(each, samples));
-      result.series++;
-      result.samples += samples.length;
-      const wait = hooks.pause();
-      if (wait) await abortable(wait, signal);
-    }
-    if (fault && fault !== "hang") throw fault.error;
-    return result;
+  /** `up` has a sample whenever any series has one, unless the test gives it series of its own. */
+  const upOf = (window: Window, oldestMs: number): number[] => {
+    const own = fake.series.filter(({ metric }) => metric === "up");
+    const all = own.length > 0 ? own : fake.series;
+    return all.flatMap((each) =>
+      samplesIn(each, visible(window, oldestMs)).map((sample) => sample.timestampMs),
+    );
   };
 
-  const client: PrometheusClient = {
+  const createClient = (pod: string, oldestMsOf: () => number): PrometheusClient => ({
     ready: async () => true,
     version: async () => "3.15.0",
-    read,
+    read: async (query, window, hooks, signal) => {
+      fake.reads.push({ query: query.name, window, pod });
+      const fault = await fake.onRead(query, window, signal);
+      const result = { series: 0, samples: 0, histogramSamples: fake.histogramSamples, warnings: [] };
+      if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
+      for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
+        if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
+        const samples = samplesIn(each, visible(window, oldestMsOf()));
+        if (samples.length === 0) continue;
+        await Promise.resolve();
+        signal.throwIfAborted();
+        hooks.sink.series(toScanned(each, samples));
+        result.series++;
+        result.samples += samples.length;
+        const wait = hooks.pause();
+        if (wait) await abortable(wait, signal);
+      }
+      if (fault && fault !== "hang") throw fault.error;
+      return result;
+    },
     now: async (signal) => {
       await Promise.resolve();
       signal.throwIfAborted();
@@ -133,14 +146,13 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       if (fake.metadataFailure) throw fake.metadataFailure;
       return fake.metadata;
     },
-    hasSamplesAt: (atMs) => Promise.resolve(samplesOf({ fromMs: atMs - 300_000, toMs: atMs }).length > 0),
+    hasSamplesAt: (atMs) =>
+      Promise.resolve(upOf({ fromMs: atMs - 300_000, toMs: atMs }, oldestMsOf()).length > 0),
     oldestSample: (window) => {
-      const times = samplesOf({ ...window, toMs: Math.min(window.toMs, fake.nowMs) }).map(
-        (sample) => sample.timestampMs,
-      );
+      const times = upOf({ ...window, toMs: Math.min(window.toMs, fake.nowMs) }, oldestMsOf());
       return Promise.resolve(times.length === 0 ? undefined : Math.min(...times));
     },
-  };
+  });
 
   const fake: FakePrometheus = {
     nowMs,
@@ -149,6 +161,8 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     nodeNames: new Map(),
     warnings: [],
     pod: { uid: "pod-1", name: "prometheus-0" },
+    otherPods: [],
+    onOpen: () => undefined,
     oldestMs: 0,
     onRead: () => undefined,
     openFailure: undefined,
@@ -162,13 +176,19 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       await Promise.resolve();
       signal.throwIfAborted();
       fake.pinned.push(pinnedPodUid);
-      if (fake.openFailure) throw fake.openFailure;
+      const other = fake.otherPods.find(({ uid }) => uid === pinnedPodUid);
+      const failure = fake.openFailure ?? fake.onOpen((other ?? fake.pod).uid);
+      if (failure) throw failure;
       fake.opened++;
       const close = async (): Promise<void> => {
         fake.closed++;
         await Promise.resolve();
       };
-      return { client, pod: fake.pod, nodeNames: fake.nodeNames, warnings: fake.warnings, close };
+      const pod = other ?? fake.pod;
+      const client = createClient(pod.name, () => (other ? other.oldestMs : fake.oldestMs));
+      const otherPods = [fake.pod, ...fake.otherPods].filter(({ uid }) => uid !== pod.uid);
+      const { nodeNames, warnings } = fake;
+      return { client, pod: { uid: pod.uid, name: pod.name }, otherPods, nodeNames, warnings, close };
     },
   };
   return fake;

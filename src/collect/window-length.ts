@@ -1,0 +1,46 @@
+/**
+ * How long the windows of one query may be. A window that is too much for the source halves it, windows that succeed double it again.
+ * It is part of the query's progress record, so a slow source does not have to be measured anew in each round.
+ */
+export interface WindowLength {
+  /** Longest window that is read, ms. */
+  ms: number;
+  /** Windows of this length that succeeded one after another. */
+  streak: number;
+  /** The streak that doubles the length. */
+  streakToGrow: number;
+  /** The length was doubled and no window of it has succeeded yet. */
+  isUnproven: boolean;
+}
+
+/** A length that failed is not tried again before so many shorter windows succeeded. */
+const STREAK_TO_GROW_MIN = 2;
+/** After so many successes a doubled length is tried again, however often it failed before. */
+const STREAK_TO_GROW_MAX = 32;
+
+export function longestWindow(msMax: number): WindowLength {
+  return { ms: msMax, streak: 0, streakToGrow: 1, isUnproven: false };
+}
+
+/** The length after a window of `windowMs` was read to its end. Shorter windows than the length prove nothing. */
+export function afterSuccess(length: WindowLength, windowMs: number, msMax: number): WindowLength {
+  if (windowMs < length.ms) return length;
+  const streakToGrow = length.isUnproven ? Math.max(1, length.streakToGrow >> 1) : length.streakToGrow;
+  const streak = length.streak + 1;
+  if (length.ms >= msMax || streak < streakToGrow)
+    return { ms: length.ms, streak, streakToGrow, isUnproven: false };
+  return { ms: Math.min(msMax, length.ms * 2), streak: 0, streakToGrow, isUnproven: true };
+}
+
+/**
+ * The length after a window of `windowMs` was too much for the source. A length that was doubled too early takes twice as many successes
+ * before it is tried again: a source that always fails at 30 minutes is not asked for 30 minutes every second time.
+ */
+export function afterTooMuch(length: WindowLength, windowMs: number, msMin: number): WindowLength {
+  const half = Math.max(msMin, Math.floor(windowMs / 2));
+  if (half >= length.ms) return length;
+  const streakToGrow = length.isUnproven
+    ? Math.min(STREAK_TO_GROW_MAX, length.streakToGrow * 2)
+    : Math.max(STREAK_TO_GROW_MIN, length.streakToGrow);
+  return { ms: half, streak: 0, streakToGrow, isUnproven: false };
+}
