@@ -11,6 +11,7 @@ import { createHttpServer, type HttpServerDeps } from "#http/server.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
+import { createQueryAdmission } from "#query/admission.ts";
 import { createClusterState } from "#query/cluster-state.ts";
 import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/health-judgement.ts";
 import { createLatest } from "#query/latest.ts";
@@ -207,6 +208,11 @@ function queryPorts(config: Config, database: Database, clock: Clock): Partial<H
   return {
     metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
     latest: createLatest(database, settings),
+    admission: createQueryAdmission(deps, {
+      parallelMax: config.QUERY_PARALLEL_MAX,
+      queueMax: config.QUERY_QUEUE_MAX,
+      timeoutMs: config.QUERY_TIMEOUT,
+    }),
     diagnoseStorage: createStorageDiagnosis(config, database, deps.clock),
     clusterState: createClusterState(deps, {
       ...settings,

@@ -209,6 +209,8 @@ const schema = z.object({
   QUERY_SERIES_MAX: integer(1, 10_000_000).default(10_000),
   QUERY_ROWS_READ_MAX: integer(1, 1e12).default(100_000_000),
   QUERY_MEMORY_MAX: integer(1 << 20, 2 ** 40).default(600_000_000),
+  QUERY_PARALLEL_MAX: integer(1, 1000).default(8),
+  QUERY_QUEUE_MAX: integer(2, 10_000).default(128),
   QUERY_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
 
   STALE_AFTER: duration(SECONDS, DAYS).default(15 * 60 * SECONDS),

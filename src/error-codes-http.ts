@@ -95,6 +95,11 @@ export const HTTP_ERRORS = {
     httpStatus: 504,
     hint: "Ask for less: a shorter range or filters that match fewer series. If small queries take long as well, look at ClickHouse's load.",
   },
+  query_busy: {
+    retryable: true,
+    httpStatus: 429,
+    hint: "Send fewer queries at once, and wait as long as Retry-After says. QUERY_PARALLEL_MAX and QUERY_QUEUE_MAX set the limits.",
+  },
   body_too_large: { retryable: false, httpStatus: 413, hint: "Send a smaller body." },
   unsupported_media_type: {
     retryable: false,

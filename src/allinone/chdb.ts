@@ -8,7 +8,7 @@ import type { Logger } from "#telemetry/logger.ts";
 import { toEngineError, toOpeningError } from "./engine-errors.ts";
 import { diskFull, isDiskFull, requireFreeSpace } from "./free-space.ts";
 import { askForReason } from "./opening-reason.ts";
-import { createPool } from "./pool.ts";
+import { createPool, type Lane } from "./pool.ts";
 
 /** The embedded engine: a Database that also takes rows in ClickHouse's own binary form. */
 export interface EmbeddedDatabase extends Database {
@@ -51,6 +51,8 @@ interface ChdbSession {
 
 // Each busy connection holds a thread of libuv's pool, which has 4: one must be left for files and name look-ups.
 const CONNECTIONS = 3;
+/** Connections that only inserts use: queries must not stop the collection. */
+const INSERT_CONNECTIONS = 1;
 const WAITING_MAX = 256;
 const MARK_CACHE_SHARE = 16;
 
@@ -58,8 +60,8 @@ const MARK_CACHE_SHARE = 16;
  * Opens ClickHouse's engine inside this process (package chdb, loaded here and nowhere else).
  *
  * Throws BridgeError `engine_unavailable` when the package is missing or does not fit the machine, `storage_unavailable` when the folder can't
- * be opened, above all because another process holds it. Its statements fail as a Database's do; with more than 256 of them waiting also
- * `storage_unavailable`.
+ * be opened, above all because another process holds it. Its statements fail as a Database's do; with more than 256 inserts or more than 256
+ * others waiting also `storage_unavailable`. One connection is kept for inserts.
  */
 export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase> {
   const { path, logger } = settings;
@@ -74,29 +76,34 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
   const sessions = await openSessions(chdb, { path, dataPath, configFile, timeoutMs });
   // Only now is it certain that no other process works here. What a killed one left behind was never acknowledged.
   await emptyFolder(inbox, logger);
-  const pool = createPool(sessions, WAITING_MAX);
+  const pool = createPool(sessions, { waitingMax: WAITING_MAX, reserved: INSERT_CONNECTIONS });
   let insertCount = 0;
 
   const run = async (
     sql: string,
     parameters: QueryParameters,
     signal: AbortSignal | undefined,
+    lane: Lane = "ordinary",
   ): Promise<string> => {
-    const work = pool.use(async (session) => {
-      const bound = Object.keys(parameters).length > 0;
-      const format = { format: "JSONEachRow" };
-      const result = bound
-        ? session.queryBindAsync(sql, parameters, format)
-        : session.queryAsync(sql, format);
-      try {
-        return (await result).text();
-      } catch (error) {
-        const failure = toEngineError(error, path);
-        if (failure.code === "storage_damaged") logger.error({ err: failure }, failure.message);
-        else logger.debug({ err: error, code: failure.code }, "a statement failed");
-        throw failure;
-      }
-    }, signal);
+    const work = pool.use(
+      async (session) => {
+        const bound = Object.keys(parameters).length > 0;
+        const format = { format: "JSONEachRow" };
+        const result = bound
+          ? session.queryBindAsync(sql, parameters, format)
+          : session.queryAsync(sql, format);
+        try {
+          return (await result).text();
+        } catch (error) {
+          const failure = toEngineError(error, path);
+          if (failure.code === "storage_damaged") logger.error({ err: failure }, failure.message);
+          else logger.debug({ err: error, code: failure.code }, "a statement failed");
+          throw failure;
+        }
+      },
+      signal,
+      lane,
+    );
     return signal ? await abortable(work, signal) : await work;
   };
 
@@ -114,7 +121,7 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
       const insert = async (): Promise<void> => {
         try {
           await writeRows(file, rows);
-          await run(toInsert(table, columns, file), {}, undefined);
+          await run(toInsert(table, columns, file), {}, undefined, "preferred");
         } finally {
           await removeFile(file, logger);
         }

@@ -72,7 +72,7 @@ export function createOtlpReceiver(
 ): OtlpReceiver {
   const { clock, logger } = deps;
   const codec = createOtlpCodec();
-  const slots = createPool(SLOTS, WAITING_MAX);
+  const slots = createPool(SLOTS, { waitingMax: WAITING_MAX });
   const stopping = new AbortController();
   const store = createStore(deps, codec, { ...LIMITS, ...limits });
 

@@ -22,6 +22,8 @@ declare module "fastify" {
     caller: string | null;
     /** Dapr's sidecar sent the request. */
     viaDapr: boolean;
+    /** Whom the request counts for where callers share a limit: the token, or without tokens the address. */
+    share: string;
     /** The clusters that the caller may read; none until the caller is known. */
     clustersSeen: ClustersSeen;
     /** May the caller read this cluster? Where not, the answer is the same as for a cluster that does not exist. */

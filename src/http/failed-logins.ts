@@ -41,7 +41,7 @@ export function createFailedLogins(clock: Clock, limits: FailedLoginLimits): Fai
   const together = newBucket(limits.together.burst, clock.monotonic());
 
   const bucketOf = (address: string, now: number): Bucket => {
-    const key = toKey(address);
+    const key = toAddressKey(address);
     const bucket = buckets.get(key) ?? newBucket(limits.perAddress.burst, now);
     // Last in the map's order: what is first failed longest ago.
     buckets.delete(key);
@@ -85,8 +85,8 @@ function take(
   return { limited: true, retryAfterMs: (1 - bucket.left) * refillMs, first };
 }
 
-/** The address, or the /64 of an IPv6 one. */
-function toKey(address: string): string {
+/** The address, or the /64 of an IPv6 one, which one host may own whole. */
+export function toAddressKey(address: string): string {
   const v4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (v4 !== undefined || !isIPv6(address)) return v4 ?? address;
   const [head = "", tail] = (address.split("%")[0] ?? "").toLowerCase().split("::");

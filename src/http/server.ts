@@ -9,6 +9,7 @@ import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
 import { BridgeError } from "#errors.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
+import { ADMISSION_LIMITS, createQueryAdmission, type QueryAdmission } from "#query/admission.ts";
 import type { ClusterState } from "#query/cluster-state.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
@@ -16,8 +17,10 @@ import type { App, RouteModule } from "./app-types.ts";
 import { type Access, type AccessSettings, createAccess } from "./auth.ts";
 import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
+import { createAnswerQuery } from "./answer-query.ts";
 import { refuseForeignClusters } from "./cluster-scope.ts";
 import { readBodies } from "./bodies.ts";
+import { toAddressKey } from "./failed-logins.ts";
 import { createErrorHandler, validateByZod } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
@@ -50,6 +53,8 @@ export interface HttpServerDeps {
   latest?: LatestSamples;
   clusterState?: ClusterState;
   metricQueries?: MetricQueries;
+  /** Default: ADMISSION_LIMITS. */
+  admission?: QueryAdmission;
   /** Routes of other roles. */
   routes?: readonly RouteModule[];
 }
@@ -143,6 +148,8 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
 
 function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
   const warnings = deps.warnings ?? (() => []);
+  const admission = deps.admission ?? createQueryAdmission(deps, ADMISSION_LIMITS);
+  const answer = createAnswerQuery(admission, stopping);
   return [
     healthRoutes({ readiness: deps.readiness, warnings }, stopping),
     ownMetricsRoutes(deps.ownMetrics),
@@ -153,9 +160,9 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
       : []),
     ...(deps.clusterAdmin ? [clusterChangeRoutes(deps.clusterAdmin, deps.clock, stopping)] : []),
     ...(deps.diagnoseStorage ? [storageDiagnosisRoute(deps.diagnoseStorage, stopping)] : []),
-    ...(deps.latest ? [latestRoutes(deps.latest, stopping)] : []),
-    ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, stopping)] : []),
-    ...(deps.clusterState ? [clusterStateRoutes(deps.clusterState, stopping)] : []),
+    ...(deps.latest ? [latestRoutes(deps.latest, answer)] : []),
+    ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, answer)] : []),
+    ...(deps.clusterState ? [clusterStateRoutes(deps.clusterState, answer)] : []),
     ...(deps.routes ?? []),
   ];
 }
@@ -195,6 +202,7 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   app.decorateRequest("auditCluster", null);
   app.decorateRequest("clustersSeen", "none");
   app.decorateRequest("viaDapr", false);
+  app.decorateRequest("share", "");
   app.decorateRequest("sees", function sees(this: FastifyRequest, clusterId: string): boolean {
     const seen = this.clustersSeen;
     return seen === "all" || (seen !== "none" && seen.has(clusterId));
@@ -226,6 +234,7 @@ function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping
     request.caller = caller;
     request.clustersSeen = clustersSeen;
     request.viaDapr = viaDapr;
+    request.share = access.mode === "tokens" ? `token ${caller}` : `address ${toAddressKey(request.ip)}`;
     if (refusal) throw refusal;
     if (stopping.aborted && !quiet) throw stopping.reason;
   });

@@ -1,6 +1,9 @@
 import { BridgeError } from "#errors.ts";
 import type { Database } from "#storage/database.ts";
+import { toTimestamp } from "./grid.ts";
 import { toJsonDouble, type JsonDouble } from "./json-double.ts";
+import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
+import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
 
 interface LatestRequest {
   clusterId: string;
@@ -33,14 +36,15 @@ interface LatestAnswer {
 
 /**
  * The newest sample of each series of a metric in the last 24 hours. Throws BridgeError `request_invalid`, `cluster_not_found` (nothing is
- * stored for it), `metric_not_found` (`details.similar`: stored names like it) and what a Database throws.
+ * stored for it), `metric_not_found` (`details.similar`: stored names like it), `query_too_large` and `query_timeout` (`details.limit`), and
+ * what a Database throws.
  */
 export type LatestQuery = (request: LatestRequest) => Promise<LatestAnswer>;
 
 const SERIES_MAX = 10_000;
 const SERIES_DEFAULT = 1000;
 const RANGE_HOURS = 24;
-const NAME_LENGTH_MAX = 512;
+const HOUR_MS = 3_600_000;
 
 interface Row {
   labels: Record<string, string>;
@@ -52,55 +56,52 @@ interface Row {
   total: string;
 }
 
-export function createLatest(database: Database, settings: { databaseName: string }): LatestQuery {
-  const recent = `FROM ${settings.databaseName}.samples WHERE cluster_id = {cluster:String} AND time > now64(3) - INTERVAL ${RANGE_HOURS} HOUR`;
-
-  const explainAbsence = async (request: LatestRequest): Promise<BridgeError> => {
-    const { clusterId, metric, signal } = request;
-    const names = await database.query<{ metric_name: string }>(
-      `SELECT metric_name FROM (SELECT DISTINCT metric_name ${recent})
-       ORDER BY ngramDistanceCaseInsensitive(metric_name, {metric:String}), metric_name LIMIT 5`,
-      { cluster: clusterId, metric },
-      signal,
-    );
-    if (names.length === 0) {
-      return new BridgeError(
-        "cluster_not_found",
-        `no sample of cluster ${clusterId} in the last ${RANGE_HOURS} hours`,
-      );
-    }
-    const similar = names.map((row) => row.metric_name);
-    return new BridgeError("metric_not_found", `no sample of ${metric} in the last ${RANGE_HOURS} hours`, {
-      details: { similar },
-    });
-  };
+export function createLatest(
+  unlimited: Database,
+  settings: { databaseName: string; limits: QueryLimits },
+): LatestQuery {
+  const { databaseName, limits } = settings;
+  const database = limitDatabase(unlimited, limits);
+  const rangeHours = Math.min(RANGE_HOURS, Math.floor(limits.rangeMaxMs / HOUR_MS));
 
   return async (request) => {
     const { clusterId, metric, signal } = request;
-    const limit = checkRequest(request);
+    const limit = checkRequest(request, limits);
     const rows = await database.query<Row>(
       `SELECT newest.1 AS labels, newest.2 AS value, newest.3 AS unit, newest.4 AS kind, count() OVER () AS total,
                 toUnixTimestamp64Milli(last) AS time_ms, toUnixTimestamp64Milli(max(last) OVER ()) AS newest_ms
          FROM (
            SELECT argMax(tuple(labels, value, unit, kind), time) AS newest, max(time) AS last
-           ${recent} AND metric_name = {metric:String} GROUP BY series_id
+           FROM ${databaseName}.samples
+           WHERE cluster_id = {cluster:String} AND time > now64(3) - INTERVAL ${rangeHours} HOUR AND metric_name = {metric:String}
+           GROUP BY series_id
          )
          ORDER BY toString(mapSort(labels)) LIMIT ${limit}`,
       { cluster: clusterId, metric },
       signal,
     );
     const first = rows[0];
-    if (first === undefined) throw await explainAbsence(request);
+    if (first === undefined) {
+      await assertMetric(database, databaseName, { clusterId, metric, signal });
+      throw new BridgeError("metric_not_found", `no sample of ${metric} in the last ${rangeHours} hours`);
+    }
+    if (Number(first.total) > limits.seriesMax) {
+      throw refuseSize(
+        "series",
+        `the metric has ${first.total} series, more than ${limits.seriesMax}`,
+        "Ask for groups of its series with POST /cluster-metrics/query, over a shorter range.",
+      );
+    }
     return {
       cluster_id: clusterId,
       metric,
-      as_of: toTimestamp(first.newest_ms),
+      as_of: toTimestamp(Number(first.newest_ms)),
       unit: first.unit,
       type: first.kind,
       series_total: Number(first.total),
       series: rows.map((row) => ({
         labels: row.labels,
-        timestamp: toTimestamp(row.time_ms),
+        timestamp: toTimestamp(Number(row.time_ms)),
         value: toJsonDouble(row.value),
       })),
     };
@@ -108,20 +109,11 @@ export function createLatest(database: Database, settings: { databaseName: strin
 }
 
 /** Returns the limit. */
-function checkRequest(request: LatestRequest): number {
-  const { clusterId, metric, limit = SERIES_DEFAULT } = request;
-  if (!/^[A-Za-z0-9._-]{1,64}$/.test(clusterId)) {
-    throw new BridgeError("request_invalid", "the cluster's id must be 1 to 64 of A-Z a-z 0-9 . _ -");
-  }
-  if (metric === "" || metric.length > NAME_LENGTH_MAX) {
-    throw new BridgeError("request_invalid", `metric must have 1 to ${NAME_LENGTH_MAX} characters`);
-  }
-  if (!Number.isInteger(limit) || limit < 1 || limit > SERIES_MAX) {
-    throw new BridgeError("request_invalid", `limit must be a whole number from 1 to ${SERIES_MAX}`);
-  }
-  return limit;
-}
-
-function toTimestamp(ms: string): string {
-  return new Date(Number(ms)).toISOString();
+function checkRequest({ clusterId, metric, limit }: LatestRequest, limits: QueryLimits): number {
+  checkClusterId(clusterId);
+  checkMetricName(metric, "metric");
+  const most = Math.min(SERIES_MAX, limits.seriesMax, limits.pointsMax);
+  if (limit === undefined) return Math.min(SERIES_DEFAULT, most);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= most) return limit;
+  throw refuseField("limit", `is not a whole number from 1 to ${most}`, `Send at most ${most}.`);
 }

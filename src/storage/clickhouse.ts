@@ -18,7 +18,8 @@ export interface ClickHouseSettings {
   logger: Logger;
 }
 
-const CONNECTIONS_MAX = 10;
+/** For QUERY_PARALLEL_MAX requests of a few statements each; readiness and roll-ups need some as well. */
+const CONNECTIONS_MAX = 40;
 
 /** A ClickHouse server over HTTP. Nothing is connected until the first statement. Throws `config_invalid` for a URL it can't use. */
 export function createClickHouse(settings: ClickHouseSettings): Database {

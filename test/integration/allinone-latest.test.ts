@@ -3,6 +3,7 @@ import { COLUMNS } from "#allinone/otlp-tables.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
 import { createLatest } from "#query/latest.ts";
+import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { bitsOf, toOtlpRequest, type TestMetric } from "../helpers/otlp-request.ts";
@@ -10,7 +11,7 @@ import { bitsOf, toOtlpRequest, type TestMetric } from "../helpers/otlp-request.
 const engine = useEngine({ migrated: true });
 const codec = createOtlpCodec();
 const latest: ReturnType<typeof createLatest> = (request) =>
-  createLatest(engine.database, { databaseName: "metrics" })(request);
+  createLatest(engine.database, { databaseName: "metrics", limits: QUERY_LIMITS })(request);
 const NOW_MS = Math.floor(Date.now() / 1000) * 1000;
 const at = (secondsAgo: number): bigint => BigInt(NOW_MS - secondsAgo * 1000 + 7) * 1_000_000n;
 const iso = (secondsAgo: number): string => new Date(NOW_MS - secondsAgo * 1000 + 7).toISOString();
@@ -108,3 +109,36 @@ test.each([{ limit: 0 }, { limit: 10_001 }, { limit: 1.5 }, { metric: "" }, { me
     expect(error.code).toBe("request_invalid");
   },
 );
+
+test.each<[string, Partial<QueryLimits>, string, string]>([
+  ["QUERY_SERIES_MAX", { seriesMax: 3 }, "query_too_large", "series"],
+  ["QUERY_ROWS_READ_MAX", { rowsReadMax: 1 }, "query_too_large", "rows_read"],
+  ["QUERY_MEMORY_MAX", { memoryBytesMax: 1 }, "query_too_large", "memory"],
+])("obeys %s", async (_variable, limits, code, limit) => {
+  const limited = createLatest(engine.database, {
+    databaseName: "metrics",
+    limits: { ...QUERY_LIMITS, ...limits },
+  });
+  const error = await caught(limited({ clusterId: "prod", metric: "node_load1" }));
+  expect([error.code, error.details]).toEqual([code, { limit }]);
+});
+
+test("obeys QUERY_POINTS_MAX and QUERY_TIMEOUT", async () => {
+  const statements: string[] = [];
+  const database = {
+    command: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+    query: async (sql: string) => {
+      statements.push(sql);
+      return [];
+    },
+  };
+  const limits = { ...QUERY_LIMITS, pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 };
+  const limited = createLatest(database, { databaseName: "metrics", limits });
+  const tooMany = await caught(limited({ clusterId: "prod", metric: "up", limit: 11 }));
+  expect(tooMany.message).toContain("limit: is not a whole number from 1 to 10");
+  expect((await caught(limited({ clusterId: "prod", metric: "up" }))).code).toBe("cluster_not_found");
+  expect(statements.length).toBeGreaterThan(1);
+  for (const sql of statements) expect(sql).toContain("SETTINGS max_execution_time = 3, ");
+  expect(statements[0]).toContain("INTERVAL 2 HOUR");
+});

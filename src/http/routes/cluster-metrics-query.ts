@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "#errors.ts";
-import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
+import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
+import type { App, RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
 import { completeness, exampleCompleteness } from "#http/state-schemas.ts";
 import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
@@ -22,8 +23,7 @@ const SERIES_MAX = 100_000;
 
 const QUERY_ERRORS = [
   "request_invalid",
-  "query_too_large",
-  "query_timeout",
+  ...QUERY_LIMIT_ERRORS,
   "cluster_not_found",
   "storage_unavailable",
   "storage_failed",
@@ -227,14 +227,14 @@ const range = {
 };
 
 /** POST /cluster-metrics/query, GET /cluster-metrics/{cluster_id}/metrics and /labels. */
-export function metricQueryRoutes(queries: MetricQueries, stopping: AbortSignal): RouteModule {
+export function metricQueryRoutes(queries: MetricQueries, answer: AnswerQuery): RouteModule {
   return (app) => {
-    addQuery(app, queries, stopping);
-    addLookups(app, queries, stopping);
+    addQuery(app, queries, answer);
+    addLookups(app, queries, answer);
   };
 }
 
-function addQuery(app: App, queries: MetricQueries, stopping: AbortSignal): void {
+function addQuery(app: App, queries: MetricQueries, answer: AnswerQuery): void {
   app.route({
     method: "POST",
     url: "/cluster-metrics/query",
@@ -256,23 +256,27 @@ function addQuery(app: App, queries: MetricQueries, stopping: AbortSignal): void
         ),
       },
     },
-    handler: ({ body }, reply) =>
-      queries.series({
-        clusterId: body.cluster_id,
-        metric: body.metric_name,
-        startMs: toTimeMs(body.start_time),
-        endMs: toTimeMs(body.end_time),
-        aggregation: body.aggregation,
-        ...(body.step === undefined ? {} : { stepMs: toStepMs(body.step) }),
-        ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
-        ...(body.filters === undefined ? {} : { filters: body.filters }),
-        ...(body.limit === undefined ? {} : { limit: body.limit }),
-        signal: requestSignal(reply, stopping),
-      }),
+    handler: (request, reply) => {
+      const { body } = request;
+      return answer(request, reply, (signal) =>
+        queries.series({
+          clusterId: body.cluster_id,
+          metric: body.metric_name,
+          startMs: toTimeMs(body.start_time),
+          endMs: toTimeMs(body.end_time),
+          aggregation: body.aggregation,
+          ...(body.step === undefined ? {} : { stepMs: toStepMs(body.step) }),
+          ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
+          ...(body.filters === undefined ? {} : { filters: body.filters }),
+          ...(body.limit === undefined ? {} : { limit: body.limit }),
+          signal,
+        }),
+      );
+    },
   });
 }
 
-function addLookups(app: App, queries: MetricQueries, stopping: AbortSignal): void {
+function addLookups(app: App, queries: MetricQueries, answer: AnswerQuery): void {
   const toRange = (query: { from?: TimeInput | undefined; to?: TimeInput | undefined }) => ({
     ...(query.from === undefined ? {} : { fromMs: toTimeMs(query.from) }),
     ...(query.to === undefined ? {} : { toMs: toTimeMs(query.to) }),
@@ -288,12 +292,16 @@ function addLookups(app: App, queries: MetricQueries, stopping: AbortSignal): vo
       querystring: fields(range),
       response: { 200: json("The metrics, by name", metricsAnswer), ...errors(...QUERY_ERRORS) },
     },
-    handler: ({ params, query }, reply) =>
-      queries.metrics({
-        clusterId: params.cluster_id,
-        ...toRange(query),
-        signal: requestSignal(reply, stopping),
-      }),
+    handler: (request, reply) => {
+      const { params, query } = request;
+      return answer(request, reply, (signal) =>
+        queries.metrics({
+          clusterId: params.cluster_id,
+          ...toRange(query),
+          signal,
+        }),
+      );
+    },
   });
   app.route({
     method: "GET",
@@ -309,12 +317,16 @@ function addLookups(app: App, queries: MetricQueries, stopping: AbortSignal): vo
         ...errors(...QUERY_ERRORS, "metric_not_found"),
       },
     },
-    handler: ({ params, query }, reply) =>
-      queries.labels({
-        clusterId: params.cluster_id,
-        metric: query.metric,
-        ...toRange(query),
-        signal: requestSignal(reply, stopping),
-      }),
+    handler: (request, reply) => {
+      const { params, query } = request;
+      return answer(request, reply, (signal) =>
+        queries.labels({
+          clusterId: params.cluster_id,
+          metric: query.metric,
+          ...toRange(query),
+          signal,
+        }),
+      );
+    },
   });
 }

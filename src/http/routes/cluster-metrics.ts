@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { requestSignal, type RouteModule } from "#http/app-types.ts";
+import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
+import type { RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
 
 /** The latest sample of each series of one metric of one cluster. */
@@ -30,7 +31,7 @@ interface LatestInput {
   signal: AbortSignal;
 }
 
-/** Answers from storage. Throws cluster_not_found, metric_not_found, storage_unavailable, storage_failed. */
+/** Answers from storage. Throws cluster_not_found, metric_not_found, query_too_large, query_timeout, storage_unavailable, storage_failed. */
 export type LatestSamples = (input: LatestInput) => Promise<LatestAnswer>;
 
 const METRIC_CHARS_MAX = 512;
@@ -69,7 +70,7 @@ const latestAnswer = z
   }) satisfies z.ZodType<LatestAnswer>;
 
 /** GET /cluster-metrics/{cluster_id}/latest. */
-export function latestRoutes(latest: LatestSamples, stopping: AbortSignal): RouteModule {
+export function latestRoutes(latest: LatestSamples, answer: AnswerQuery): RouteModule {
   return (app) => {
     app.route({
       method: "GET",
@@ -93,6 +94,7 @@ export function latestRoutes(latest: LatestSamples, stopping: AbortSignal): Rout
           200: json("The samples", latestAnswer),
           ...errors(
             "request_invalid",
+            ...QUERY_LIMIT_ERRORS,
             "cluster_not_found",
             "metric_not_found",
             "storage_unavailable",
@@ -102,12 +104,14 @@ export function latestRoutes(latest: LatestSamples, stopping: AbortSignal): Rout
         },
       },
       handler: (request, reply) =>
-        latest({
-          clusterId: request.params.cluster_id,
-          metric: request.query.metric,
-          limit: request.query.limit,
-          signal: requestSignal(reply, stopping),
-        }),
+        answer(request, reply, (signal) =>
+          latest({
+            clusterId: request.params.cluster_id,
+            metric: request.query.metric,
+            limit: request.query.limit,
+            signal,
+          }),
+        ),
     });
   };
 }

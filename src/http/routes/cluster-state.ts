@@ -3,7 +3,8 @@ import type { ErrorCode } from "#errors.ts";
 import type { ClusterState } from "#query/cluster-state.ts";
 import { POD_SORTS } from "#query/pod-sql.ts";
 import { PODS_DEFAULT, PODS_MAX } from "#query/pods.ts";
-import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
+import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
+import type { App, RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
 import { gpusAnswer, healthAnswer, nodesAnswer, podsAnswer, summaryAnswer } from "#http/state-schemas.ts";
 
@@ -13,8 +14,7 @@ const NAMESPACE_CHARS_MAX = 253;
 
 const STATE_ERRORS = [
   "request_invalid",
-  "query_too_large",
-  "query_timeout",
+  ...QUERY_LIMIT_ERRORS,
   "cluster_not_found",
   "storage_unavailable",
   "storage_failed",
@@ -40,17 +40,17 @@ const stateRange = range("15 minutes", "24 hours");
 const params = fields({ cluster_id: clusterId });
 
 /** GET /cluster-metrics/{cluster_id}/summary, /health, /nodes, /pods and /gpus. */
-export function clusterStateRoutes(state: ClusterState, stopping: AbortSignal): RouteModule {
+export function clusterStateRoutes(state: ClusterState, answer: AnswerQuery): RouteModule {
   return (app) => {
-    summaryRoute(app, state, stopping);
-    healthRoute(app, state, stopping);
-    nodesRoute(app, state, stopping);
-    podsRoute(app, state, stopping);
-    gpusRoute(app, state, stopping);
+    summaryRoute(app, state, answer);
+    healthRoute(app, state, answer);
+    nodesRoute(app, state, answer);
+    podsRoute(app, state, answer);
+    gpusRoute(app, state, answer);
   };
 }
 
-function summaryRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+function summaryRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
   app.route({
     method: "GET",
     url: "/cluster-metrics/:cluster_id/summary",
@@ -66,15 +66,17 @@ function summaryRoute(app: App, state: ClusterState, stopping: AbortSignal): voi
       },
     },
     handler: (request, reply) =>
-      state.summary({
-        clusterId: request.params.cluster_id,
-        ...request.query,
-        signal: requestSignal(reply, stopping),
-      }),
+      answer(request, reply, (signal) =>
+        state.summary({
+          clusterId: request.params.cluster_id,
+          ...request.query,
+          signal,
+        }),
+      ),
   });
 }
 
-function healthRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+function healthRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
   app.route({
     method: "GET",
     url: "/cluster-metrics/:cluster_id/health",
@@ -87,15 +89,17 @@ function healthRoute(app: App, state: ClusterState, stopping: AbortSignal): void
       response: { 200: json("The judgement", healthAnswer), ...errors(...STATE_ERRORS) },
     },
     handler: (request, reply) =>
-      state.health({
-        clusterId: request.params.cluster_id,
-        ...request.query,
-        signal: requestSignal(reply, stopping),
-      }),
+      answer(request, reply, (signal) =>
+        state.health({
+          clusterId: request.params.cluster_id,
+          ...request.query,
+          signal,
+        }),
+      ),
   });
 }
 
-function nodesRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+function nodesRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
   app.route({
     method: "GET",
     url: "/cluster-metrics/:cluster_id/nodes",
@@ -108,15 +112,17 @@ function nodesRoute(app: App, state: ClusterState, stopping: AbortSignal): void 
       response: { 200: json("The nodes", nodesAnswer), ...errors(...STATE_ERRORS) },
     },
     handler: (request, reply) =>
-      state.nodes({
-        clusterId: request.params.cluster_id,
-        ...request.query,
-        signal: requestSignal(reply, stopping),
-      }),
+      answer(request, reply, (signal) =>
+        state.nodes({
+          clusterId: request.params.cluster_id,
+          ...request.query,
+          signal,
+        }),
+      ),
   });
 }
 
-function podsRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+function podsRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
   app.route({
     method: "GET",
     url: "/cluster-metrics/:cluster_id/pods",
@@ -152,15 +158,17 @@ function podsRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
       response: { 200: json("A page of Pods", podsAnswer), ...errors(...STATE_ERRORS) },
     },
     handler: (request, reply) =>
-      state.pods({
-        clusterId: request.params.cluster_id,
-        ...request.query,
-        signal: requestSignal(reply, stopping),
-      }),
+      answer(request, reply, (signal) =>
+        state.pods({
+          clusterId: request.params.cluster_id,
+          ...request.query,
+          signal,
+        }),
+      ),
   });
 }
 
-function gpusRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
+function gpusRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
   app.route({
     method: "GET",
     url: "/cluster-metrics/:cluster_id/gpus",
@@ -173,10 +181,12 @@ function gpusRoute(app: App, state: ClusterState, stopping: AbortSignal): void {
       response: { 200: json("The GPUs", gpusAnswer), ...errors(...STATE_ERRORS) },
     },
     handler: (request, reply) =>
-      state.gpus({
-        clusterId: request.params.cluster_id,
-        ...request.query,
-        signal: requestSignal(reply, stopping),
-      }),
+      answer(request, reply, (signal) =>
+        state.gpus({
+          clusterId: request.params.cluster_id,
+          ...request.query,
+          signal,
+        }),
+      ),
   });
 }

@@ -15,7 +15,7 @@ function settled(): Promise<void> {
 }
 
 test("gives each item to one user at a time, first come first served", async () => {
-  const pool = createPool(["a", "b"], 10);
+  const pool = createPool(["a", "b"], { waitingMax: 10 });
   const gates = [gate(), gate(), gate(), gate()];
   const log: string[] = [];
   const users = gates.map(({ opened }, index) =>
@@ -36,13 +36,13 @@ test("gives each item to one user at a time, first come first served", async () 
 });
 
 test("an item comes back after an error", async () => {
-  const pool = createPool(["a"], 10);
+  const pool = createPool(["a"], { waitingMax: 10 });
   await expect(pool.use(() => Promise.reject(new Error("no")))).rejects.toThrow("no");
   expect(await pool.use(async (item) => item)).toBe("a");
 });
 
 test("refuses when too many wait, and forgets who is aborted while waiting", async () => {
-  const pool = createPool(["a"], 1);
+  const pool = createPool(["a"], { waitingMax: 1 });
   const { opened, open } = gate();
   const first = pool.use(() => opened);
   const controller = new AbortController();
@@ -62,7 +62,7 @@ test("refuses when too many wait, and forgets who is aborted while waiting", asy
 });
 
 test("close refuses those who wait and waits for those who work", async () => {
-  const pool = createPool(["a"], 5);
+  const pool = createPool(["a"], { waitingMax: 5 });
   const { opened, open } = gate();
   const working = pool.use(() => opened);
   const waiting = caught(pool.use(async () => {}));
@@ -77,4 +77,48 @@ test("close refuses those who wait and waits for those who work", async () => {
   await closing;
   await pool.close();
   expect((await caught(pool.use(async () => {}))).code).toBe("storage_unavailable");
+});
+
+test("ordinary users leave the reserved item, and preferred ones are next", async () => {
+  const pool = createPool(["a", "b", "c"], { waitingMax: 10, reserved: 1 });
+  const gates = [gate(), gate(), gate(), gate()];
+  const log: string[] = [];
+  const users = gates.map(({ opened }, index) =>
+    pool.use(async () => {
+      log.push(`query ${index}`);
+      await opened;
+    }),
+  );
+  await settled();
+  expect(log).toEqual(["query 0", "query 1"]);
+  await pool.use(async () => void log.push("insert"), undefined, "preferred");
+  const { opened, open } = gate();
+  const long = pool.use(() => opened, undefined, "preferred");
+  const next = pool.use(async () => void log.push("next insert"), undefined, "preferred");
+  await settled();
+  expect(log).toEqual(["query 0", "query 1", "insert"]);
+  gates[0]?.open();
+  await next;
+  await settled();
+  expect(log).toEqual(["query 0", "query 1", "insert", "next insert", "query 2"]);
+  open();
+  await long;
+  await settled();
+  expect(log).not.toContain("query 3");
+  for (const each of gates) each.open();
+  await Promise.all(users);
+});
+
+test("a full queue of ordinary users refuses no preferred one", async () => {
+  const pool = createPool(["a"], { waitingMax: 1 });
+  const { opened, open } = gate();
+  const first = pool.use(() => opened);
+  const waiting = pool.use(async () => "query");
+  expect((await caught(pool.use(async () => {}))).code).toBe("storage_unavailable");
+  const insert = pool.use(async () => "insert", undefined, "preferred");
+  expect((await caught(pool.use(async () => {}, undefined, "preferred"))).code).toBe("storage_unavailable");
+  open();
+  await first;
+  expect(await Promise.race([insert, waiting])).toBe("insert");
+  expect(await waiting).toBe("query");
 });
