@@ -22,7 +22,7 @@ with a token that expires. A repeat changes nothing in the cluster and makes a n
   --kubeconfig FILE            where the context is (default: KUBECONFIG, else ~/.kube/config)
   --prometheus-namespace NAME  where Prometheus runs (default: PROMETHEUS_NAMESPACE)
   --namespace NAME             of the ServiceAccount (default: Prometheus')
-  --service-account NAME       default: budcluster
+  --service-account NAME       default: budcluster-metrics-reader
   --duration TIME              of the token, as 24h or 365d (default: 8760h); the API server may give less
   --print-manifest             print the manifest with these names, and do nothing
   --out FILE                   write it there, readable for you only, instead of standard output
@@ -35,6 +35,9 @@ export interface KubeconfigCommandContext {
   /** Standard error. */
   tell: (text: string) => void;
 }
+
+/** No name of the Helm chart, whose bridge runs as `budcluster`: a cluster may be both the bridge's home and a managed one. */
+export const DEFAULT_SERVICE_ACCOUNT = "budcluster-metrics-reader";
 
 const UNITS_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 const DAY_MS = 86_400_000;
@@ -104,7 +107,7 @@ function toSettings(values: Values, defaultNamespace: string): OnboardSettings {
   const settings = {
     prometheusNamespace,
     namespace: values.namespace ?? prometheusNamespace,
-    serviceAccount: values["service-account"] ?? "budcluster",
+    serviceAccount: values["service-account"] ?? DEFAULT_SERVICE_ACCOUNT,
     durationMs: toMs(values.duration ?? "8760h"),
   };
   const names = {

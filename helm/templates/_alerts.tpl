@@ -9,7 +9,7 @@
 {{- $lag := int64 .Values.prometheusRule.clusterLagSeconds }}
 {{- if .Values.serviceMonitor.enabled }}
 - alert: BudBridgeDown
-  expr: absent(up{ {{- $in }},service="{{ .Values.bridge.name }}"} == 1)
+  expr: absent(up{ {{- $in }},service="{{ include "bud.bridgeService" . }}"} == 1)
   for: 10m
   labels: {severity: critical}
   annotations:
@@ -17,7 +17,7 @@
     description: "kubectl -n {{ .Release.Namespace }} get pods,events; what is missed is read again when it is back, as far as MAX_BACKFILL."
 {{- if .Values.query.enabled }}
 - alert: BudQueryDown
-  expr: absent(up{ {{- $in }},service="{{ .Values.query.name }}"} == 1)
+  expr: absent(up{ {{- $in }},service="{{ include "bud.queryService" . }}"} == 1)
   for: 10m
   labels: {severity: critical}
   annotations:
@@ -25,8 +25,8 @@
     description: "kubectl -n {{ .Release.Namespace }} describe deployment {{ .Values.query.name }}; is ClickHouse reachable?"
 - alert: BudQueryErrors
   expr: >-
-    sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ .Values.query.name }}",http_response_status_code=~"5.."}[5m]))
-    / sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ .Values.query.name }}"}[5m])) > 0.05
+    sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ include "bud.queryService" . }}",http_response_status_code=~"5.."}[5m]))
+    / sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ include "bud.queryService" . }}"}[5m])) > 0.05
   for: 10m
   labels: {severity: warning}
   annotations:

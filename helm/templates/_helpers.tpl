@@ -17,6 +17,13 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "bud.collectorName" -}}{{ .Release.Name }}-otel-collector{{- end }}
+{{/* Name of a component's Service: (dict "values" .Values.bridge "name" "budcluster"). */}}
+{{- define "bud.serviceName" -}}
+{{ .values.service.name | default .name }}
+{{- end }}
+{{- define "bud.bridgeService" -}}{{ include "bud.serviceName" (dict "values" .Values.bridge "name" .Values.bridge.name) }}{{- end }}
+{{- define "bud.queryService" -}}{{ include "bud.serviceName" (dict "values" .Values.query "name" .Values.query.name) }}{{- end }}
+{{- define "bud.collectorService" -}}{{ include "bud.serviceName" (dict "values" .Values.otelCollector "name" (include "bud.collectorName" .)) }}{{- end }}
 {{- define "bud.clickhouseName" -}}{{ .Release.Name }}-clickhouse{{- end }}
 
 {{/* Image of bridge, query and migration. */}}
@@ -35,7 +42,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "bud.pod" -}}
 {{- $selector := include "bud.selectorLabels" . | fromYaml -}}
 serviceAccountName: {{ .account }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .mountsToken | default false }}
 # A Service named prometheus in the namespace would set PROMETHEUS_PORT.
 enableServiceLinks: false
 {{- with .values.terminationGracePeriodSeconds }}
@@ -112,7 +119,7 @@ workload's `env` adds what files/variables.yaml allows it, and `extraEnv` anythi
 
 {{/* Where OTLP/HTTP goes. */}}
 {{- define "bud.collectorEndpoint" -}}
-{{- if .Values.bridge.collectorEndpoint }}{{ tpl .Values.bridge.collectorEndpoint . }}{{ else }}http://{{ include "bud.collectorName" . }}:{{ .Values.otelCollector.service.httpPort }}{{ end }}
+{{- if .Values.bridge.collectorEndpoint }}{{ tpl .Values.bridge.collectorEndpoint . }}{{ else }}http://{{ include "bud.collectorService" . }}:{{ .Values.otelCollector.service.httpPort }}{{ end }}
 {{- end }}
 
 {{- define "bud.clickhouseHost" -}}{{ tpl .Values.otelCollector.clickhouse.host . }}{{- end }}
@@ -153,6 +160,29 @@ CLICKHOUSE_PASSWORD:
 
 {{- define "bud.daprAppTokenSecret" -}}{{ .Values.dapr.appToken.existingSecret | default (printf "%s-dapr-app-token" .Release.Name) }}{{- end }}
 {{- define "bud.daprApiTokenSecret" -}}{{ .Values.dapr.apiToken.existingSecret | default (printf "%s-dapr-api-token" .Release.Name) }}{{- end }}
+
+{{/* Secrets of generated tokens, as a YAML list. */}}
+{{- define "bud.tokenSecretNames" -}}
+{{- $names := list }}
+{{- if and .Values.auth.enabled (not .Values.auth.existingSecret) }}
+{{- $names = concat $names (list (printf "%s-admin-token" .Release.Name) (printf "%s-metrics-token" .Release.Name)) }}
+{{- end }}
+{{- if include "bud.dapr" . }}
+{{- if not .Values.dapr.appToken.existingSecret }}{{- $names = append $names (include "bud.daprAppTokenSecret" .) }}{{- end }}
+{{- if not .Values.dapr.apiToken.existingSecret }}{{- $names = append $names (include "bud.daprApiTokenSecret" .) }}{{- end }}
+{{- end }}
+{{- toYaml $names }}
+{{- end }}
+
+{{/* Every Secret of secrets.yaml, as a YAML list. */}}
+{{- define "bud.secretNames" -}}
+{{- $names := include "bud.tokenSecretNames" . | fromYamlArray }}
+{{- if and .Values.auth.enabled (not .Values.auth.existingSecret) }}{{ $names = append $names (printf "%s-api-tokens" .Release.Name) }}{{ end }}
+{{- if not .Values.credentials.existingSecret }}{{ $names = append $names (printf "%s-credentials-keys" .Release.Name) }}{{ end }}
+{{- if and .Values.clickhouse.enabled (not .Values.otelCollector.clickhouse.existingSecret) }}{{ $names = append $names (include "bud.clickhouseName" .) }}{{ end }}
+{{- if .Values.clusters.list }}{{ $names = append $names (printf "%s-clusters" .Release.Name) }}{{ end }}
+{{- toYaml $names }}
+{{- end }}
 
 {{/* The volume and variables that both bridge and query need for tokens. */}}
 {{- define "bud.tokensVolume" -}}

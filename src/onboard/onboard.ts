@@ -21,11 +21,15 @@ const APPLY = "application/apply-patch+yaml";
 
 const anySchema = z.object({});
 const tokenSchema = z.object({ status: z.object({ token: z.string(), expirationTimestamp: z.string() }) });
-const bindingSchema = z.object({
+const presentSchema = z.object({
+  metadata: z.object({ labels: z.record(z.string(), z.string()).nullish() }),
   subjects: z
     .array(z.object({ kind: z.string(), name: z.string(), namespace: z.string().nullish() }))
     .nullish(),
 });
+
+/** Server-side apply is a patch that may create; what is there is looked at before. */
+const VERBS = ["get", "create", "patch"];
 
 const PLURALS: Record<ManifestObject["kind"], string> = {
   ServiceAccount: "serviceaccounts",
@@ -48,7 +52,7 @@ export async function onboard(
 ): Promise<IssuedToken> {
   const objects = managedClusterManifest(settings);
   await requireRights(kube, objects, settings, signal);
-  for (const object of objects) await requireOwnBinding(kube, object, settings, signal);
+  for (const object of objects) await requireOwn(kube, object, settings, signal);
   for (const object of objects) await apply(kube, object, signal);
   return await requestToken(kube, settings, signal);
 }
@@ -60,7 +64,7 @@ async function requireRights(
   signal: AbortSignal,
 ): Promise<void> {
   const wanted: Right[] = objects.flatMap(({ apiVersion, kind, metadata }) =>
-    verbsFor(kind).map((verb) => ({
+    VERBS.map((verb) => ({
       verb,
       group: apiVersion.includes("/") ? apiVersion.split("/")[0]! : "",
       resource: PLURALS[kind],
@@ -83,39 +87,40 @@ async function requireRights(
   );
 }
 
-/** Server-side apply is a patch that may create; bindings are looked at before. */
-function verbsFor(kind: ManifestObject["kind"]): string[] {
-  return kind.endsWith("Binding") ? ["get", "create", "patch"] : ["create", "patch"];
-}
-
 function toText({ verb, group, resource, subresource, namespace }: Right): string {
   const name = `${resource}${subresource === undefined ? "" : `/${subresource}`}`;
   const full = group === "" ? name : `${name}.${group}`;
   return `${verb} ${full}${namespace === undefined ? "" : ` in namespace ${namespace}`}`;
 }
 
-/** A binding of this name that binds another subject would lose it: subjects are replaced as a whole. */
-async function requireOwnBinding(
+/**
+ * An object of this name that this command did not make stays as it is: applied over, the ServiceAccount of a running program would get the
+ * bridge's rights and lose its mounted token, and a binding's subjects would be replaced as a whole.
+ */
+async function requireOwn(
   kube: KubeClient,
   object: ManifestObject,
   { namespace, serviceAccount }: OnboardSettings,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!object.kind.endsWith("Binding")) return;
-  const what = `get ${PLURALS[object.kind]} ${object.metadata.name}`;
-  let subjects: z.infer<typeof bindingSchema>["subjects"];
+  const { kind, metadata } = object;
+  const what = `get ${PLURALS[kind]} ${metadata.name}`;
+  let present: z.infer<typeof presentSchema>;
   try {
-    ({ subjects } = await kube.get({ path: pathOf(object), what, schema: bindingSchema }, signal));
+    present = await kube.get({ path: pathOf(object), what, schema: presentSchema }, signal);
   } catch (error) {
     if (error instanceof BridgeError && error.details?.["status"] === 404) return;
     throw error;
   }
-  const isOther = (subject: NonNullable<typeof subjects>[number]): boolean =>
+  const isOther = (subject: NonNullable<typeof present.subjects>[number]): boolean =>
     subject.kind !== "ServiceAccount" || subject.name !== serviceAccount || subject.namespace !== namespace;
-  if (!(subjects ?? []).some(isOther)) return;
+  const isOurs = Object.entries(metadata.labels).every(
+    ([label, value]) => present.metadata.labels?.[label] === value,
+  );
+  if (isOurs && !(present.subjects ?? []).some(isOther)) return;
   throw new BridgeError(
     "cluster_api_error",
-    `there is a ${object.kind} ${object.metadata.name} already, for somebody else`,
+    `there is a ${kind} ${metadata.name} already, which \`npm run kubeconfig\` did not make`,
     { hint: "Choose another name with --service-account. Nothing was changed." },
   );
 }

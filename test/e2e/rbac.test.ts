@@ -213,7 +213,7 @@ describe("a managed cluster with the least rights", () => {
 
   it.each([
     ["a namespace that is not there", ["--namespace", "nowhere"], "kubectl create namespace nowhere"],
-    ["the bindings of another ServiceAccount", ["--namespace", "default"], "already, for somebody else"],
+    ["the bindings of another ServiceAccount", ["--namespace", "default"], "did not make"],
   ])("does not take %s", async (what, options, words) => {
     const other = what.includes("not there") ? ["--service-account", "budcluster-other"] : [];
     const failure = (await command("--kubeconfig", adminPath!, ...options, ...other).catch(

@@ -39,7 +39,8 @@ describe.each(SETUPS)("$name", ({ values, options, given }) => {
     for (const { name, spec, containers } of workloadsOf(await rendered)) {
       expect({ name, ...spec }).toMatchObject({
         name,
-        automountServiceAccountToken: false,
+        // The guard asks the API server of its own cluster; nothing that stays does.
+        automountServiceAccountToken: name.endsWith("-guard"),
         enableServiceLinks: false,
         securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
       });
@@ -58,8 +59,11 @@ describe.each(SETUPS)("$name", ({ values, options, given }) => {
   });
 
   test("nothing reaches beyond its own namespace", async () => {
-    const kinds = (await rendered).map((object) => object.kind);
-    expect(kinds.filter((kind) => /^Cluster|Role/.test(kind))).toEqual([]);
+    const rights = (await rendered).filter(({ kind }) => /^Cluster|Role/.test(kind));
+    expect(rights.map(({ kind, metadata }) => `${kind} ${metadata.name.replace(/^.*-/, "")}`)).toEqual([
+      "Role guard",
+      "RoleBinding guard",
+    ]);
     expect((await rendered).filter((object) => "namespace" in object.metadata)).toEqual([]);
   });
 });

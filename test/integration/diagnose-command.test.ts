@@ -174,7 +174,7 @@ describe("npm run kubeconfig", () => {
     expect(objects).toEqual(
       managedClusterManifest({
         namespace: "tools",
-        serviceAccount: "budcluster",
+        serviceAccount: "budcluster-metrics-reader",
         prometheusNamespace: "monitoring",
       }),
     );
@@ -194,7 +194,7 @@ describe("npm run kubeconfig", () => {
       code: "cluster_forbidden",
       hint: expect.stringContaining("Nothing was changed") as string,
     });
-    expect(error.details?.["missing"]).toHaveLength(13);
+    expect(error.details?.["missing"]).toHaveLength(16);
     const asked = simulator.faults.traffic("sim-1").requests.map(({ what }) => what);
     expect(new Set(asked)).toEqual(new Set(["create selfsubjectaccessreviews"]));
   });

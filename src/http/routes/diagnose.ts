@@ -47,7 +47,7 @@ const clusterDiagnosis = z.object({ cluster_id: clusterId, cluster_name: z.strin
           title: "The API server knows the user",
           status: "passed",
           duration_ms: 24,
-          message: "known as system:serviceaccount:bud-system:budcluster",
+          message: "known as system:serviceaccount:bud-system:budcluster-metrics-reader",
           details: { kubernetes_version: "v1.36.3" },
         },
         {

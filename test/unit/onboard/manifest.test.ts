@@ -9,7 +9,11 @@ import { toKubeconfigText } from "#onboard/kubeconfig-text.ts";
 import { managedClusterManifest, toManifestText } from "#onboard/manifest.ts";
 import { createCertificate } from "../../helpers/certificates.ts";
 
-const SETTINGS = { namespace: "bud-system", serviceAccount: "budcluster", prometheusNamespace: "bud-system" };
+const SETTINGS = {
+  namespace: "bud-system",
+  serviceAccount: "budcluster-metrics-reader",
+  prometheusNamespace: "bud-system",
+};
 
 test("docs/rbac/managed-cluster.yaml is what `npm run kubeconfig` applies", () => {
   const path = join(import.meta.dirname, "../../../docs/rbac/managed-cluster.yaml");
