@@ -1,8 +1,6 @@
-import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Cluster } from "#clusters/cluster.ts";
+import { createPrivateFolder } from "#lib/private-folder.ts";
 import { createSecret } from "#lib/secret.ts";
 import { startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";
 import { createLogger } from "#telemetry/logger.ts";
@@ -19,10 +17,10 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /**
  * `npm run demo`: simulated clusters and the whole program in one process, collecting until `ended` resolves. Everything is kept in a temporary
- * folder that is removed at the end. Of the environment only PORT and LOG_LEVEL count.
+ * folder that is removed with the process. Of the environment only PORT and LOG_LEVEL count.
  */
 export async function runDemo(ended: Promise<unknown>, environment: Environment): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), "budcluster-demo-"));
+  const directory = createPrivateFolder("budcluster-demo-");
   const finished = new AbortController();
   void ended.then(() => finished.abort());
   say(
@@ -44,15 +42,15 @@ export async function runDemo(ended: Promise<unknown>, environment: Environment)
     const app = createApp(config, logger, { clusters });
     say("Starting the bridge, the OTLP receiver and the embedded ClickHouse ...");
     try {
-      const running = await app.start();
-      await showRounds(running, { signal: finished.signal, footer: FOOTER, say });
+      // A start that is interrupted is given up.
+      const running = await Promise.race([app.start(), ended.then(() => undefined)]);
+      if (running) await showRounds(running, { signal: finished.signal, footer: FOOTER, say });
     } finally {
       say("\nEnding ...");
       await app.stop();
     }
   } finally {
     await simulator?.stop();
-    await rm(directory, { recursive: true, force: true });
   }
 }
 

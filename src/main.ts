@@ -2,6 +2,7 @@ import { runKeysCommand } from "#clusters/keys-command.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
+import { onEndSignal } from "#lib/end-signals.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
 import { readCommandLine } from "./arguments.ts";
 import { inspectMigrations, runMigrations } from "./app-storage.ts";
@@ -92,17 +93,11 @@ function parseCommandLine(argv: string[]) {
   });
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
-function onSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    const received = (signal: NodeJS.Signals): void => {
-      resolve(signal);
-      process.once("SIGTERM", () => process.exit(130));
-      process.once("SIGINT", () => process.exit(130));
-    };
-    process.once("SIGTERM", received);
-    process.once("SIGINT", received);
-  });
+/** Resolves at the first signal that asks to end; a repeat after two seconds ends the process at once. */
+function ended(): Promise<NodeJS.Signals> {
+  // A terminal that was closed takes no words any more, which must not keep the parts from ending.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+  return onEndSignal({ process, clock: systemClock, exit: (code) => process.exit(code) });
 }
 
 async function run(args: Arguments): Promise<number> {
@@ -124,15 +119,15 @@ async function run(args: Arguments): Promise<number> {
     logger.fatal({ err: error }, "an exception nobody caught");
     process.exit(70);
   });
-  const ended = onSignal();
+  const signalled = ended();
   if (config.ROLE === "migrate" || args.command.startsWith("migrate")) {
-    return await runMigrate(args.command, config, logger, ended);
+    return await runMigrate(args.command, config, logger, signalled);
   }
   const app = createApp(config, logger, await overridesOf(config, args));
   // A start that waits for somebody is given up at the first signal.
-  const running = await Promise.race([app.start(), ended.then(() => undefined)]);
-  if (isByHand && running) void showUntil(ended, running, config);
-  const signal = await ended;
+  const running = await Promise.race([app.start(), signalled.then(() => undefined)]);
+  if (isByHand && running) void showUntil(signalled, running, config);
+  const signal = await signalled;
   logger.info({ signal }, "ending");
   systemClock.after(STOP_MS_MAX, () => {
     logger.error("a part did not end in time; what was acknowledged is kept");
@@ -181,14 +176,14 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
 
 /** Loaded only when it is asked for: an image without the simulator's packages has no demo. */
 async function demo(): Promise<void> {
-  const ended = onSignal();
+  const signalled = ended();
   const { runDemo } = await import("./demo.ts").catch((error: unknown) => {
     throw new BridgeError("engine_unavailable", "the demo's packages are not installed", {
       cause: error,
       hint: "Run `npm ci` in a clone of the project; the production image has neither simulator nor ClickHouse.",
     });
   });
-  await runDemo(ended, process.env);
+  await runDemo(signalled, process.env);
 }
 
 /** `npm run keys`: needs no configuration but the place of the keys. */

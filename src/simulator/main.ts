@@ -1,9 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "#lib/clock.ts";
+import { onEndSignal } from "#lib/end-signals.ts";
+import { createPrivateFolder } from "#lib/private-folder.ts";
 import { startSimulator } from "./simulator.ts";
 
-// SIM_CLUSTERS, SIM_PODS, SIM_SEED: how many and which. SIM_DIR: where clusters.yaml is written. SIM_HOST: the name that other machines reach the
+// SIM_CLUSTERS, SIM_PODS, SIM_SEED: how many and which. SIM_DIR: where clusters.yaml is written, which then stays there. SIM_HOST: the name that other machines reach the
 // API servers by. SIM_PROMETHEUS=HOST:PORT: a real Prometheus that the first cluster's port-forward leads to.
 
 /** A whole number from the environment; ends the process with exit code 78 when it is none. */
@@ -16,10 +18,15 @@ function readNumber(name: string, fallback: number, min: number, max: number): n
   return process.exit(78);
 }
 
+// From here on a signal waits for the start to be over: its folder is there.
+const signalled = onEndSignal({ process, clock: systemClock, exit: (code) => process.exit(code) });
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+
 const count = readNumber("SIM_CLUSTERS", 3, 1, 300);
 const pods = readNumber("SIM_PODS", 12, 0, 100_000);
 const seed = process.env["SIM_SEED"] || "1";
-const directory = process.env["SIM_DIR"] || mkdtempSync(join(tmpdir(), "simulator-"));
+const ownFolder = !process.env["SIM_DIR"];
+const directory = process.env["SIM_DIR"] || createPrivateFolder("budcluster-simulator-");
 mkdirSync(directory, { recursive: true });
 
 /** HOST:PORT from the environment; ends the process with exit code 78 when it is none. */
@@ -70,17 +77,14 @@ Collect from all of them:   ${allowed}CLUSTERS_FILE=${clustersFile} npm start
 Look at one with kubectl:   kubectl --kubeconfig ${kubeconfigs[0]} get nodes
 Ask a Prometheus directly:  curl '${simulator.clusters[0]?.prometheusUrl}/api/v1/query?query=up'
 
-Ctrl-C ends the simulator.
+Ctrl-C ends the simulator${ownFolder ? " and removes the folder" : ""}.
 `);
 
-const stop = (): void => {
-  simulator.stop().then(
-    () => process.exit(0),
-    (error: unknown) => {
-      process.stderr.write(`${String(error)}\n`);
-      process.exit(1);
-    },
-  );
-};
-process.once("SIGINT", stop);
-process.once("SIGTERM", stop);
+try {
+  await signalled;
+  await simulator.stop();
+} catch (error) {
+  process.stderr.write(`${String(error)}\n`);
+  process.exit(1);
+}
+process.exit(0);

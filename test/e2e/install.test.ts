@@ -182,7 +182,11 @@ describe("a platform of others, release bud in bud-system,", () => {
     commands = await documentedCommands(environment());
   });
   afterAll(async () => {
-    await shell(`kubectl delete namespace ${OWN} --wait=false`);
+    // Not the namespace: without its controller it would be terminating for ever.
+    await shell(
+      `helm uninstall ${OWN} --namespace ${OWN}; kubectl delete secrets,pvc --all -n ${OWN} --wait=false`,
+    );
+    await finishDeletedClaims(OWN);
     await shell("kubectl delete serviceaccount,role,rolebinding budcluster-metrics-reader -n bud-system");
     await shell("kubectl delete clusterrole,clusterrolebinding budcluster-metrics-reader-nodes");
   });

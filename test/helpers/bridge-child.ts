@@ -11,7 +11,7 @@ export interface BridgeChild {
   stdout(): string;
   stderr(): string;
   pid: number;
-  signal(signal: "SIGTERM" | "SIGKILL"): void;
+  signal(signal: NodeJS.Signals): void;
   /** Its exit code; null when a signal ended it. */
   ended: Promise<number | null>;
   /** POST /metrics/collect-all?wait=true; rejects when it ends before it answers. */
