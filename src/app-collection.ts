@@ -9,6 +9,7 @@ import { createRounds, type Rounds } from "#collect/round.ts";
 import { toBridgeError } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createMemoryBudget } from "#lib/memory-budget.ts";
 import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { createExporter } from "#otlp/exporter.ts";
@@ -26,6 +27,8 @@ import type { Config } from "./config.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
 const BATCHES_IN_FLIGHT = 2;
+/** Of MEMORY_BUDGET; the rest is for buffers that wait to be used again. */
+const IN_USE_SHARE = 7 / 8;
 const ISOLATION_REQUESTS = 2000;
 
 export interface CollectionDeps {
@@ -71,11 +74,13 @@ export function createCollection(
     { transport, single, logger },
     { isolationRequestsMax: ISOLATION_REQUESTS },
   );
+  const inUseMax = Math.floor(config.MEMORY_BUDGET * IN_USE_SHARE);
   const collectCluster = createCollectCluster(
     {
       ...deps,
       exporter,
-      pool: createBufferPool(config.MAX_CONCURRENT_CLUSTERS),
+      pool: createBufferPool(config.MAX_CONCURRENT_CLUSTERS, config.MEMORY_BUDGET - inUseMax),
+      memory: createMemoryBudget(inUseMax),
     },
     {
       queries: parts.queries,

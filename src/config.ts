@@ -135,6 +135,7 @@ function decodeHeader(encoded: string | undefined): string | undefined {
 /** Names this short (PORT, HOST) are too near to what other programs use. */
 const SHORT_NAME = 5;
 const SHOWN_CHARS_MAX = 80;
+const BATCHES_IN_BUDGET_MIN = 2;
 const CLUSTER_DEADLINE_MS = 240 * SECONDS;
 
 /**
@@ -181,6 +182,7 @@ const schema = z.object({
   OTLP_HEADERS: headers.default({}),
   OTLP_COMPRESSION: oneOf("gzip", "zstd", "none").default("gzip"),
   METRICS_BATCH_BYTES: integer(128 << 10, 16 << 20).default(8 << 20),
+  MEMORY_BUDGET: integer(256 << 10, 2 ** 40).default(256 << 20),
   EXPORT_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
   EXPORT_RETRY_MAX_ELAPSED: duration(0, HOURS).default(60 * SECONDS),
   OWN_METRICS_INTERVAL: duration(0, HOURS).default(60 * SECONDS),
@@ -301,6 +303,13 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   if (interval !== undefined && deadline !== undefined && deadline > interval) {
     problems.push(
       `CLUSTER_DEADLINE: ${deadline / SECONDS} s must not be longer than COLLECTION_INTERVAL (${interval / SECONDS} s): lower the first or raise the second`,
+    );
+  }
+  const budget = schema.shape.MEMORY_BUDGET.safeParse(given["MEMORY_BUDGET"]).data;
+  const batchBytes = schema.shape.METRICS_BATCH_BYTES.safeParse(given["METRICS_BATCH_BYTES"]).data;
+  if (budget !== undefined && batchBytes !== undefined && budget < BATCHES_IN_BUDGET_MIN * batchBytes) {
+    problems.push(
+      `MEMORY_BUDGET: ${budget} bytes are too few for one batch being written and one on its way, twice METRICS_BATCH_BYTES (${batchBytes}): raise the first to ${BATCHES_IN_BUDGET_MIN * batchBytes} or lower the second`,
     );
   }
   if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {

@@ -1,7 +1,8 @@
 import { BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
-import type { BufferPool } from "#otlp/buffer-pool.ts";
+import type { MemoryBudget } from "#lib/memory-budget.ts";
+import { createCountedPool, type BufferPool } from "#otlp/buffer-pool.ts";
 import { createDelivery } from "#otlp/delivery.ts";
 import type { Exporter } from "#otlp/exporter.ts";
 import { createOtlpWriter } from "#otlp/writer.ts";
@@ -31,6 +32,8 @@ export interface CollectClusterDeps {
   logger: Logger;
   metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "errorOccurred" | "timeLost">;
   pool: BufferPool;
+  /** Of all clusters. Default: no limit. */
+  memory?: MemoryBudget;
 }
 
 export interface CollectClusterSettings extends PlanSettings {
@@ -250,6 +253,7 @@ export function createCollectCluster(
         return delivery;
       },
     });
+    const memory = deps.memory?.open(() => writer.flush(), signals.signal);
     const delivery = createDelivery<WindowRead>(
       {
         exporter,
@@ -260,6 +264,7 @@ export function createCollectCluster(
         },
         toError: (error) => toBridgeError(error),
         signal: signals.signal,
+        ...(memory ? { memory } : {}),
       },
       { inFlightMax: settings.batchesInFlightMax },
     );
@@ -268,17 +273,21 @@ export function createCollectCluster(
       scope: { name: "budcluster", version: settings.version },
       pointsMax: settings.batchPointsMax,
       bytesMax: settings.batchBytesMax,
-      pool: deps.pool,
+      pool: memory ? createCountedPool(deps.pool, memory) : deps.pool,
       nodeNameOf: (instance) => connection.nodeNames.get(hostOf(instance)),
       onBatch: (batch) => {
         deps.metrics.batchStarted();
         delivery.submit(batch);
       },
     });
-    await reads.run(parts.plan, settings.lanes);
-    // Also when all is over: a batch that may not be sent any more fails the windows that were read to the end.
-    writer.flush();
-    await delivery.drained();
+    try {
+      await reads.run(parts.plan, settings.lanes);
+      // Also when all is over: a batch that may not be sent any more fails the windows that were read to the end.
+      writer.flush();
+      await delivery.drained();
+    } finally {
+      memory?.close();
+    }
     while (saves.size > 0) await Promise.all(saves);
     if (saveError) throw saveError;
     return reads.totals;

@@ -1,3 +1,5 @@
+import type { MemoryAccount } from "#lib/memory-budget.ts";
+
 /** Buffers that batches are written into, used again so that a long collection does not feed the garbage collector. */
 export interface BufferPool {
   /** A buffer of at least `bytesMin`; its content is arbitrary. */
@@ -5,18 +7,38 @@ export interface BufferPool {
   give(buffer: Buffer): void;
 }
 
-/** Keeps at most `keepMax` buffers that are not in use. */
-export function createBufferPool(keepMax: number): BufferPool {
+/** Keeps at most `keepMax` buffers that are not in use, of at most `keepBytesMax` together. */
+export function createBufferPool(keepMax: number, keepBytesMax = Number.POSITIVE_INFINITY): BufferPool {
   const free: Buffer[] = [];
+  let freeBytes = 0;
   return {
     take: (bytesMin) => {
       const at = free.findIndex((buffer) => buffer.length >= bytesMin);
-      return at >= 0 ? free.splice(at, 1)[0]! : Buffer.allocUnsafeSlow(bytesMin);
+      if (at < 0) return Buffer.allocUnsafeSlow(bytesMin);
+      const buffer = free.splice(at, 1)[0]!;
+      freeBytes -= buffer.length;
+      return buffer;
     },
     give: (buffer) => {
       free.push(buffer);
+      freeBytes += buffer.length;
       free.sort((a, b) => a.length - b.length);
-      if (free.length > keepMax) free.shift();
+      while (free.length > keepMax || freeBytes > keepBytesMax) freeBytes -= free.shift()!.length;
+    },
+  };
+}
+
+/** The same buffers, with those in use on an account. */
+export function createCountedPool(pool: BufferPool, memory: Pick<MemoryAccount, "add">): BufferPool {
+  return {
+    take: (bytesMin) => {
+      const buffer = pool.take(bytesMin);
+      memory.add(buffer.length);
+      return buffer;
+    },
+    give: (buffer) => {
+      memory.add(-buffer.length);
+      pool.give(buffer);
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { BridgeError } from "#errors.ts";
+import type { MemoryAccount } from "#lib/memory-budget.ts";
 import type { Exporter, ExportOutcome, PartOutcome } from "./exporter.ts";
 import type { Batch } from "./writer.ts";
 
@@ -22,12 +23,15 @@ export interface DeliveryDeps<Owner> {
   /** A thrown signal reason or defect as the error that the points of the batch failed with. */
   toError: (error: unknown) => BridgeError;
   signal: AbortSignal;
+  /** Counts what is on its way (its encoded form is at most as large), and says when reading must wait for memory. */
+  memory?: MemoryAccount;
 }
 
 export function createDelivery<Owner>(
   deps: DeliveryDeps<Owner>,
   settings: { inFlightMax: number },
 ): Delivery<Owner> {
+  const { memory } = deps;
   let inFlight = 0;
   let stop: BridgeError | undefined;
   let waiters: (() => void)[] = [];
@@ -53,6 +57,8 @@ export function createDelivery<Owner>(
   };
 
   const run = async (batch: Batch<Owner>): Promise<void> => {
+    const bytes = batch.body.length;
+    memory?.add(bytes);
     try {
       const outcome = await send(batch);
       stop ??= outcome.stop;
@@ -61,6 +67,7 @@ export function createDelivery<Owner>(
       // What the account does not take is not reported twice: its windows stay open and are read again.
       stop ??= deps.toError(thrown);
     } finally {
+      memory?.add(-bytes);
       inFlight--;
       const woken = waiters;
       waiters = [];
@@ -76,9 +83,10 @@ export function createDelivery<Owner>(
     },
     room: () =>
       inFlight < settings.inFlightMax
-        ? undefined
+        ? memory?.room()
         : (async () => {
             while (inFlight >= settings.inFlightMax) await wait();
+            await memory?.room();
           })(),
     drained: async () => {
       while (inFlight > 0) await wait();

@@ -82,6 +82,7 @@ const STRING_VALUE = 0x0a;
 /** Enclosing messages get a length of 4 bytes (a padded varint) that is filled in at their end. */
 const OPEN_LENGTH = 4;
 const FIRST_BYTES = 256 << 10;
+const NO_BUFFER = Buffer.alloc(0);
 /** Room for what closes a batch, beyond bytesMax. */
 const SLACK_BYTES = 1024;
 const METRIC_END_BYTES = CUMULATIVE.length + MONOTONIC.length;
@@ -96,7 +97,8 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
   const { pointsMax, bytesMax, pool } = settings;
   const prefix = encodePrefix(settings.resource, settings.scope);
   const nodeNames = new Map<string, Buffer | undefined>();
-  let buffer: Buffer = pool.take(FIRST_BYTES);
+  // Taken when there is something to write: a writer that waits holds nothing.
+  let buffer: Buffer = NO_BUFFER;
   let view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
   let pos = 0;
   let points = 0;
@@ -106,17 +108,21 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
   let dataAt = 0;
   let pointsBefore = 0;
 
+  const setBuffer = (next: Buffer): void => {
+    buffer = next;
+    view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  };
+
   const reserve = (bytes: number): void => {
     if (pos + bytes <= buffer.length) return;
     const size = Math.min(
-      Math.max(buffer.length * 2, pos + bytes),
+      Math.max(buffer.length * 2, pos + bytes, FIRST_BYTES),
       Math.max(bytesMax + SLACK_BYTES, pos + bytes),
     );
     const larger = pool.take(size);
     buffer.copy(larger, 0, 0, pos);
-    pool.give(buffer);
-    buffer = larger;
-    view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    if (buffer.length > 0) pool.give(buffer);
+    setBuffer(larger);
   };
 
   const closeLength = (at: number): void => {
@@ -182,7 +188,11 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
   };
 
   const flush = (): void => {
-    if (points === 0) return reset();
+    if (points === 0) {
+      if (buffer.length > 0) pool.give(buffer);
+      setBuffer(NO_BUFFER);
+      return reset();
+    }
     closeMetric();
     closeLength(prefix.scopeMetricsAt);
     closeLength(prefix.resourceMetricsAt);
@@ -193,8 +203,7 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
       parts,
       release: () => pool.give(full),
     };
-    buffer = pool.take(full.length);
-    view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    setBuffer(NO_BUFFER);
     reset();
     settings.onBatch(batch);
   };

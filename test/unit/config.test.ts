@@ -55,6 +55,20 @@ test("the other defaults", () => {
   expect(loadConfig({})).not.toHaveProperty("APP_API_TOKEN");
 });
 
+test("the memory budget holds at least one batch being written and one on its way", () => {
+  expect(loadConfig({}).MEMORY_BUDGET).toBe(268_435_456);
+  expect(problemsOf({ MEMORY_BUDGET: "16777216" })).toEqual([]);
+  expect(problemsOf({ MEMORY_BUDGET: "262144", METRICS_BATCH_BYTES: "131072" })).toEqual([]);
+  for (const environment of [
+    { MEMORY_BUDGET: "16777215" },
+    { MEMORY_BUDGET: "1048576" },
+    { MEMORY_BUDGET: "16777216", METRICS_BATCH_BYTES: "8388609" },
+  ])
+    expect(problemsOf(environment).join()).toMatch(/^MEMORY_BUDGET: .* raise the first to \d+ or lower/);
+  for (const text of ["1000", "256Mi", "256MB", "-1", "1e9", "0x10000000", "1.5"])
+    expect(problemsOf({ MEMORY_BUDGET: text }).join()).toMatch(/^MEMORY_BUDGET=".*": must be a whole number/);
+});
+
 test("a variable that is empty counts as not set", () => {
   const empty = Object.fromEntries(VARIABLES.map((name) => [name, ""]));
   expect(inspect(loadConfig(empty))).toBe(inspect(loadConfig({})));
