@@ -12,6 +12,9 @@ import type { Config } from "./config.ts";
 /** Dapr's sidecar starts beside the program, and after it where the program's address is the sidecar's as well. */
 const WAIT = { timeoutMs: 30_000, pauseMs: 500 };
 
+/** The records that nothing can make again: the registered clusters and, as sealed envelopes, their credentials; since when each was collected. */
+const COPIED = ["cluster:", "clusters:", "collected:"];
+
 /** Opens the state store that the configuration names: Dapr's, or a file in DATA_DIR. */
 export async function startStateStore(
   config: Config,
@@ -19,7 +22,9 @@ export async function startStateStore(
 ): Promise<StateStore> {
   const { clock, logger, lifecycle } = base;
   if (config.DAPR_STATE_STORE === undefined) {
-    const store = createSqliteStore({ path: join(config.DATA_DIR, "state.sqlite"), logger });
+    const path = join(config.DATA_DIR, "state.sqlite");
+    const copy = { path: join(config.DATA_DIR, "registry-copy.sqlite"), prefixes: COPIED };
+    const store = createSqliteStore({ path, copy, logger });
     lifecycle.onStop("state store", () => store.close());
     return store;
   }

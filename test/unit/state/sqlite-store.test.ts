@@ -106,9 +106,9 @@ test.each([
   await store.close();
   damage(path);
   const error = await caught(() => createSqliteStore({ path, logger }));
-  expect(error.code).toBe("state_unavailable");
+  expect(error.code).toBe("state_damaged");
   expect(error.message).toBe(`the state file ${path} is damaged or is no SQLite database`);
-  expect(error.hint).toContain("move it");
+  expect(error.hint).toContain(`for f in ${path} ${path}-wal; do`);
 });
 
 test("a folder that can't be made is state_unavailable", async () => {
