@@ -115,6 +115,7 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   metric_not_found: "No sample of this metric is stored for this cluster.",
   query_too_large: "The query would read or answer more than the limits allow.",
   query_timeout: "ClickHouse did not finish the query in time.",
+  too_many_connections: "All connections that the server allows have requests of known callers under way.",
   query_busy:
     "Too many queries of the same token (without tokens: of the same address), or of all callers, wait for an answer.",
   body_too_large: "The request's body is larger than allowed.",

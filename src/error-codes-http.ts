@@ -95,6 +95,11 @@ export const HTTP_ERRORS = {
     httpStatus: 504,
     hint: "Ask for less: a shorter range or filters that match fewer series. If small queries take long as well, look at ClickHouse's load.",
   },
+  too_many_connections: {
+    retryable: true,
+    httpStatus: 503,
+    hint: "Wait as long as Retry-After says; send fewer requests at once, and reuse connections.",
+  },
   query_busy: {
     retryable: true,
     httpStatus: 429,

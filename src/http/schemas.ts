@@ -75,6 +75,7 @@ export const ACCESS_ERRORS = [
   "too_many_failed_logins",
   "cross_origin_refused",
   "host_refused",
+  "too_many_connections",
   "shutting_down",
   "internal",
 ] as const satisfies ErrorCode[];

@@ -18,6 +18,7 @@ import { type Access, type AccessSettings, createAccess } from "./auth.ts";
 import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
 import { createAnswerQuery } from "./answer-query.ts";
+import { type ConnectionLimits, type Connections, createConnections } from "./connections.ts";
 import { refuseForeignClusters } from "./cluster-scope.ts";
 import { readBodies } from "./bodies.ts";
 import { toAddressKey } from "./failed-logins.ts";
@@ -68,7 +69,7 @@ export interface HttpServerSettings {
   limits?: Partial<HttpLimits>;
 }
 
-export interface HttpLimits {
+export interface HttpLimits extends ConnectionLimits {
   bodyBytesMax: number;
   /** All headers of a request together. */
   headerBytesMax: number;
@@ -77,7 +78,6 @@ export interface HttpLimits {
   /** From there to the end of the body. How long an answer takes is not limited: `wait=true` may wait for a whole round. */
   requestTimeoutMs: number;
   keepAliveTimeoutMs: number;
-  connectionsMax: number;
   /** What requests get when the server stops, before their connections are cut. */
   stopGraceMs: number;
 }
@@ -89,6 +89,7 @@ export const HTTP_LIMITS: HttpLimits = {
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 72_000,
   connectionsMax: 1000,
+  connectionsReserved: 50,
   stopGraceMs: 5000,
 };
 
@@ -114,7 +115,8 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
   const stopping = new AbortController();
   const begin = createBeginRequest(deps);
   const app = createApp(deps.logger, begin, limits);
-  addRequestHooks(app, begin, access, stopping.signal);
+  const connections = createConnections(app.server, deps, limits);
+  addRequestHooks(app, { begin, access, connections }, stopping.signal);
   addAudit(app, createAudit(deps.logger));
   registerOpenApi(app, settings.service);
   registerDocs(app);
@@ -127,7 +129,6 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
       // A resolver may give "localhost" any address.
       const host = settings.host === "localhost" ? "127.0.0.1" : settings.host;
       await app.ready();
-      app.server.maxConnections = limits.connectionsMax;
       await listen(app, host, settings.port);
       return { url: toUrl(app, host) };
     },
@@ -216,7 +217,11 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   return app;
 }
 
-function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping: AbortSignal): void {
+function addRequestHooks(
+  app: App,
+  { begin, access, connections }: { begin: BeginRequest; access: Access; connections: Connections },
+  stopping: AbortSignal,
+): void {
   app.addHook("onRequest", async (request, reply) => {
     begin(request, reply);
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1") {
@@ -235,6 +240,10 @@ function addRequestHooks(app: App, begin: BeginRequest, access: Access, stopping
     request.clustersSeen = clustersSeen;
     request.viaDapr = viaDapr;
     request.share = access.mode === "tokens" ? `token ${caller}` : `address ${toAddressKey(request.ip)}`;
+    connections.requestBegun(reply.raw, {
+      isKnown: refusal === undefined && clustersSeen !== "none",
+      mayUseReserve: quiet === true,
+    });
     if (refusal) throw refusal;
     if (stopping.aborted && !quiet) throw stopping.reason;
   });
