@@ -18,6 +18,7 @@ import { createLatest } from "#query/latest.ts";
 import type { QueryLimits } from "#query/limits.ts";
 import { createMetricLookup } from "#query/metric-lookup.ts";
 import { createSeriesQuery } from "#query/series.ts";
+import { prepareDataDirectory } from "#state/data-directory.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -148,6 +149,10 @@ function startQuery(base: Base): Started {
 /** The roles bridge and all-in-one: everything that collects. */
 async function startCollecting(base: Base, overrides: Overrides): Promise<Started> {
   const { config, clock, logger, lifecycle } = base;
+  // Before anything is put into it.
+  if (config.ROLE === "all-in-one" || config.DAPR_STATE_STORE === undefined) {
+    prepareDataDirectory(config.DATA_DIR, logger);
+  }
   const queries = await loadQueries(config.QUERIES_FILE);
   const keyring = await startKeyring(config, base);
   const fixed = overrides.clusters ?? (await loadClusters(config, keyring));

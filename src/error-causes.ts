@@ -10,6 +10,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
   tokens_file_invalid: "API_TOKENS_FILE can't be read or an entry is not of the described form.",
   credentials_keys_invalid:
     "CREDENTIALS_KEYS_DIR can't be read or has no key, or one of its keys is damaged, encrypted, too short or not a private RSA key.",
+  file_descriptors_exhausted:
+    "The process, or the whole machine, may not open more files and connections while the program starts.",
   state_unavailable:
     "The state store does not work: DATA_DIR is full, read-only or held by another process, or Dapr's state store does not answer.",
   state_damaged:

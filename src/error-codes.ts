@@ -31,6 +31,11 @@ export const ERRORS = {
     httpStatus: 500,
     hint: "CREDENTIALS_KEYS_DIR must be a directory with private RSA keys of at least 3072 bits, each a PEM file (PKCS #8) whose name ends in .pem: `npm run keys -- generate DIR` makes one.",
   },
+  file_descriptors_exhausted: {
+    retryable: false,
+    httpStatus: 503,
+    hint: "Raise the limit of open files for this process: `ulimit -n 65536`, LimitNOFILE= of a systemd unit, `docker run --ulimit nofile=65536`. When the whole machine is out of them (ENFILE), raise fs.file-max or find what holds them.",
+  },
   state_unavailable: {
     retryable: true,
     httpStatus: 503,

@@ -1,6 +1,6 @@
 import { runKeysCommand } from "#clusters/keys-command.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
 import { onEndSignal } from "#lib/end-signals.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
@@ -11,6 +11,7 @@ import { invalid, loadConfig, type Config } from "./config.ts";
 import { runDiagnoseCommand } from "./diagnose-command.ts";
 import { runKubeconfigCommand, type KubeconfigCommandContext } from "./kubeconfig-command.ts";
 import { showRounds } from "./round-table.ts";
+import { toStartError } from "./start-error.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
        npm run migrate -- [status | --dry-run]
@@ -47,6 +48,7 @@ const CONFIG_CODES = new Set<string>([
   "storage_layout_unknown",
   "storage_version_unsupported",
   "storage_damaged",
+  "file_descriptors_exhausted",
   "state_damaged",
 ]);
 
@@ -245,7 +247,7 @@ async function main(): Promise<number> {
     else return await run(args);
     return 0;
   } catch (thrown) {
-    return report(toBridgeError(thrown), command);
+    return report(toStartError(thrown), command);
   }
 }
 

@@ -48,9 +48,10 @@ export function toOpeningError(said: string, path: string, cause: unknown): Brid
   }
   if (DISK_FULL.test(said)) return diskFull(path, cause);
   if (TOO_MANY_FILES.test(said)) {
-    return unavailable(
+    return new BridgeError(
+      "file_descriptors_exhausted",
       "the limit of open files (ulimit -n) is too low for the embedded ClickHouse engine",
-      "Raise the limit of open files of this process: ulimit -n 65536, LimitNOFILE= of a systemd unit, --ulimit nofile= of docker run.",
+      { cause },
     );
   }
   if (REFUSED.test(said)) {
@@ -64,7 +65,9 @@ export function toOpeningError(said: string, path: string, cause: unknown): Brid
   if (file !== undefined) return damaged(`${file}${reason}`, { cause, hint: remedyOf(file, path) });
   return unavailable(
     `the embedded ClickHouse engine can't open ${dataPath}${reason}`,
-    `Check the folder's rights and the free space. If both are right, its files are damaged. Begin with an empty database: ${setAside(path)}`,
+    said === ""
+      ? "The engine told no reason. Check the folder's rights, the free space and the limit of open files (ulimit -n), and start again."
+      : `Check the folder's rights and the free space. If both are right, its files are damaged: restore the folder from a backup, or begin with an empty database: ${setAside(path)}`,
   );
 }
 

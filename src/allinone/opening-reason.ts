@@ -1,8 +1,12 @@
+import { closeSync, openSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
 const TIME_MS_MAX = 60_000;
 const CHARS_MAX = 256 * 1024;
+
+/** The engine needs some hundreds; a process that has fewer left than this failed for want of them. */
+const DESCRIPTORS_MIN = 64;
 
 /** Opens the folder as the program does, and ends. */
 const SCRIPT = `const [url, path, config] = process.argv.slice(1);
@@ -18,6 +22,7 @@ try {
  * program can't read them, so another process tries once more. Resolves with an empty text when that tells nothing.
  */
 export async function askForReason(dataPath: string, configFile: string): Promise<string> {
+  if (!areDescriptorsLeft()) return "Too many open files";
   let said = "";
   try {
     const args = ["--input-type=module", "-e", SCRIPT, import.meta.resolve("chdb"), dataPath, configFile];
@@ -36,4 +41,17 @@ export async function askForReason(dataPath: string, configFile: string): Promis
     // The failure that is to be explained is told anyway.
   }
   return said;
+}
+
+/** The other process would have more of them left than this one. */
+function areDescriptorsLeft(): boolean {
+  const opened: number[] = [];
+  try {
+    while (opened.length < DESCRIPTORS_MIN) opened.push(openSync(process.execPath, "r"));
+    return true;
+  } catch {
+    return false;
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor);
+  }
 }

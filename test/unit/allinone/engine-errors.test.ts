@@ -64,7 +64,7 @@ test.each([
   [
     "too few file descriptors",
     `Code: 76. DB::Exception: Cannot open file ${PATH}/data/${PART}/data.bin: , errno: 24, strerror: Too many open files. (CANNOT_OPEN_FILE)`,
-    "storage_unavailable",
+    "file_descriptors_exhausted",
     "the limit of open files (ulimit -n) is too low for the embedded ClickHouse engine",
     /ulimit -n 65536/,
   ],
@@ -87,6 +87,13 @@ test.each([
     "",
     "storage_unavailable",
     `the embedded ClickHouse engine can't open ${PATH}/data`,
+    /^(?!.*mv ).*told no reason/s,
+  ],
+  [
+    "words that are not known",
+    "Code: 999. DB::Exception: Something new. (NEW)",
+    "storage_unavailable",
+    `the embedded ClickHouse engine can't open ${PATH}/data (ClickHouse: Something new)`,
     /\n {4}mv '\/srv\/my data\/clickhouse' '\/srv\/my data\/clickhouse\.damaged'/,
   ],
 ])("a start's failure: %s", (_what, said, code, message, hint) => {
