@@ -29,7 +29,8 @@ const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
 const BATCHES_IN_FLIGHT = 2;
 /** Of MEMORY_BUDGET; the rest is for buffers that wait to be used again. */
 const IN_USE_SHARE = 7 / 8;
-const ISOLATION_REQUESTS = 2000;
+/** Of one cluster in a round. */
+const ISOLATION_REQUESTS = 400;
 
 export interface CollectionDeps {
   clock: Clock;

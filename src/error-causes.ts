@@ -77,6 +77,8 @@ export const CAUSES: Readonly<Record<ErrorCode, string>> = {
     "The Collector answered 400, 413 or 500 to data that was sent alone, while it takes other data.",
   samples_lost:
     "Samples that were not collected yet became older than MAX_BACKFILL, or no ready Prometheus Pod has them any more (seen twice, at least COLLECTION_INTERVAL apart).",
+  collector_answer_invalid:
+    "The Collector answered 200 with a partial success whose count is impossible: negative, no number, or more points than it was sent.",
   collector_misconfigured:
     "What answers at OTEL_COLLECTOR_ENDPOINT is not an OTLP receiver that lets the bridge in.",
   collection_disabled: "METRICS_COLLECTION_ENABLED is false.",

@@ -261,6 +261,11 @@ export const ERRORS = {
     httpStatus: 502,
     hint: "The gaps marked lost in the status name the queries and times. Prometheus must keep samples longer than the bridge can be away: give it a volume, check its retention, and raise MAX_BACKFILL if its retention is longer.",
   },
+  collector_answer_invalid: {
+    retryable: true,
+    httpStatus: 502,
+    hint: "The Collector, or a proxy before it, breaks the OTLP specification: rejected_data_points must be between 0 and the points that were sent. Upgrade or replace it. The windows stay open and are sent again; a sample that comes twice is one row.",
+  },
   collector_misconfigured: {
     retryable: false,
     httpStatus: 502,

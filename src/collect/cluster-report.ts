@@ -3,6 +3,7 @@ import { credentialsEnd } from "#clusters/credential-facts.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
+import type { PointKind } from "#otlp/split.ts";
 import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { missingIn } from "./intervals.ts";
@@ -19,8 +20,8 @@ export interface ClusterReport {
   sendUp(signal: AbortSignal): Promise<void>;
   /** `budcluster_cluster_up` 0, as well as it can: never throws. */
   sendDown(signal: AbortSignal): Promise<void>;
-  /** Does the Collector accept what it accepted before? One request. */
-  probe(signal: AbortSignal): Promise<boolean>;
+  /** Does the Collector accept a point of this kind that is known to be good? One request. */
+  probe(kind: PointKind, signal: AbortSignal): Promise<boolean>;
   /** Watermark, samples and gaps of each query. Throws the Collector's BridgeError. */
   sendQueries(progress: ClusterProgress, endMs: number, signal: AbortSignal): Promise<void>;
 }
@@ -89,9 +90,10 @@ export function createClusterReport(
       const nowMs = deps.clock.now();
       await send([...expiry(nowMs), up(0, nowMs)], signal).catch(() => {});
     },
-    probe: async (signal) => {
-      // The same point again is the same row, so a probe leaves no trace.
-      const [batch] = encode([up(1, upAtMs)]);
+    probe: async (kind, signal) => {
+      // The same point again is the same row: probes leave at most one row of each kind a collection.
+      const probe = { metric: CLUSTER_METRICS.probe, labels: {}, timestampMs: upAtMs, value: 1 };
+      const [batch] = encode([kind === "sum" ? probe : up(1, upAtMs)]);
       return await deps.exporter.isAccepted(batch!, signal);
     },
     sendQueries: async (progress, endMs, signal) => {

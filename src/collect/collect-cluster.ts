@@ -221,7 +221,7 @@ export function createCollectCluster(
     const kinds = createMetricKinds(progress, parts.metadata, () => file.save());
     const exporter: Exporter = {
       ...deps.exporter,
-      send: async (batch, probe, signal) => {
+      send: async (batch, probe, signal, round) => {
         try {
           signal.throwIfAborted();
           await kinds.saved();
@@ -229,7 +229,7 @@ export function createCollectCluster(
           batch.release();
           throw thrown;
         }
-        return await deps.exporter.send(batch, probe, signal);
+        return await deps.exporter.send(batch, probe, signal, round);
       },
     };
     const reads = createWindowReads({
@@ -257,7 +257,7 @@ export function createCollectCluster(
     const delivery = createDelivery<WindowRead>(
       {
         exporter,
-        probe: () => report.probe(signals.signal),
+        probe: (kind) => report.probe(kind, signals.signal),
         onOutcome: (parts, bytes) => {
           deps.metrics.batchFinished();
           reads.settle(parts, bytes);

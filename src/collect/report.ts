@@ -15,10 +15,10 @@ const gauge = (name: string, unit: string, description: string): MetricDescripti
   unit,
   description,
 });
-const counter = (name: string, description: string): MetricDescription => ({
+const counter = (name: string, description: string, unit = "{sample}"): MetricDescription => ({
   name,
   kind: "counter",
-  unit: "{sample}",
+  unit,
   description,
 });
 
@@ -42,6 +42,11 @@ export const CLUSTER_METRICS = {
     "Samples that Prometheus had in the windows that are settled",
   ),
   sent: counter("budcluster_query_samples_sent_total", "Of these, samples that the Collector acknowledged"),
+  probe: counter(
+    "budcluster_probe_total",
+    "Always 1; sent to find out whether the Collector takes counters when it refuses some",
+    "1",
+  ),
   openGaps: gauge("budcluster_query_open_gaps", "{gap}", "Stretches of time that are still to be read"),
   lostGaps: gauge("budcluster_query_lost_gaps", "{gap}", "Stretches of time that can't be read any more"),
 } as const;

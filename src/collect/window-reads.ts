@@ -1,7 +1,7 @@
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { assert } from "#lib/assert.ts";
 import type { Delivery } from "#otlp/delivery.ts";
-import type { PartOutcome } from "#otlp/exporter.ts";
+import type { PartOutcome } from "#otlp/fates.ts";
 import type { MetricDescription, OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Window } from "#prometheus/client.ts";

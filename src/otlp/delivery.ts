@@ -1,6 +1,8 @@
 import type { BridgeError } from "#errors.ts";
 import type { MemoryAccount } from "#lib/memory-budget.ts";
-import type { Exporter, ExportOutcome, PartOutcome } from "./exporter.ts";
+import type { Exporter, ExportOutcome } from "./exporter.ts";
+import { sameFate, type PartOutcome } from "./fates.ts";
+import { createIsolationRound, type Probe } from "./isolation.ts";
 import type { Batch } from "./writer.ts";
 
 /** The batches of one cluster on their way to the Collector. */
@@ -17,7 +19,7 @@ export interface Delivery<Owner> {
 
 export interface DeliveryDeps<Owner> {
   exporter: Exporter;
-  probe: () => Promise<boolean>;
+  probe: Probe;
   /** Called for each batch as it is settled. `bytes` is 0 for one that was not accepted. */
   onOutcome: (parts: PartOutcome<Owner>[], bytes: number) => void;
   /** A thrown signal reason or defect as the error that the points of the batch failed with. */
@@ -32,6 +34,7 @@ export function createDelivery<Owner>(
   settings: { inFlightMax: number },
 ): Delivery<Owner> {
   const { memory } = deps;
+  const round = createIsolationRound();
   let inFlight = 0;
   let stop: BridgeError | undefined;
   let waiters: (() => void)[] = [];
@@ -39,7 +42,7 @@ export function createDelivery<Owner>(
   const wait = (): Promise<void> => new Promise((resolve) => waiters.push(resolve));
 
   const failed = (batch: Batch<Owner>, error: BridgeError): ExportOutcome<Owner> => ({
-    parts: batch.parts.map(({ owner, points }) => ({ owner, points, fate: { state: "failed", error } })),
+    parts: sameFate(batch.parts, { state: "failed", error }),
     bytes: 0,
     stop: error,
   });
@@ -50,7 +53,7 @@ export function createDelivery<Owner>(
       return failed(batch, stop);
     }
     try {
-      return await deps.exporter.send(batch, deps.probe, deps.signal);
+      return await deps.exporter.send(batch, deps.probe, deps.signal, round);
     } catch (thrown) {
       return failed(batch, deps.toError(thrown));
     }

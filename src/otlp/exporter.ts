@@ -1,22 +1,22 @@
 import type { BridgeError } from "#errors.ts";
 import type { Logger } from "#telemetry/logger.ts";
-import { splitRequest, type SplitRequest } from "./split.ts";
-import type { ExportResult, Payload, Transport } from "./transport.ts";
+import { fatesOfSuccess, sameFate, type PartOutcome } from "./fates.ts";
+import {
+  createIsolationRound,
+  isolate,
+  isVerdict,
+  noteDown,
+  ownersOf,
+  partsOf,
+  stopOf,
+  type Failure,
+  type IsolationRound,
+  type Probe,
+} from "./isolation.ts";
+import { createKnownPoints } from "./known-points.ts";
+import { POINT_KINDS, splitRequest, type PointKind, type SplitRequest } from "./split.ts";
+import type { Payload, Transport } from "./transport.ts";
 import type { Batch, BatchPart } from "./writer.ts";
-
-/** What became of some points of one owner. */
-export type Fate =
-  | { state: "acknowledged" }
-  /** The Collector will never take them: to be recorded, not sent again. */
-  | { state: "refused"; reason: string }
-  /** Not stored now: to be read and sent again in a later round. */
-  | { state: "failed"; error: BridgeError };
-
-export interface PartOutcome<Owner> {
-  owner: Owner;
-  points: number;
-  fate: Fate;
-}
 
 export interface ExportOutcome<Owner> {
   parts: PartOutcome<Owner>[];
@@ -28,137 +28,115 @@ export interface ExportOutcome<Owner> {
 
 export interface Exporter {
   /**
-   * Sends a batch and releases it. `probe` sends something known to be good and tells whether it was accepted: it decides whether a
-   * refusal is about the data or about the Collector. Throws only the signal's own reason.
+   * Sends a batch and releases it. `probe` sends a good point of a kind and tells whether it was accepted: it decides whether a refusal is
+   * about the data or about the Collector. `round` is what the batches of one collection share. Throws only the signal's own reason.
    */
   send<Owner>(
     batch: Batch<Owner>,
-    probe: () => Promise<boolean>,
+    probe: Probe,
     signal: AbortSignal,
+    round?: IsolationRound,
   ): Promise<ExportOutcome<Owner>>;
   /** Sends a batch once, without retries, and releases it: is it accepted? Throws only the signal's own reason. */
   isAccepted<Owner>(batch: Batch<Owner>, signal: AbortSignal): Promise<boolean>;
 }
 
 export interface ExporterSettings {
-  /** Requests that isolating the refused points of one batch may take. */
+  /** Requests that isolating refused points may take in one round of one cluster. */
   isolationRequestsMax: number;
 }
 
-type Failure = Extract<ExportResult, { kind: "rejected" | "retryable" }>;
-
-interface Settled {
-  ranges: Range[];
-  bytes: number;
-  stop?: BridgeError;
-}
-
-interface Range {
-  from: number;
-  to: number;
-  fate: Fate;
-}
+/** Some 150 bytes each. */
+const KNOWN_POINTS_MAX = 20_000;
+const UNAVAILABLE = 503;
 
 /**
- * Sends batches and, when one is refused, splits it until what is refused stands alone, so that the rest arrives: after a 400, 413 or 500,
- * or a 503 that lasted while the probe passes. Only a point that is refused standing alone counts as refused. Isolation is bounded: beyond
- * `isolationRequestsMax` requests, what is left counts as failed, so its windows stay open.
+ * Sends batches. When one is refused (400, 413, 500), it divides it until what is refused stands alone, so that the rest arrives; only a
+ * point that is refused alone, by a Collector that takes good points of the same kind, counts as refused. 429, 502, 503, 504 and no answer
+ * never refuse anything. After a 503 the kinds of points that are taken all the same arrive without the others. What is not isolated
+ * within `isolationRequestsMax` requests a round stays open; what was refused is remembered, so that the next round gets further.
  */
 export function createExporter(
   deps: { transport: Transport; single: Transport; logger: Logger },
   settings: ExporterSettings,
 ): Exporter {
-  const isolate = async (
+  const known = createKnownPoints(KNOWN_POINTS_MAX);
+
+  /** Finds out which kinds of points are taken; after a refusal one that is taken is enough. */
+  const askKinds = async (
     request: SplitRequest,
-    first: Failure,
-    probe: () => Promise<boolean>,
-    signal: AbortSignal,
-  ): Promise<Settled> => {
-    const ranges: Range[] = [];
-    let bytes = 0;
-    let requests = 0;
-    let stop: BridgeError | undefined;
-
-    /** Decides about what is not divided any further. */
-    const giveUp = async (from: number, to: number, failure: Failure): Promise<void> => {
-      const { error } = failure;
-      const isolated = to - from === 1;
-      // The Collector may have broken down meanwhile: only one that still takes good data can refuse bad data.
-      if (isolated && !(await probe())) stop = error;
-      if (!isolated || stop) {
-        ranges.push({ from, to, fate: { state: "failed", error } });
-        return;
-      }
-      // A 503 may pass by itself: what stands alone gets a second chance from a Collector that takes data right now.
-      if (failure.kind === "retryable" && (await sendRange(from, to)).kind === "settled") return;
-      const reason = `${error.message} (${request.metricOf(from)})`;
-      ranges.push({ from, to, fate: { state: "refused", reason } });
-    };
-
-    /** One request with the points of the range; "settled" when it was accepted and is accounted for. */
-    const sendRange = async (from: number, to: number): Promise<{ kind: "settled" } | Failure> => {
-      const payload = await deps.single.encode(request.slice(from, to));
-      requests++;
-      const result = await deps.single.send(payload, signal);
-      if (result.kind !== "accepted" && result.kind !== "partial") return result;
-      bytes += payload.body.length;
-      ranges.push(...acceptedRanges(from, to, result));
-      return { kind: "settled" };
-    };
-
-    const divide = async (from: number, to: number, failure: Failure): Promise<void> => {
-      if (to - from === 1 || requests >= settings.isolationRequestsMax)
-        return await giveUp(from, to, failure);
-      const middle = (from + to) >>> 1;
-      await visit(from, middle);
-      await visit(middle, to);
-    };
-
-    const visit = async (from: number, to: number): Promise<void> => {
-      if (stop) {
-        ranges.push({ from, to, fate: { state: "failed", error: stop } });
-        return;
-      }
-      const result = await sendRange(from, to);
-      if (result.kind === "settled") return;
-      if (isDivisible(result)) await divide(from, to, result);
-      else ranges.push({ from, to, fate: { state: "failed", error: result.error } });
-    };
-
-    await divide(0, request.points, first);
-    return { ranges, bytes, ...(stop ? { stop } : {}) };
+    { failure, probe, round }: { failure: Failure; probe: Probe; round: IsolationRound },
+  ): Promise<void> => {
+    const present = POINT_KINDS.filter((kind) => hasKind(request, kind));
+    const down: PointKind[] = [];
+    for (const kind of present) {
+      round.requests++;
+      if (!(await probe(kind))) down.push(kind);
+      else if (isVerdict(failure)) break;
+    }
+    if (down.length > 0) await noteDown(probe, round, down, failure.error);
   };
 
-  const settle = async (
+  const settle = async <Owner>(
     payload: Payload,
-    points: number,
-    probe: () => Promise<boolean>,
+    parts: readonly BatchPart<Owner>[],
+    probe: Probe,
     signal: AbortSignal,
-  ): Promise<Settled> => {
+    round: IsolationRound,
+  ): Promise<ExportOutcome<Owner>> => {
     const result = await deps.transport.send(payload, signal);
     if (result.kind === "accepted" || result.kind === "partial") {
-      if (result.message !== "") {
-        deps.logger.warn(
-          { collector_message: result.message, rejected: rejectedOf(result) },
-          "the Collector had a remark",
-        );
-      }
-      return { ranges: acceptedRanges(0, points, result), bytes: payload.body.length };
+      const { message } = result;
+      const outcome = fatesOfSuccess(parts, result);
+      logSuccess(outcome, message, deps.logger);
+      const isStored = outcome.some(({ fate }) => fate.state !== "failed");
+      return { parts: outcome, bytes: isStored ? payload.body.length : 0 };
     }
-    if (!isDivisible(result) || !(await probe())) {
-      // The cause has the Collector's words with the addresses in them: they are for the operator alone.
-      deps.logger.warn({ err: result.error, code: result.error.code, points }, "a batch was not delivered");
-      return {
-        ranges: [{ from: 0, to: points, fate: { state: "failed", error: result.error } }],
-        bytes: 0,
-        stop: result.error,
-      };
+    const points = parts.reduce((sum, part) => sum + part.points, 0);
+    const { error } = result;
+    const failed = { parts: sameFate(parts, { state: "failed", error }), bytes: 0 };
+    // The cause has the Collector's words with the addresses in them: they are for the operator alone.
+    const facts = { err: error, code: error.code, points };
+    if (!isVerdict(result) && result.status !== UNAVAILABLE) {
+      deps.logger.warn(facts, "a batch was not delivered");
+      return { ...failed, stop: error };
     }
-    deps.logger.warn(
-      { err: result.error, code: result.error.code, points },
-      `${result.error.message}: isolating what it refuses`,
-    );
-    return await isolate(splitRequest(await deps.transport.decode(payload)), result, probe, signal);
+    const request = splitRequest(await deps.transport.decode(payload));
+    await askKinds(request, { failure: result, probe, round });
+    const stop = stopOf(round);
+    if (stop) {
+      deps.logger.warn(facts, "a batch was not delivered, and good data are not taken either");
+      return { ...failed, stop: error };
+    }
+    deps.logger.warn(facts, `${error.message}: sending what is taken without what is not`);
+    const post = async (indexes: readonly number[]) => {
+      const part = await deps.single.encode(request.select(indexes));
+      return { ...(await deps.single.send(part, signal)), bytes: part.body.length };
+    };
+    const work = { request, parts, first: result, requestsMax: settings.isolationRequestsMax };
+    return await isolate({ post, probe, known }, round, work);
+  };
+
+  /** A batch of a round in which some kinds are known not to be taken: the others go without them. */
+  const settleTaken = async <Owner>(
+    payload: Payload,
+    parts: readonly BatchPart<Owner>[],
+    probe: Probe,
+    signal: AbortSignal,
+    round: IsolationRound,
+  ): Promise<ExportOutcome<Owner>> => {
+    const request = splitRequest(await deps.transport.decode(payload));
+    const owners = ownersOf(parts);
+    const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
+    const failed = [...byKind].flatMap(([kind, indexes]) => {
+      const error = round.down.get(kind);
+      return error ? sameFate(partsOf(indexes, owners), { state: "failed", error }) : [];
+    });
+    const taken = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
+    if (taken.length === 0) return { parts: failed, bytes: 0 };
+    const rest = await deps.transport.encode(request.select(taken));
+    const outcome = await settle(rest, partsOf(taken, owners), probe, signal, round);
+    return { ...outcome, parts: [...failed, ...outcome.parts] };
   };
 
   const encode = async (batch: Batch<unknown>): Promise<Payload> => {
@@ -170,10 +148,11 @@ export function createExporter(
   };
 
   return {
-    send: async (batch, probe, signal) => {
-      const { parts, points } = batch;
-      const { ranges, bytes, stop } = await settle(await encode(batch), points, probe, signal);
-      return { parts: toParts(parts, ranges), bytes, ...(stop ? { stop } : {}) };
+    send: async (batch, probe, signal, round = createIsolationRound()) => {
+      const { parts } = batch;
+      const payload = await encode(batch);
+      const send = round.down.size > 0 ? settleTaken : settle;
+      return await send(payload, parts, probe, signal, round);
     },
     isAccepted: async (batch, signal) => {
       const result = await deps.single.send(await encode(batch), signal);
@@ -182,37 +161,16 @@ export function createExporter(
   };
 }
 
-function rejectedOf(result: ExportResult): number {
-  return result.kind === "partial" ? result.rejectedPoints : 0;
+function hasKind(request: SplitRequest, kind: PointKind): boolean {
+  for (let i = 0; i < request.points; i++) if (request.kindOf(i) === kind) return true;
+  return false;
 }
 
-function isDivisible(result: Failure): boolean {
-  return result.kind === "rejected" ? result.divisible : result.status === 503;
-}
-
-/** Which of the points a partial success refused is not said: the last ones stand for them. */
-function acceptedRanges(from: number, to: number, result: ExportResult): Range[] {
-  const rejected = Math.min(rejectedOf(result), to - from);
-  const ranges: Range[] = [{ from, to: to - rejected, fate: { state: "acknowledged" } }];
-  if (result.kind === "partial" && rejected > 0) {
-    const reason = `the Collector refused ${rejected} of ${to - from} points${result.message ? `: ${result.message}` : ""}`;
-    ranges.push({ from: to - rejected, to, fate: { state: "refused", reason } });
-  }
-  return ranges.filter((range) => range.to > range.from);
-}
-
-/** Gives every owner its share of the ranges. */
-function toParts<Owner>(parts: readonly BatchPart<Owner>[], ranges: Range[]): PartOutcome<Owner>[] {
-  const sorted = ranges.toSorted((a, b) => a.from - b.from);
-  const outcomes: PartOutcome<Owner>[] = [];
-  let start = 0;
-  for (const { owner, points } of parts) {
-    const end = start + points;
-    for (const range of sorted) {
-      const shared = Math.min(end, range.to) - Math.max(start, range.from);
-      if (shared > 0) outcomes.push({ owner, points: shared, fate: range.fate });
-    }
-    start = end;
-  }
-  return outcomes;
+function logSuccess(outcome: readonly PartOutcome<unknown>[], message: string, logger: Logger): void {
+  const facts = { collector_message: message };
+  const failure = outcome.find(({ fate }) => fate.state === "failed");
+  if (failure?.fate.state === "failed") {
+    const { error } = failure.fate;
+    logger.error({ ...facts, err: error, code: error.code }, error.message);
+  } else if (message !== "") logger.warn(facts, "the Collector had a remark");
 }

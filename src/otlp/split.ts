@@ -1,12 +1,20 @@
+import { createHash } from "node:crypto";
 import { encodeField, LENGTH_DELIMITED, readFields } from "./wire.ts";
 
-/** A request taken apart so that any run of its points can be sent as a request of its own. */
+/** The OTLP data types that the bridge sends; each has a table of its own in ClickHouse. */
+export const POINT_KINDS = ["gauge", "sum"] as const;
+export type PointKind = (typeof POINT_KINDS)[number];
+
+/** A request taken apart so that any of its points can be sent as a request of their own. */
 export interface SplitRequest {
   points: number;
-  /** A request with the points [from, to), in the order of the original. */
-  slice(from: number, to: number): Buffer;
+  /** A request with these points, given by their indexes in the original in ascending order. */
+  select(indexes: readonly number[]): Buffer;
   /** Name of the metric that point `index` belongs to. */
   metricOf(index: number): string;
+  kindOf(index: number): PointKind;
+  /** The same for the same point (resource, metric, labels, time and value) in another request. */
+  fingerprintOf(index: number): string;
 }
 
 interface MetricPoints {
@@ -17,6 +25,8 @@ interface MetricPoints {
   /** Everything of the data but its points. */
   trailer: Buffer;
   points: Buffer[];
+  /** Of everything around the points. */
+  digest?: Buffer;
 }
 
 const RESOURCE_METRICS = 1;
@@ -26,6 +36,8 @@ const METRIC_NAME = 1;
 /** gauge, sum, histogram, exponential_histogram, summary: all have their points in field 1. */
 const METRIC_DATA = new Set([5, 7, 9, 10, 11]);
 const DATA_POINTS = 1;
+const SUM = 7;
+const FINGERPRINT_BYTES = 18;
 
 /** Takes apart an ExportMetricsServiceRequest with one resource and one scope, as the writer makes it. Throws RangeError on other bytes. */
 export function splitRequest(body: Buffer): SplitRequest {
@@ -43,34 +55,37 @@ export function splitRequest(body: Buffer): SplitRequest {
     if (field.number === METRICS) metrics.push(readMetric(body, field.start, field.end));
     else scopeParts.push(body.subarray(field.at, field.end));
   }
-  const total = metrics.reduce((sum, metric) => sum + metric.points.length, 0);
+  const points = metrics.flatMap((metric) => metric.points.map((bytes) => ({ metric, bytes })));
 
-  const build = (from: number, to: number): Buffer => {
+  const select = (indexes: readonly number[]): Buffer => {
+    const chosen = Map.groupBy(indexes, (index) => points[index]!.metric);
     const parts: Buffer[] = [...scopeParts];
-    let first = 0;
-    for (const metric of metrics) {
-      const chosen = metric.points.slice(Math.max(0, from - first), Math.max(0, to - first));
-      first += metric.points.length;
-      if (chosen.length === 0) continue;
-      const data = encodeField(metric.dataTag, Buffer.concat([...chosen, metric.trailer]));
-      parts.push(encodeField(0x12, Buffer.concat([metric.header, data])));
+    for (const [{ header, dataTag, trailer }, own] of chosen) {
+      const bytes = own.map((index) => points[index]!.bytes);
+      const data = encodeField(dataTag, Buffer.concat([...bytes, trailer]));
+      parts.push(encodeField(0x12, Buffer.concat([header, data])));
     }
     const scope = encodeField(0x12, Buffer.concat(parts));
     return encodeField(0x0a, Buffer.concat([...resourceParts, scope]));
   };
 
   return {
-    points: total,
-    slice: build,
-    metricOf: (index) => {
-      let first = 0;
-      for (const metric of metrics) {
-        first += metric.points.length;
-        if (index < first) return metric.name;
-      }
-      return "";
+    points: points.length,
+    select,
+    metricOf: (index) => points[index]?.metric.name ?? "",
+    kindOf: (index) => (points[index]!.metric.dataTag >>> 3 === SUM ? "sum" : "gauge"),
+    fingerprintOf: (index) => {
+      const { metric, bytes } = points[index]!;
+      metric.digest ??= hash(...resourceParts, ...scopeParts, metric.header, metric.trailer);
+      return hash(metric.digest, bytes).toString("base64url", 0, FINGERPRINT_BYTES);
     },
   };
+}
+
+function hash(...parts: readonly Buffer[]): Buffer {
+  const sha256 = createHash("sha256");
+  for (const part of parts) sha256.update(part);
+  return sha256.digest();
 }
 
 function readMetric(body: Buffer, start: number, end: number): MetricPoints {

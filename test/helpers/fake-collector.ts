@@ -1,7 +1,8 @@
 import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/otlp-proto.ts";
 import { BridgeError } from "#errors.ts";
 import { abortable } from "#lib/clock.ts";
-import type { Exporter, Fate, PartOutcome } from "#otlp/exporter.ts";
+import type { Exporter } from "#otlp/exporter.ts";
+import type { Fate, PartOutcome } from "#otlp/fates.ts";
 import type { Batch } from "#otlp/writer.ts";
 
 export interface StoredPoint {

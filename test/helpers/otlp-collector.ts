@@ -33,6 +33,8 @@ export type Answer =
   | { kind: "accept" }
   /** Stores the others and says how many it refused. */
   | { kind: "partial"; refuses: (point: ReceivedPoint) => boolean; message: string }
+  /** A partial success with this number of refused points; stores nothing. */
+  | { kind: "impossible"; count: number }
   | { kind: "status"; status: number; message?: string; headers?: Record<string, string> }
   | { kind: "page" }
   /** Ends the connection with an RST, before the answer or in the middle of it; `isStored`: the points arrived all the same. */
@@ -204,6 +206,8 @@ function give(response: ServerResponse, answer: Answer, received: ReceivedReques
       const refused = received.points.filter(answer.refuses).length;
       return send(200, "application/x-protobuf", codec.encodeResponse(refused, answer.message));
     }
+    case "impossible":
+      return send(200, "application/x-protobuf", codec.encodeResponse(answer.count, "odd"));
     case "status": {
       const body = codec.encodeStatus(3, answer.message ?? "");
       return send(answer.status, "application/x-protobuf", body, answer.headers);

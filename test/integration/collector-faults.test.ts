@@ -246,9 +246,7 @@ describe("a Collector that refuses some of the data", () => {
   it.each([
     [400, "invalid label value", {}],
     [500, "cannot encode", {}],
-    [503, "insert failed", {}],
     [400, "invalid label value", { METRICS_BATCH_SIZE: "50" }],
-    [503, "insert failed", { METRICS_BATCH_SIZE: "50" }],
   ])(
     "%d (%s) on one series: everything else arrives, and it is recorded",
     async (status, words, environment) => {
@@ -287,6 +285,58 @@ describe("a Collector that refuses some of the data", () => {
       expect(compared).toEqual(exact(compared.samples));
     },
   );
+
+  it.each([{}, { METRICS_BATCH_SIZE: "50" }])(
+    "503 on one series: everything else arrives, nothing is refused, and the series follows when it is taken (%j)",
+    async (environment) => {
+      const scene = await setScene(environment);
+      scene.collector.onRequest = ({ points }) =>
+        points.some(isPoison) ? refusal(503, "insert failed") : ACCEPT;
+      const { outcome, error } = await scene.collect();
+      expect({ outcome, code: error?.code }).toEqual({ outcome: "partial", code: "collector_unavailable" });
+      const { gaps } = await scene.bridge.statusOf(ID);
+      expect(new Set(gaps.map(({ query, state }) => `${query} ${state}`))).toEqual(
+        new Set(["node_cpu_seconds_total open"]),
+      );
+      expect([...scene.collector.acknowledged.values()].filter(isPoison)).toEqual([]);
+      scene.collector.onRequest = () => ACCEPT;
+      expect(await expectRecovery(scene)).toEqual([]);
+    },
+  );
+
+  it("one table that fails: the other kind arrives, nothing is refused, whatever the status", async () => {
+    for (const status of [503, 400, 500]) {
+      const scene = await setScene();
+      const tables: Record<string, boolean> = { counter: false, gauge: true };
+      scene.collector.onRequest = ({ points }) =>
+        points.every(({ kind }) => tables[kind]) ? ACCEPT : refusal(status, "no table");
+      expect(await scene.collect()).toMatchObject({ outcome: "partial" });
+      const gaps = await scene.bridge.statusOf(ID).then((cluster) => cluster.gaps);
+      expect(gaps.length).toBeGreaterThan(0);
+      expect(gaps.filter(({ state }) => state !== "open")).toEqual([]);
+      const kinds = new Set([...scene.collector.acknowledged.values()].map(({ kind }) => kind));
+      expect(kinds).toEqual(new Set(["gauge"]));
+      expect(scene.collector.requests.length).toBeLessThan(30);
+      scene.collector.onRequest = () => ACCEPT;
+      expect(await expectRecovery(scene)).toEqual([]);
+    }
+  });
+
+  it("a partial success with an impossible count refuses nothing and is named as the Collector's defect", async () => {
+    const scene = await setScene();
+    scene.collector.onRequest = toSamples(() => ({ kind: "impossible", count: -1 }));
+    expect(await scene.collect()).toMatchObject({
+      outcome: "failed",
+      error: {
+        code: "collector_answer_invalid",
+        message: expect.stringContaining("defect of the Collector") as string,
+      },
+    });
+    const { gaps } = await scene.bridge.statusOf(ID);
+    expect(gaps.filter(({ state }) => state !== "open")).toEqual([]);
+    scene.collector.onRequest = () => ACCEPT;
+    expect(await expectRecovery(scene)).toEqual([]);
+  });
 
   it("that breaks down while the bad points are being isolated: nothing is given up for it", async () => {
     const scene = await setScene();
@@ -330,7 +380,10 @@ describe("a Collector that refuses some of the data", () => {
     const told = scene.bridge.logs.filter(
       ({ code, level }) => code === "collector_refused" && level === "error",
     );
-    expect(told).toHaveLength(1);
+    expect(told.length).toBeGreaterThan(0);
+    const counted = cluster.gaps.reduce((sum, { points: each = 0 }) => sum + each, 0);
+    const sentAll = scene.collector.requests.flatMap((request) => request.points);
+    expect(counted).toBe(sentAll.filter(isPoison).length);
     scene.collector.onRequest = () => ACCEPT;
     const endMs = Date.parse(cluster.watermark!);
     const isRefused = (point: ReceivedPoint): boolean => isPoison(point) && point.timestampMs <= endMs;

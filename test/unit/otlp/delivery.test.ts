@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { BridgeError, toBridgeError } from "#errors.ts";
 import { createDelivery, type Delivery } from "#otlp/delivery.ts";
-import type { Exporter, ExportOutcome, PartOutcome } from "#otlp/exporter.ts";
+import type { Exporter, ExportOutcome } from "#otlp/exporter.ts";
+import type { PartOutcome } from "#otlp/fates.ts";
 import type { Batch } from "#otlp/writer.ts";
 
 const DOWN = new BridgeError("collector_unavailable", "the Collector answered 503");

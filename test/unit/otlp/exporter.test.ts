@@ -1,7 +1,11 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BridgeError } from "#errors.ts";
-import { createExporter, type ExportOutcome, type Fate, type PartOutcome } from "#otlp/exporter.ts";
+import { createExporter, type Exporter, type ExportOutcome } from "#otlp/exporter.ts";
+import type { Fate, PartOutcome } from "#otlp/fates.ts";
+import { createIsolationRound, type Probe } from "#otlp/isolation.ts";
+import type { PointKind } from "#otlp/split.ts";
+import type { ExportResult } from "#otlp/transport.ts";
 import { caught } from "../../helpers/caught.ts";
 import {
   ACCEPTED,
@@ -28,7 +32,7 @@ interface Sent {
 async function send(
   runs: readonly number[],
   verdict: Verdict,
-  options: { probe?: (calls: number) => boolean; requestsMax?: number } = {},
+  options: { probe?: (calls: number, kind: PointKind) => boolean; requestsMax?: number } = {},
 ): Promise<Sent> {
   const collector = createPoisonedCollector(verdict);
   const exporter = createExporter(
@@ -37,7 +41,7 @@ async function send(
   );
   const batch = createBatch(runs);
   let probes = 0;
-  const probe = (): Promise<boolean> => Promise.resolve((options.probe ?? (() => true))(++probes));
+  const probe: Probe = (kind) => Promise.resolve((options.probe ?? (() => true))(++probes, kind));
   const outcome = await exporter.send(batch, probe, signal);
   expect(batch.released()).toBe(1);
   const fates = outcome.parts.flatMap(({ points, fate }) => Array<Fate>(points).fill(fate));
@@ -69,7 +73,7 @@ const poisonedRuns = runs.chain((counts) => {
     counts: fc.constant(counts),
     total: fc.constant(total),
     poison: fc.uniqueArray(fc.nat(total - 1), { minLength: 1, maxLength: 8 }),
-    refusal: fc.constantFrom(rejected(400), rejected(413), rejected(500), retryable(503)),
+    refusal: fc.constantFrom(rejected(400), rejected(413), rejected(422), rejected(500)),
   });
 });
 
@@ -118,7 +122,7 @@ describe("a batch with points that the Collector will not take", () => {
   test("may consist of one such point", async () => {
     const { fates, collector } = await send([1], poisonedBy(new Set([0]), rejected(500)));
     expect(fates).toEqual([{ state: "refused", reason: "the Collector answered 500: no (m0)" }]);
-    expect(collector.requests.single).toEqual([]);
+    expect(collector.requests.single).toEqual([[0]]);
   });
 
   test("that is only too large arrives in parts", async () => {
@@ -164,14 +168,14 @@ describe("a batch with points that the Collector will not take", () => {
 
 describe("a Collector that does not take good data either", () => {
   test.each([rejected(400), rejected(413), rejected(500), retryable(503)])(
-    "refuses nothing: $kind $status",
+    "refuses nothing, of either kind: $kind $status",
     async (refusal) => {
       const { outcome, fates, collector, probes } = await send([5, 5], () => refusal, { probe: () => false });
       expect(pointsWith(fates, "failed")).toHaveLength(10);
       expect(outcome.stop).toBe((refusal as { error: BridgeError }).error);
       expect(outcome.bytes).toBe(0);
       expect(collector.requests.single).toEqual([]);
-      expect(probes).toBe(1);
+      expect(probes).toBe(2);
     },
   );
 
@@ -195,15 +199,32 @@ describe("a Collector that does not take good data either", () => {
     expect(probes).toBe(0);
   });
 
-  test("a stray 503 on a single point refuses nothing when the Collector takes it the next time", async () => {
-    let strays = 1;
-    const verdict: Verdict = (points) => {
-      if (points.length > 1 && points.includes(3)) return retryable(503);
-      return points.includes(3) && strays-- > 0 ? retryable(503) : ACCEPTED;
-    };
-    const { fates, collector } = await send([8], verdict);
-    expect(pointsWith(fates, "acknowledged")).toHaveLength(8);
-    expect(storedOnce(collector)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  test("a 503 that belongs to one point leaves that point open and stores the others", async () => {
+    const { fates, outcome, collector } = await send([40, 24], poisonedBy(new Set([3]), retryable(503)));
+    expect(pointsWith(fates, "failed")).toEqual([3]);
+    expect(pointsWith(fates, "acknowledged")).toHaveLength(63);
+    expect(outcome).not.toHaveProperty("stop");
+    expect(collector.requests.single.length).toBeLessThanOrEqual(2 * 6 + 1);
+  });
+
+  test("a 503 for many points takes a bounded number of requests a round, refuses none, and lets the others through in the end", async () => {
+    const poison = new Set(Array.from({ length: 30 }, (_, i) => 20 * i));
+    const collector = createPoisonedCollector(poisonedBy(poison, retryable(503)));
+    const exporter = createExporter(
+      { ...collector, logger: createSilentLogger() },
+      { isolationRequestsMax: 60 },
+    );
+    const rounds = [];
+    for (let round = 0; round < 8; round++) {
+      const before = collector.requests.single.length;
+      rounds.push(await exporter.send(createBatch([600]), () => Promise.resolve(true), signal));
+      expect(collector.requests.single.length - before).toBeLessThanOrEqual(62);
+    }
+    expect(rounds.flatMap(({ parts }) => parts).filter(({ fate }) => fate.state === "refused")).toEqual([]);
+    expect(sum(rounds.at(-1)!.parts, "acknowledged")).toBe(570);
+    collector.verdict = (points) => (points.length === 600 ? retryable(503) : ACCEPTED);
+    const after = await exporter.send(createBatch([600]), () => Promise.resolve(true), signal);
+    expect(sum(after.parts, "acknowledged")).toBe(600);
   });
 
   test("since it broke down in the middle refuses nothing from then on", async () => {
@@ -257,27 +278,53 @@ describe("while what is refused is isolated", () => {
 });
 
 describe("a partial success", () => {
-  test("refuses as many points as the Collector says, and keeps its words", async () => {
+  test("refuses as many points as the Collector says, of each window in proportion, and keeps its words", async () => {
     const { outcome } = await send([4, 6], () => ({
       kind: "partial",
       rejectedPoints: 7,
       message: "too old",
     }));
-    const reason = "the Collector refused 7 of 10 points: too old";
+    const reason =
+      "the Collector refused 7 of 10 points of a request with several windows, without saying which: too old";
     expect(outcome.parts).toEqual([
-      { owner: "o0", points: 3, fate: { state: "acknowledged" } },
-      { owner: "o0", points: 1, fate: { state: "refused", reason } },
-      { owner: "o1", points: 6, fate: { state: "refused", reason } },
+      { owner: "o0", points: 1, fate: { state: "acknowledged" } },
+      { owner: "o0", points: 3, fate: { state: "refused", reason } },
+      { owner: "o1", points: 2, fate: { state: "acknowledged" } },
+      { owner: "o1", points: 4, fate: { state: "refused", reason } },
     ]);
     expect(outcome).not.toHaveProperty("stop");
   });
 
-  test("of none, or of more than were sent, does not get out of step", async () => {
-    for (const rejectedPoints of [10, 11, 1e12]) {
-      const { fates } = await send([10], () => ({ kind: "partial", rejectedPoints, message: "" }));
-      expect(pointsWith(fates, "refused")).toHaveLength(10);
-    }
+  test("is on the record of every window that shared the request, also of one that no refusal is counted for", async () => {
+    const { outcome } = await send([50, 1], () => ({ kind: "partial", rejectedPoints: 1, message: "" }));
+    expect(outcome.parts.map(({ owner, points, fate: { state } }) => [owner, points, state])).toEqual([
+      ["o0", 49, "acknowledged"],
+      ["o0", 1, "refused"],
+      ["o1", 1, "acknowledged"],
+      ["o1", 0, "refused"],
+    ]);
   });
+
+  test("of a single window says no more than that", async () => {
+    const { fates } = await send([3], () => ({ kind: "partial", rejectedPoints: 3, message: "" }));
+    expect(fates[0]).toEqual({ state: "refused", reason: "the Collector refused 3 of 3 points" });
+  });
+
+  test.each([-1, -37_380, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 11, 1e12])(
+    "with the impossible count %d refuses nothing, leaves all open and names the Collector",
+    async (rejectedPoints) => {
+      const { fates, outcome } = await send([4, 6], () => ({ kind: "partial", rejectedPoints, message: "" }));
+      expect(pointsWith(fates, "failed")).toHaveLength(10);
+      expect(fates[0]).toMatchObject({
+        error: {
+          code: "collector_answer_invalid",
+          message: expect.stringContaining("defect of the Collector") as string,
+        },
+      });
+      expect(outcome.bytes).toBe(0);
+      expect(outcome).not.toHaveProperty("stop");
+    },
+  );
 });
 
 describe("an abort", () => {
@@ -334,3 +381,168 @@ describe("a single send", () => {
     expect(batch.released()).toBe(1);
   });
 });
+
+/** A verdict by the kind of points: run i of a batch is of gauges when i is even, else of counters. */
+const RUNS = [40, 40, 40, 40];
+const isSum = (point: number): boolean => Math.floor(point / 40) % 2 === 1;
+
+describe("a Collector whose table for counters fails", () => {
+  const takesGauges = (_calls: number, kind: PointKind): boolean => kind === "gauge";
+
+  test.each([retryable(503), rejected(400), rejected(413), rejected(500)])(
+    "refuses no counter and gets the gauges: $kind $status",
+    async (failure) => {
+      const { fates, outcome, collector, probes } = await send(
+        RUNS,
+        (points) => (points.some(isSum) ? failure : ACCEPTED),
+        { probe: takesGauges },
+      );
+      expect(pointsWith(fates, "refused")).toEqual([]);
+      expect(pointsWith(fates, "failed").filter((point) => !isSum(point))).toEqual([]);
+      expect(storedOnce(collector)).toEqual(pointsWith(fates, "acknowledged"));
+      expect(pointsWith(fates, "acknowledged")).toHaveLength(80);
+      expect(outcome).not.toHaveProperty("stop");
+      expect(collector.requests.single.length + probes).toBeLessThanOrEqual(2 * 8 + 1);
+    },
+  );
+
+  test("is not asked again in the same round: the next batch's gauges go alone", async () => {
+    const collector = createPoisonedCollector((points) => (points.some(isSum) ? retryable(503) : ACCEPTED));
+    const exporter = createExporter(
+      { ...collector, logger: createSilentLogger() },
+      { isolationRequestsMax: 400 },
+    );
+    const round = createIsolationRound();
+    const probe: Probe = (kind) => Promise.resolve(kind === "gauge");
+    await exporter.send(createBatch(RUNS), probe, signal, round);
+    const before = collector.requests.retried.length + collector.requests.single.length;
+    const outcome = await exporter.send(createBatch(RUNS), probe, signal, round);
+    expect(collector.requests.retried.length + collector.requests.single.length - before).toBe(1);
+    expect(sum(outcome.parts, "acknowledged")).toBe(80);
+    expect(sum(outcome.parts, "failed")).toBe(80);
+  });
+});
+
+function sum(parts: readonly PartOutcome<string>[], state: Fate["state"]): number {
+  return parts.filter(({ fate }) => fate.state === state).reduce((all, { points }) => all + points, 0);
+}
+
+describe("over several rounds", () => {
+  const collectorOf = (poison: ReadonlySet<number>, requestsMax: number) => {
+    const collector = createPoisonedCollector(poisonedBy(poison, rejected(400)));
+    const exporter = createExporter(
+      { ...collector, logger: createSilentLogger() },
+      { isolationRequestsMax: requestsMax },
+    );
+    return { collector, exporter };
+  };
+  const sendRound = async (exporter: Exporter): Promise<ExportOutcome<string>> =>
+    await exporter.send(createBatch([1000]), () => Promise.resolve(true), signal);
+
+  test("what could not be isolated is, a bounded number of requests at a time", async () => {
+    const poison = new Set(Array.from({ length: 100 }, (_, i) => 10 * i));
+    const { collector, exporter } = collectorOf(poison, 100);
+    let refused = 0;
+    for (let round = 0; round < 30; round++) {
+      const before = collector.requests.single.length;
+      const outcome = await sendRound(exporter);
+      expect(collector.requests.single.length - before).toBeLessThanOrEqual(104);
+      const now = sum(outcome.parts, "refused");
+      expect(now > refused || now === 100).toBe(true);
+      refused = now;
+      if (sum(outcome.parts, "failed") === 0) break;
+    }
+    expect(refused).toBe(100);
+    expect(collector.stored.size).toBe(900);
+  });
+
+  test("the bound holds for all batches of a round together", async () => {
+    const poison = new Set(Array.from({ length: 500 }, (_, i) => 2 * i));
+    const { collector, exporter } = collectorOf(poison, 60);
+    const round = createIsolationRound();
+    for (let batch = 0; batch < 5; batch++) {
+      await exporter.send(createBatch([1000]), () => Promise.resolve(true), signal, round);
+    }
+    expect(collector.requests.single.length).toBeLessThanOrEqual(64);
+  });
+});
+
+/** What a Collector may answer for a while, whatever it is sent. */
+const FAULTS: readonly ExportResult[] = [
+  retryable(),
+  retryable(429),
+  retryable(502),
+  retryable(503),
+  retryable(504),
+  rejected(401, false),
+];
+
+test("no good point is ever refused, whatever passes by, and requests stay within the bound", async () => {
+  const plans = fc.record({
+    bad: fc.uniqueArray(fc.nat(399), { maxLength: 6 }),
+    verdict: fc.constantFrom(rejected(400), rejected(413), rejected(500)),
+    faults: fc.array(fc.option(fc.constantFrom(...FAULTS), { freq: 3, nil: undefined }), { maxLength: 200 }),
+    outages: fc.array(fc.record({ from: fc.nat(60), length: fc.integer({ min: 1, max: 8 }) }), {
+      maxLength: 2,
+    }),
+  });
+  await fc.assert(
+    fc.asyncProperty(plans, async ({ bad, verdict, faults, outages }) => {
+      const poison = new Set(bad);
+      let calls = 0;
+      /** In an outage every request gets 500, the probes as well. */
+      const isOut = (): boolean => outages.some(({ from, length }) => calls >= from && calls < from + length);
+      const next = (): ExportResult | undefined => {
+        const fault = isOut() ? rejected(500) : faults[calls];
+        calls++;
+        return fault;
+      };
+      const collector = createPoisonedCollector((points) => next() ?? poisonedBy(poison, verdict)(points));
+      const exporter = createExporter(
+        { ...collector, logger: createSilentLogger() },
+        { isolationRequestsMax: 400 },
+      );
+      let probes = 0;
+      const probe: Probe = () => {
+        probes++;
+        return Promise.resolve(next() === undefined);
+      };
+      const refused = new Set<number>();
+      for (let round = 0; round < 3; round++) {
+        const batch = createBatch([150, 150, 100]);
+        const { parts } = await exporter.send(batch, probe, signal);
+        let at = 0;
+        for (const { points, fate } of parts) {
+          if (fate.state === "refused") for (let i = at; i < at + points; i++) refused.add(i);
+          at += points;
+        }
+        expect(at).toBe(400);
+      }
+      expect([...refused].filter((point) => !poison.has(point))).toEqual([]);
+      expect([...collector.stored.keys()].filter((point) => poison.has(point))).toEqual([]);
+      const disturbances =
+        faults.filter(Boolean).length + outages.reduce((all, { length }) => all + length, 0);
+      const bound = (2 * Math.ceil(Math.log2(400)) + 1) * (bad.length + disturbances) + 3 * 3;
+      expect(collector.requests.single.length + probes).toBeLessThanOrEqual(bound);
+    }),
+    { numRuns: 40 },
+  );
+}, 30_000);
+
+test("isolating costs at most 2 log2(n) + 1 requests for each refused point, probes and repeats included", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 32, max: 2000 }),
+      fc.uniqueArray(fc.nat(31), { minLength: 1, maxLength: 5 }),
+      fc.constantFrom(rejected(400), rejected(500)),
+      async (total, bad, verdict) => {
+        const spread = new Set(bad.map((i) => Math.floor((i * (total - 1)) / 31)));
+        const { fates, collector, probes } = await send([total], poisonedBy(spread, verdict));
+        expect(pointsWith(fates, "refused")).toEqual([...spread].toSorted((a, b) => a - b));
+        const bound = (2 * Math.ceil(Math.log2(total)) + 1) * spread.size;
+        expect(collector.requests.single.length + probes).toBeLessThanOrEqual(bound);
+      },
+    ),
+    { numRuns: 60 },
+  );
+}, 30_000);

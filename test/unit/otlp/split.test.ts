@@ -37,7 +37,38 @@ const runs = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength
   return fc.record({ counts: fc.constant(counts), cut: fc.tuple(fc.nat(total - 1), fc.nat(total - 1)) });
 });
 
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
 describe("a request that is split", () => {
+  test("gives any of its points, knows their kind, and the same point again by its fingerprint", () => {
+    fc.assert(
+      fc.property(runs, fc.array(fc.nat(100)), ({ counts }, chosen) => {
+        const body = requestOf(counts);
+        const all = pointsOf(body);
+        const split = splitRequest(body);
+        const indexes = [...new Set(chosen.filter((index) => index < all.length))].toSorted((a, b) => a - b);
+        const part = split.select(indexes);
+        expect(pointsOf(part)).toEqual(indexes.map((index) => all[index]));
+        const prints = range(0, all.length).map((index) => split.fingerprintOf(index));
+        const again = splitRequest(part);
+        expect(indexes.map((_, i) => again.fingerprintOf(i))).toEqual(indexes.map((index) => prints[index]));
+        expect(new Set(prints).size).toBe(
+          new Set(
+            all.map((point) =>
+              JSON.stringify(point, (_key, value: unknown) =>
+                typeof value === "bigint" ? String(value) : value,
+              ),
+            ),
+          ).size,
+        );
+        for (const [i, index] of indexes.entries()) expect(again.kindOf(i)).toBe(split.kindOf(index));
+        expect(range(0, all.length).map((index) => split.kindOf(index))).toEqual(
+          counts.flatMap((count, run) => Array<string>(count).fill(run % 3 === 1 ? "sum" : "gauge")),
+        );
+      }),
+    );
+  });
+
   test("gives any run of its points as a request of its own", () => {
     fc.assert(
       fc.property(runs, ({ counts, cut }) => {
@@ -46,7 +77,7 @@ describe("a request that is split", () => {
         const split = splitRequest(body);
         const from = Math.min(...cut);
         const to = Math.max(...cut) + 1;
-        const slice = split.slice(from, to);
+        const slice = split.select(range(from, to));
         expect(split.points).toBe(all.length);
         expect(pointsOf(slice)).toEqual(all.slice(from, to));
         const { resourceMetrics } = decodeRequest(slice);
@@ -75,8 +106,8 @@ describe("a request that is split", () => {
 
   test("may be split again", () => {
     const body = requestOf([5, 5, 5]);
-    const part = splitRequest(body).slice(3, 12);
-    expect(pointsOf(splitRequest(part).slice(1, 4))).toEqual(pointsOf(body).slice(4, 7));
+    const part = splitRequest(body).select(range(3, 12));
+    expect(pointsOf(splitRequest(part).select(range(1, 4)))).toEqual(pointsOf(body).slice(4, 7));
   });
 
   test("may come from another writer", () => {
@@ -91,7 +122,7 @@ describe("a request that is split", () => {
       },
       { name: "b", kind: "gauge", unit: "s", points: [{ time: 3n, bits: 2n, labels: { l: "m" } }] },
     ]);
-    expect(pointsOf(splitRequest(body).slice(1, 3))).toEqual(pointsOf(body).slice(1));
+    expect(pointsOf(splitRequest(body).select(range(1, 3)))).toEqual(pointsOf(body).slice(1));
   });
 
   test.each([

@@ -1,0 +1,82 @@
+import { BridgeError } from "#errors.ts";
+import type { ExportResult } from "./transport.ts";
+import type { BatchPart } from "./writer.ts";
+
+/** What became of some points of one owner. */
+export type Fate =
+  | { state: "acknowledged" }
+  /** The Collector will never take them: to be recorded, not sent again. */
+  | { state: "refused"; reason: string }
+  /** Not stored now: to be read and sent again in a later round. */
+  | { state: "failed"; error: BridgeError };
+
+/** `points` is 0 for an owner that shared a partial success and may have lost points that were counted for another one. */
+export interface PartOutcome<Owner> {
+  owner: Owner;
+  points: number;
+  fate: Fate;
+}
+
+type Success = Extract<ExportResult, { kind: "accepted" | "partial" }>;
+
+/** The same fate for all points of some parts. */
+export function sameFate<Owner>(parts: readonly BatchPart<Owner>[], fate: Fate): PartOutcome<Owner>[] {
+  return parts.map(({ owner, points }) => ({ owner, points, fate }));
+}
+
+/**
+ * What an answer 200 means for the points of its request. A partial success names a number only, and the specification forbids to send the
+ * request again (OTLP, "Partial Success"): the number is shared out over the owners in proportion, and each of them has the refusal on
+ * record. A number that can't be true says nothing about what is stored, so all points stay open: to store them twice is to store them once.
+ */
+export function fatesOfSuccess<Owner>(
+  parts: readonly BatchPart<Owner>[],
+  result: Success,
+): PartOutcome<Owner>[] {
+  if (result.kind === "accepted") return sameFate(parts, { state: "acknowledged" });
+  const sent = parts.reduce((sum, { points }) => sum + points, 0);
+  const { rejectedPoints: rejected, message } = result;
+  if (!isPossible(rejected, sent)) {
+    return sameFate(parts, { state: "failed", error: impossibleAnswer(rejected, sent) });
+  }
+  const isShared = new Set(parts.map(({ owner }) => owner)).size > 1;
+  const which = isShared ? " of a request with several windows, without saying which" : "";
+  const reason = `the Collector refused ${rejected} of ${sent} points${which}${message ? `: ${message}` : ""}`;
+  const shares = shareOut(
+    rejected,
+    parts.map(({ points }) => points),
+  );
+  return parts.flatMap(({ owner, points }, i): PartOutcome<Owner>[] => {
+    const refused = shares[i]!;
+    return [
+      ...(points > refused
+        ? [{ owner, points: points - refused, fate: { state: "acknowledged" as const } }]
+        : []),
+      { owner, points: refused, fate: { state: "refused", reason } },
+    ];
+  });
+}
+
+/** Can the Collector have refused so many of the points that it was sent? */
+function isPossible(rejected: number, sent: number): boolean {
+  return Number.isInteger(rejected) && rejected >= 1 && rejected <= sent;
+}
+
+function impossibleAnswer(rejected: number, sent: number): BridgeError {
+  const claim = Number.isNaN(rejected) ? "a number of points that is none" : `${rejected} points`;
+  return new BridgeError(
+    "collector_answer_invalid",
+    `a defect of the Collector: it says that it refused ${claim} of a request with ${sent}`,
+  );
+}
+
+/** `total` in proportion to `sizes`, by whole numbers: the largest remainders get what is left over. */
+function shareOut(total: number, sizes: readonly number[]): number[] {
+  const sum = sizes.reduce((all, size) => all + size, 0);
+  const exact = sizes.map((size) => (total * size) / sum);
+  const shares = exact.map(Math.floor);
+  const byRemainder = [...exact.keys()].toSorted((a, b) => (exact[b]! % 1) - (exact[a]! % 1));
+  const left = total - shares.reduce((all, share) => all + share, 0);
+  for (const i of byRemainder.slice(0, left)) shares[i]!++;
+  return shares;
+}
