@@ -142,7 +142,7 @@ export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): 
       metrics.tunnelOpened();
       const { dispatcher, origin, pod, otherPods, nodeNames, warnings } = tunnel;
       const client = createPrometheusClient(
-        { dispatcher, clock },
+        { dispatcher, clock, turns },
         {
           origin,
           pathPrefix,

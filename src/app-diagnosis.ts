@@ -6,6 +6,7 @@ import { createDiagnoseCluster, requestMs, type DiagnoseCluster } from "#diagnos
 import { createDiagnoseStorage, type DiagnoseStorage } from "#diagnose/storage.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createTurns } from "#lib/turns.ts";
 import { createTransport, type Transport } from "#otlp/transport.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient } from "#prometheus/client.ts";
@@ -29,6 +30,7 @@ export interface ClusterDiagnosisParts {
 /** The diagnosis of a cluster, on the same ways as its collection but with connections of its own. */
 export function createClusterDiagnosis(config: Config, parts: ClusterDiagnosisParts): DiagnoseCluster {
   const { clock, logger, keyring, guardOf, collectorUrl } = parts;
+  const turns = createTurns();
   const transport =
     collectorUrl === undefined ? {} : { transport: connectCollector(config, parts, collectorUrl) };
   return createDiagnoseCluster(
@@ -42,7 +44,7 @@ export function createClusterDiagnosis(config: Config, parts: ClusterDiagnosisPa
       },
       clientOf: ({ dispatcher, origin }, cluster, { prometheus }, timeoutMs) =>
         createPrometheusClient(
-          { dispatcher, clock },
+          { dispatcher, clock, turns },
           {
             origin,
             pathPrefix: cluster.prometheus.pathPrefix,

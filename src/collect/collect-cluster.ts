@@ -317,9 +317,9 @@ async function sendQueries(
   }
 }
 
-/** What the Collector refused for good is on record and its windows are committed, but nobody should call that a success. */
-function refusal({ refusedPoints }: ReadTotals): BridgeError | undefined {
-  if (refusedPoints === 0) return undefined;
+/** What was refused for good is on record and its windows are committed, but nobody should call that a success. */
+function refusal({ refusedPoints, refusedSeries }: ReadTotals): BridgeError | undefined {
+  if (refusedPoints === 0) return refusedSeries;
   return new BridgeError(
     "collector_refused",
     `the Collector refused ${refusedPoints} points for good: see gaps in the status`,
@@ -396,16 +396,12 @@ function settleWindow(progress: ClusterProgress, read: WindowRead, logger: Logge
   for (const { reason, points } of read.refused) {
     addGap(state, { from: window.fromMs, to: window.toMs, state: "refused", reason, points });
   }
-  if (read.refusedPoints > 0) {
+  for (const [code, refused] of Map.groupBy(read.refused, (part) => part.code)) {
+    const points = refused.reduce((sum, part) => sum + part.points, 0);
+    const who = code === "collector_refused" ? "the Collector refused" : "refused";
     logger.error(
-      {
-        code: "collector_refused",
-        query: query.name,
-        points: read.refusedPoints,
-        from: window.fromMs,
-        to: window.toMs,
-      },
-      `the Collector refused ${read.refusedPoints} points for good: ${read.refused[0]!.reason}`,
+      { code, query: query.name, points, from: window.fromMs, to: window.toMs },
+      `${who} ${points} points for good: ${refused[0]!.reason}`,
     );
   }
 }

@@ -5,7 +5,7 @@ import type { PartOutcome } from "#otlp/fates.ts";
 import type { MetricDescription, OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Window } from "#prometheus/client.ts";
-import type { ScannedSeries } from "#prometheus/series-sink.ts";
+import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import type { Loss } from "./progress.ts";
 import type { ReadEnd, ReadPlan, ReadTask } from "./read-plan.ts";
@@ -21,7 +21,8 @@ export interface WindowRead {
   /** Points handed to the writer. */
   read: number;
   acknowledged: number;
-  refused: { reason: string; points: number }[];
+  /** By the Collector, or by ourselves when a series can never be stored. */
+  refused: { code: RefusedCode | "collector_refused"; reason: string; points: number }[];
   refusedPoints: number;
   whole: boolean;
   failure: BridgeError | undefined;
@@ -31,7 +32,10 @@ export interface ReadTotals {
   series: number;
   /** Acknowledged. */
   points: number;
+  /** By the Collector. */
   refusedPoints: number;
+  /** The first series that was refused by ourselves. */
+  refusedSeries: BridgeError | undefined;
   bytes: number;
   /** Windows that were settled. */
   windows: number;
@@ -91,23 +95,35 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
     deps.onSettled(read);
   };
 
+  const refuse = (read: WindowRead, { code, reason, series, samples }: RefusedSeries): void => {
+    read.read += samples;
+    read.refused.push({ code, reason, points: samples });
+    read.refusedPoints += samples;
+    const message = `${series} series with ${samples} samples are refused for good: ${reason}`;
+    totals.refusedSeries ??= new BridgeError(code, message, { details: { query: read.task.query.name } });
+  };
+
   /** Reads the window from one Pod. Resolves with the number of samples that Pod has, native histograms included. */
   const readFrom = async (pod: PrometheusConnection, read: WindowRead): Promise<number> => {
     const { task } = read;
     const describe = createDescriber(task, deps);
     const sink = {
-      series: (series: ScannedSeries): void => {
-        deps.writer.series(series, describe(series), read);
+      series: (series: ScannedSeries): string | undefined => {
+        totals.groupsSeen.add(task.query.group);
+        const refusal = deps.writer.series(series, describe(series), read);
+        if (refusal !== undefined) return refusal;
         read.read += series.sampleCount;
         read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
         totals.series++;
-        totals.groupsSeen.add(task.query.group);
+        return undefined;
       },
     };
     const result = await pod.client.read(task.query, task.window, { sink, pause }, deps.signal);
     totals.histogramSamples += result.histogramSamples;
+    for (const refused of result.refused) refuse(read, refused);
     for (const warning of result.warnings) totals.warnings.add(`${task.query.name}: ${warning}`);
-    return result.samples + result.histogramSamples;
+    const refusedSamples = result.refused.reduce((sum, { samples }) => sum + samples, 0);
+    return result.samples + refusedSamples + result.histogramSamples;
   };
 
   /** Reads the window from the first of its Pods that has samples. Resolves with the failure, if it could not be read to its end. */
@@ -192,7 +208,7 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
           owner.acknowledged += points;
           totals.points += points;
         } else if (fate.state === "refused") {
-          owner.refused.push({ reason: fate.reason, points });
+          owner.refused.push({ code: "collector_refused", reason: fate.reason, points });
           owner.refusedPoints += points;
           totals.refusedPoints += points;
         } else fail(owner, fate.error);
@@ -207,6 +223,7 @@ function emptyTotals(): ReadTotals {
     series: 0,
     points: 0,
     refusedPoints: 0,
+    refusedSeries: undefined,
     bytes: 0,
     windows: 0,
     histogramSamples: 0,

@@ -1,5 +1,4 @@
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
-import { BridgeError } from "#errors.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import {
   instanceWithoutNode,
@@ -52,8 +51,11 @@ export interface WriterSettings<Owner> {
 }
 
 export interface OtlpWriter<Owner> {
-  /** Adds the samples of a series as points of `metric` that belong to `owner`. */
-  series(series: ScannedSeries, metric: MetricDescription, owner: Owner): void;
+  /**
+   * Adds the samples of a series as points of `metric` that belong to `owner`. Returns why none of them was added when one point alone is larger than a
+   * batch.
+   */
+  series(series: ScannedSeries, metric: MetricDescription, owner: Owner): string | undefined;
   /** Hands over what is buffered, if anything. */
   flush(): void;
 }
@@ -281,12 +283,7 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
         const room = Math.min(pointsMax - points, Math.floor((bytesMax - METRIC_END_BYTES - at) / size));
         if (room < 1) {
           pos = at;
-          if (points === 0) {
-            throw new BridgeError(
-              "prometheus_label_too_large",
-              `one point has ${size} bytes, more than a batch may have`,
-            );
-          }
+          if (points === 0) return `one point of it has ${size} bytes, more than a batch may have`;
           flush();
           continue;
         }
@@ -296,6 +293,7 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
         done += count;
         if (points >= pointsMax) flush();
       }
+      return undefined;
     },
   };
 }

@@ -2,6 +2,7 @@ import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { hiderOf, toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
+import type { Turns } from "#lib/turns.ts";
 import type { Query } from "./catalogue.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits, type ScanResult } from "./matrix-scanner.ts";
 import type { FamilyMetadata, Metadata } from "./metadata.ts";
@@ -19,7 +20,7 @@ export interface PrometheusSettings {
   origin: string;
   /** Empty, or begins with "/" and does not end with one. */
   pathPrefix: string;
-  /** Time that one request may keep us waiting, from sending it to the end of its answer; our own pauses do not count. */
+  /** Time that one request may take, from sending it to the end of its answer, our own reading included; pauses for the Collector do not count. */
   timeoutMs: number;
   /** Sent with each request. */
   authorization?: Authorization;
@@ -57,7 +58,7 @@ const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", acce
 const LOOKBACK_MS = 300_000;
 
 export function createPrometheusClient(
-  deps: { dispatcher: Dispatcher; clock: Clock },
+  deps: { dispatcher: Dispatcher; clock: Clock; turns: Turns },
   settings: PrometheusSettings,
 ): PrometheusClient {
   const { clock, dispatcher } = deps;
@@ -137,7 +138,7 @@ export function createPrometheusClient(
       query.kind === "selector"
         ? rawForm(query.selector, window)
         : gridForm(query.promql, query.stepMs, window);
-    if (!form) return { series: 0, samples: 0, histogramSamples: 0, warnings: [] };
+    if (!form) return { series: 0, samples: 0, histogramSamples: 0, refused: [], warnings: [] };
     const controller = new AbortController();
     const abort = (): void => controller.abort(signal.reason);
     if (signal.aborted) throw signal.reason;
@@ -150,11 +151,17 @@ export function createPrometheusClient(
       const path = query.kind === "selector" ? "/api/v1/query" : "/api/v1/query_range";
       const answer = await abortable(send(path, form, controller.signal), controller.signal);
       for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-        budget.suspend();
-        scanner.push(chunk);
-        const pause = hooks.pause();
-        if (pause) await abortable(pause, controller.signal);
-        budget.resume();
+        for (let at = 0; at < chunk.length;) {
+          at = scanner.scan(chunk, at);
+          budget.check();
+          controller.signal.throwIfAborted();
+          // Neither the wait for the Collector nor the one for other readers is Prometheus' fault.
+          const pause = deps.turns.pause() ?? hooks.pause();
+          if (!pause) continue;
+          budget.suspend();
+          await abortable(pause, controller.signal);
+          budget.resume();
+        }
       }
       return scanner.end();
     } catch (error) {
@@ -273,12 +280,15 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(3);
 }
 
-/** Counts the time between `resume` and `suspend`; calls `onSpent` when the whole of it is spent. */
+/**
+ * Counts the time between `resume` and `suspend`; calls `onSpent` when the whole of it is spent. `check` looks at once, as no timer fires while we
+ * work.
+ */
 function createWaitBudget(
   clock: Clock,
   budgetMs: number,
   onSpent: () => void,
-): { resume(): void; suspend(): void } {
+): { resume(): void; suspend(): void; check(): void } {
   let left = budgetMs;
   let since = 0;
   let cancel: (() => void) | undefined;
@@ -292,6 +302,9 @@ function createWaitBudget(
       cancel();
       cancel = undefined;
       left = Math.max(1, left - (clock.monotonic() - since));
+    },
+    check: () => {
+      if (cancel && clock.monotonic() - since >= left) onSpent();
     },
   };
 }

@@ -1,20 +1,12 @@
-import { BridgeError } from "#errors.ts";
-import { parseSampleValue } from "./sample-value.ts";
-import type { ScannedSeries } from "./series-sink.ts";
-
-/** Bounds of one series. */
-export interface SeriesLimits {
-  labelsMax: number;
-  /** Bytes of the names and values of one series' labels together. */
-  labelBytesMax: number;
-}
-
-export const INCOMPLETE = -1;
-export const OTHER_LAYOUT = -2;
+import { isUtf8 } from "node:buffer";
+import type { OpenSeries } from "./open-series.ts";
+import { sampleValueOf } from "./sample-value.ts";
 
 const METRIC = Buffer.from('{"metric":{');
 const VALUES = Buffer.from(',"values":[');
 const NAME = Buffer.from("__name__");
+/** What JSON has around and between a label's texts. */
+const LABEL_MARKS = '"":"",'.length;
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const MINUS = 0x2d;
@@ -28,14 +20,45 @@ const BRACKET_CLOSE = 0x5d;
 const BRACE_CLOSE = 0x7d;
 const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, i) => Number(`1e${i}`));
 
-export interface SeriesScanner {
-  /**
-   * Reads the series that begins at `start`: `{"metric":{"a":"b",...},"values":[[seconds,"value"],...]}` without white space. Returns the
-   * position after it, INCOMPLETE when more bytes are needed, or OTHER_LAYOUT. Afterwards `series` holds what was read, samples
-   * outside (fromMs, toMs] left out; it is valid until the next call.
-   */
-  scan(bytes: Buffer, start: number): number;
-  readonly series: ScannedSeries;
+/** Why `scanSamples` stopped. */
+export const Stop = {
+  /** Before a sample that is not whole or in another layout. */
+  sample: 0,
+  /** Behind a sample, before something else than a comma or bracket. */
+  between: 1,
+  /** Before a sample for which there is no room. */
+  full: 2,
+  /** Behind the bracket that ends the samples. */
+  closed: 3,
+} as const;
+export type Stop = (typeof Stop)[keyof typeof Stop];
+
+/**
+ * The hot path of reading: the labels and samples of series in Prometheus' own layout, `{"metric":{"a":"b",...},"values":[[seconds,"value"],...]}`
+ * without white space, as far as they are whole. It never decides that something is wrong: whatever it does not take is left to the reader of all
+ * layouts, which has to agree with it. No allocation for a series or sample as long as no label text is escaped.
+ * The functions below are the module's own, not closures: their machine code then outlives a scanner.
+ */
+export interface FastScan {
+  readonly open: OpenSeries;
+  /** 1 for labels whose value has escapes. */
+  readonly escaped: Uint8Array;
+  hasEscapes: boolean;
+  isNameEscaped: boolean;
+  /** Are the present bytes ASCII, so that their text is valid? */
+  isAscii: boolean;
+  stop: Stop;
+}
+
+export function createFastScan(open: OpenSeries): FastScan {
+  return {
+    open,
+    escaped: new Uint8Array(open.limits.labelsMax),
+    hasEscapes: false,
+    isNameEscaped: false,
+    isAscii: false,
+    stop: Stop.sample,
+  };
 }
 
 function matches(bytes: Buffer, at: number, literal: Buffer): boolean {
@@ -43,101 +66,49 @@ function matches(bytes: Buffer, at: number, literal: Buffer): boolean {
   return true;
 }
 
-/** What one scanner holds. The functions below are the module's own, not closures over it: their machine code then outlives a scanner. */
-interface ScanState {
-  readonly fromMs: number;
-  readonly toMs: number;
-  readonly limits: SeriesLimits;
-  timestamps: Float64Array;
-  values: Float64Array;
-  readonly ranges: Int32Array;
-  /** 1 for labels whose value has escapes. */
-  readonly escaped: Uint8Array;
-  hasEscapes: boolean;
-  isNameEscaped: boolean;
-  readonly series: ScannedSeries;
+/** Reads the labels of the series that begins at `start`. Returns the position of its first sample, or -1: then nothing was read. */
+export function scanHead(fast: FastScan, b: Buffer, start: number): number {
+  if (b.length - start < METRIC.length || !matches(b, start, METRIC)) return -1;
+  const { open } = fast;
+  const { series } = open;
+  const labelsStart = start + METRIC.length;
+  const p = scanLabels(fast, b, labelsStart);
+  if (p < 0 || b.length - p < VALUES.length || !matches(b, p, VALUES)) return -1;
+  const named = series.nameEnd > 0 ? 1 : 0;
+  const labelBytes = p - labelsStart - LABEL_MARKS * (series.labelCount + named);
+  if (labelBytes > open.limits.labelBytesMax) return -1;
+  if (!fast.isAscii && !isUtf8(b.subarray(labelsStart, p))) return -1;
+  series.bytes = b;
+  series.sampleCount = 0;
+  open.labelsStart = labelsStart;
+  open.labelsEnd = p;
+  open.labelBytes = Math.max(0, labelBytes);
+  open.isBorrowed = true;
+  open.taken = 0;
+  open.refusal = undefined;
+  if (fast.hasEscapes && !unescapeLabels(fast, b)) return -1;
+  return p + VALUES.length;
 }
 
-/** The hot path of reading: no allocation per series or sample as long as no label text is escaped. */
-export function createSeriesScanner(
-  window: { fromMs: number; toMs: number },
-  limits: SeriesLimits,
-): SeriesScanner {
-  const timestamps = new Float64Array(1024);
-  const values = new Float64Array(1024);
-  const ranges = new Int32Array(limits.labelsMax * 4);
-  const state: ScanState = {
-    fromMs: window.fromMs,
-    toMs: window.toMs,
-    limits,
-    timestamps,
-    values,
-    ranges,
-    escaped: new Uint8Array(limits.labelsMax),
-    hasEscapes: false,
-    isNameEscaped: false,
-    series: {
-      bytes: Buffer.alloc(0),
-      nameStart: 0,
-      nameEnd: 0,
-      labelCount: 0,
-      labels: ranges,
-      sampleCount: 0,
-      timestamps,
-      values,
-    },
-  };
-  return { series: state.series, scan: (bytes, start) => scanSeries(state, bytes, start) };
-}
-
-function scanSeries(state: ScanState, b: Buffer, start: number): number {
-  if (b.length - start < METRIC.length) return INCOMPLETE;
-  if (!matches(b, start, METRIC)) return OTHER_LAYOUT;
-  let p = scanLabels(state, b, start + METRIC.length);
-  if (p < 0) return p;
-  if (b.length - p < VALUES.length) return INCOMPLETE;
-  if (!matches(b, p, VALUES)) return OTHER_LAYOUT;
-  p = scanSamples(state, b, p + VALUES.length);
-  if (p < 0) return p;
-  if (p >= b.length) return INCOMPLETE;
-  if (b[p] !== BRACE_CLOSE) return OTHER_LAYOUT;
-  if (state.hasEscapes && state.series.sampleCount > 0) unescapeLabels(state, b);
-  return p + 1;
-}
-
-function addLabel(state: ScanState, k0: number, k1: number, v0: number, v1: number, isEscaped: number): void {
-  const { ranges, limits } = state;
-  const i = state.series.labelCount++;
-  if (i >= limits.labelsMax) {
-    throw new BridgeError("prometheus_label_too_large", `a series has more than ${limits.labelsMax} labels`);
-  }
-  ranges[i * 4] = k0;
-  ranges[i * 4 + 1] = k1;
-  ranges[i * 4 + 2] = v0;
-  ranges[i * 4 + 3] = v1;
-  state.escaped[i] = isEscaped;
-  if (isEscaped === 1) state.hasEscapes = true;
-}
-
-/** `"name":"value",...}` from `start`; returns the position after the brace. */
-function scanLabels(state: ScanState, b: Buffer, start: number): number {
-  const { series, limits } = state;
+/** `"name":"value",...}` from `start`; returns the position after the brace, or -1. */
+function scanLabels(fast: FastScan, b: Buffer, start: number): number {
+  const { series, ranges, limits } = fast.open;
+  const { escaped } = fast;
   const end = b.length;
   let p = start;
-  state.hasEscapes = false;
-  state.isNameEscaped = false;
-  series.bytes = b;
+  let count = 0;
+  fast.hasEscapes = false;
+  fast.isNameEscaped = false;
   series.nameStart = 0;
   series.nameEnd = 0;
   series.labelCount = 0;
   if (b[p] === BRACE_CLOSE) return p + 1;
   for (;;) {
-    if (b[p] !== QUOTE) return p >= end ? INCOMPLETE : OTHER_LAYOUT;
+    if (b[p] !== QUOTE) return -1;
     const k0 = ++p;
     let c = b[p]!;
     while (c !== QUOTE && c !== BACKSLASH && p < end) c = b[++p]!;
-    if (p + 3 >= end) return INCOMPLETE;
-    if (c === BACKSLASH || b[p + 1] !== COLON || b[p + 2] !== QUOTE) return OTHER_LAYOUT;
+    if (p + 3 >= end || c === BACKSLASH || b[p + 1] !== COLON || b[p + 2] !== QUOTE) return -1;
     const k1 = p;
     p += 3;
     const v0 = p;
@@ -150,31 +121,33 @@ function scanLabels(state: ScanState, b: Buffer, start: number): number {
       }
       c = b[++p]!;
     }
-    if (p + 1 >= end) return INCOMPLETE;
+    if (p + 1 >= end) return -1;
+    if (isEscaped === 1) fast.hasEscapes = true;
     if (k1 - k0 === NAME.length && matches(b, k0, NAME)) {
+      if (series.nameEnd > 0) return -1;
       series.nameStart = v0;
       series.nameEnd = p;
-      state.isNameEscaped = isEscaped === 1;
-      if (isEscaped === 1) state.hasEscapes = true;
+      fast.isNameEscaped = isEscaped === 1;
     } else {
-      addLabel(state, k0, k1, v0, p, isEscaped);
+      if (count >= limits.labelsMax) return -1;
+      ranges[count * 4] = k0;
+      ranges[count * 4 + 1] = k1;
+      ranges[count * 4 + 2] = v0;
+      ranges[count * 4 + 3] = p;
+      escaped[count++] = isEscaped;
     }
     c = b[p + 1]!;
     p += 2;
     if (c === BRACE_CLOSE) break;
-    if (c !== COMMA) return OTHER_LAYOUT;
+    if (c !== COMMA) return -1;
   }
-  if (p - start > limits.labelBytesMax) {
-    throw new BridgeError(
-      "prometheus_label_too_large",
-      `a series' labels have more than ${limits.labelBytesMax} bytes`,
-    );
-  }
+  series.labelCount = count;
   return p;
 }
 
-/** Moves name and labels to one buffer of unescaped texts. */
-function unescapeLabels({ series, ranges, escaped, isNameEscaped }: ScanState, b: Buffer): void {
+/** Moves name and labels to one buffer of unescaped texts. False when one of them is no text. */
+function unescapeLabels({ open, escaped, isNameEscaped }: FastScan, b: Buffer): boolean {
+  const { series, ranges } = open;
   const parts: Buffer[] = [];
   let length = 0;
   const put = (part: Buffer): number => {
@@ -183,41 +156,52 @@ function unescapeLabels({ series, ranges, escaped, isNameEscaped }: ScanState, b
     return length;
   };
   const name = b.subarray(series.nameStart, series.nameEnd);
-  series.nameEnd = put(isNameEscaped ? unescapeText(name) : name);
+  const nameText = isNameEscaped ? unescapeText(name) : name;
+  if (!nameText) return false;
+  series.nameEnd = put(nameText);
   series.nameStart = 0;
   for (let at = 0; at < series.labelCount * 4; at += 4) {
     const raw = b.subarray(ranges[at + 2], ranges[at + 3]);
+    const text = escaped[at / 4] === 1 ? unescapeText(raw) : raw;
+    if (!text) return false;
     const keyStart = length;
     const keyEnd = put(b.subarray(ranges[at], ranges[at + 1]));
     ranges[at] = keyStart;
     ranges[at + 1] = keyEnd;
     ranges[at + 2] = keyEnd;
-    ranges[at + 3] = put(escaped[at / 4] === 1 ? unescapeText(raw) : raw);
+    ranges[at + 3] = put(text);
   }
   series.bytes = Buffer.concat(parts, length);
+  open.isBorrowed = false;
+  return true;
 }
 
-function growSamples(state: ScanState): void {
-  state.timestamps = doubled(state.timestamps);
-  state.values = doubled(state.values);
+/** The text of a JSON string as UTF-8; undefined when it is no JSON string, or has halves of surrogate pairs, which UTF-8 can't have. */
+export function unescapeText(raw: Buffer): Buffer | undefined {
+  try {
+    const text = JSON.parse(`"${raw.toString("utf8")}"`) as string;
+    return text.isWellFormed() ? Buffer.from(text) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-function doubled(array: Float64Array): Float64Array {
-  const larger = new Float64Array(array.length * 2);
-  larger.set(array);
-  return larger;
-}
-
-/** `[seconds,"value"],...]` from `start`; returns the position after the bracket. */
-function scanSamples(state: ScanState, b: Buffer, start: number): number {
-  const { fromMs, toMs, series } = state;
+/**
+ * Reads the whole samples `[seconds,"value"]` that begin from `start` on and before `sight`, those in the window to the open series. Returns how far it
+ * came; `fast.stop` says why no farther.
+ */
+export function scanSamples(fast: FastScan, b: Buffer, start: number, sight: number): number {
+  const { open } = fast;
+  const { fromMs, toMs, series, full } = open;
   const end = b.length;
-  let ts = state.timestamps;
-  let vs = state.values;
-  let p = start;
-  let n = 0;
-  for (;;) {
-    if (b[p] !== BRACKET_OPEN) return p >= end ? INCOMPLETE : OTHER_LAYOUT;
+  const ts = series.timestamps;
+  const vs = series.values;
+  let n = series.sampleCount;
+  let at = start;
+  let stop: Stop = Stop.sample;
+  while (at < sight) {
+    let p = at;
+    if (b[p] !== BRACKET_OPEN) break;
     const t0 = ++p;
     let t = 0;
     let c = b[p]!;
@@ -226,6 +210,7 @@ function scanSamples(state: ScanState, b: Buffer, start: number): number {
       c = b[++p]!;
     }
     let decimals = 0;
+    if (p === t0) break;
     if (c === DOT) {
       const d0 = ++p;
       c = b[p]!;
@@ -234,16 +219,11 @@ function scanSamples(state: ScanState, b: Buffer, start: number): number {
         c = b[++p]!;
       }
       decimals = p - d0;
+      if (decimals === 0) break;
     }
-    if (c === COMMA && decimals <= 3) {
-      t *= decimals === 3 ? 1 : decimals === 0 ? 1000 : decimals === 1 ? 100 : 10;
-    } else {
-      // A sign, an exponent or more than milliseconds: rare enough for the engine's own parser.
-      while (c !== COMMA && p < end) c = b[++p]!;
-      t = Math.round(Number(b.toString("latin1", t0, p)) * 1000);
-    }
-    if (p + 2 >= end) return INCOMPLETE;
-    if (b[p + 1] !== QUOTE || Number.isNaN(t)) return OTHER_LAYOUT;
+    // A sign, an exponent or more than milliseconds are rare.
+    if (c !== COMMA || decimals > 3 || p + 2 >= end || b[p + 1] !== QUOTE) break;
+    t *= decimals === 3 ? 1 : decimals === 0 ? 1000 : decimals === 1 ? 100 : 10;
     p += 2;
     const v0 = p;
     c = b[p]!;
@@ -257,7 +237,7 @@ function scanSamples(state: ScanState, b: Buffer, start: number): number {
     }
     let digits = p - m0;
     decimals = 0;
-    if (c === DOT) {
+    if (c === DOT && digits > 0) {
       const d0 = ++p;
       c = b[p]!;
       while (c >= ZERO && c <= NINE) {
@@ -265,7 +245,7 @@ function scanSamples(state: ScanState, b: Buffer, start: number): number {
         c = b[++p]!;
       }
       decimals = p - d0;
-      digits += decimals;
+      digits = decimals === 0 ? 0 : digits + decimals;
     }
     let v: number;
     if (c === QUOTE && digits > 0 && digits <= 15) {
@@ -274,36 +254,30 @@ function scanSamples(state: ScanState, b: Buffer, start: number): number {
       if (negative) v = -v;
     } else {
       while (c !== QUOTE && p < end) c = b[++p]!;
-      if (p >= end) return INCOMPLETE;
-      v = parseSampleValue(b.toString("latin1", v0, p));
+      if (p >= end) break;
+      const value = sampleValueOf(b.toString("latin1", v0, p));
+      if (value === undefined) break;
+      v = value;
     }
-    if (p + 2 >= end) return INCOMPLETE;
-    if (b[p + 1] !== BRACKET_CLOSE) return OTHER_LAYOUT;
+    if (p + 2 >= end || b[p + 1] !== BRACKET_CLOSE) break;
     if (t > fromMs && t <= toMs) {
-      if (n === ts.length) {
-        growSamples(state);
-        ts = state.timestamps;
-        vs = state.values;
-      }
       ts[n] = t;
       vs[n] = v;
       n++;
     }
     c = b[p + 2]!;
-    p += 3;
-    if (c === BRACKET_CLOSE) break;
-    if (c !== COMMA) return OTHER_LAYOUT;
+    at = p + 2;
+    if (c === COMMA) {
+      at++;
+      if (n < full) continue;
+      stop = Stop.full;
+    } else if (c === BRACKET_CLOSE) {
+      at++;
+      stop = Stop.closed;
+    } else stop = Stop.between;
+    break;
   }
   series.sampleCount = n;
-  series.timestamps = ts;
-  series.values = vs;
-  return p;
-}
-
-function unescapeText(raw: Buffer): Buffer {
-  try {
-    return Buffer.from(JSON.parse(`"${raw.toString("utf8")}"`) as string);
-  } catch {
-    throw new BridgeError("prometheus_answer_invalid", "a label's text is not a JSON string");
-  }
+  fast.stop = stop;
+  return at;
 }

@@ -1,9 +1,13 @@
 /**
- * Where the scanners put the series that they read, one call of `series` each. Byte ranges point into buffers that are only valid during
- * the call; nothing is kept by the scanner or may be kept by the sink.
+ * Where the scanners put the series that they read. Byte ranges point into buffers that are only valid during the call; nothing is kept by the scanner
+ * or may be kept by the sink.
  */
 export interface SeriesSink {
-  series(series: ScannedSeries): void;
+  /**
+   * Takes the samples of a series; one with very many samples comes in several calls. What it returns is why it can't take the series: its samples are
+   * then refused, and the others go on.
+   */
+  series(series: ScannedSeries): string | undefined | void;
 }
 
 /** One series of a Prometheus matrix. Arrays are longer than what they hold: use the counts. */
@@ -20,4 +24,16 @@ export interface ScannedSeries {
   sampleCount: number;
   timestamps: Float64Array;
   values: Float64Array;
+}
+
+/** Why a series is refused: it is over a limit, or its labels are no valid text. */
+export type RefusedCode = "prometheus_label_too_large" | "prometheus_answer_invalid";
+
+/** Series of an answer that can never be stored, with the samples of the window that they had. The others of the answer are not concerned. */
+export interface RefusedSeries {
+  code: RefusedCode;
+  /** Names the metric and the label; at most a few hundred characters. */
+  reason: string;
+  series: number;
+  samples: number;
 }

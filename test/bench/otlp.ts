@@ -61,7 +61,7 @@ function convert(chunks: Iterable<Buffer>, workload: Workload): Converted {
     { series: (series) => writer.series(series, METRIC, "bench") },
     windowOf(workload),
   );
-  for (const chunk of chunks) scanner.push(chunk);
+  for (const chunk of chunks) for (let at = 0; at < chunk.length;) at = scanner.scan(chunk, at);
   scanner.end();
   writer.flush();
   return total;

@@ -10,6 +10,7 @@ import { createDiagnoseCluster, type DiagnoseCluster } from "#diagnose/cluster.t
 import type { StepResult } from "#diagnose/walk.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
+import { createTurns } from "#lib/turns.ts";
 import { managedClusterManifest, type ManifestObject } from "#onboard/manifest.ts";
 import { DEFAULT_QUERIES, toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient } from "#prometheus/client.ts";
@@ -72,7 +73,10 @@ beforeAll(async () => {
       logger: createSilentLogger(),
       open: (each) => openCredentials(each, undefined),
       clientOf: ({ dispatcher, origin }, _cluster, _opened, timeoutMs) =>
-        createPrometheusClient({ dispatcher, clock: systemClock }, { origin, pathPrefix: "", timeoutMs }),
+        createPrometheusClient(
+          { dispatcher, clock: systemClock, turns: createTurns() },
+          { origin, pathPrefix: "", timeoutMs },
+        ),
     },
     { stepMs: TIMEOUT_MS, lagMs: 30_000, queries: toQueries(DEFAULT_QUERIES) },
   );
@@ -164,7 +168,7 @@ describe("a managed cluster with the least rights", () => {
     try {
       const { dispatcher, origin, warnings, nodeNames } = tunnel;
       const client = createPrometheusClient(
-        { dispatcher, clock: systemClock },
+        { dispatcher, clock: systemClock, turns: createTurns() },
         { origin, pathPrefix: "", timeoutMs: TIMEOUT_MS },
       );
       expect(await client.hasSamplesAt(await client.now(signal), signal)).toBe(true);

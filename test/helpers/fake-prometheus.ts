@@ -4,7 +4,8 @@ import type { OpenPrometheus } from "#collect/ports.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { PrometheusClient, Window } from "#prometheus/client.ts";
 import type { FamilyMetadata } from "#prometheus/metadata.ts";
-import type { ScannedSeries } from "#prometheus/series-sink.ts";
+import type { ScanResult } from "#prometheus/matrix-scanner.ts";
+import type { RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 
 /** One series with a sample at every multiple of `everyMs`, `offsetMs` later. */
 export interface SourceSeries {
@@ -51,6 +52,8 @@ export interface FakePrometheus {
   openFailure: BridgeError | undefined;
   metadataFailure: BridgeError | undefined;
   histogramSamples: number;
+  /** Of each read. */
+  refused: RefusedSeries[];
   /** Windows that were asked for, in order. */
   reads: { query: string; window: Window; pod: string }[];
   pinned: (string | undefined)[];
@@ -119,7 +122,13 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     read: async (query, window, hooks, signal) => {
       fake.reads.push({ query: query.name, window, pod });
       const fault = await fake.onRead(query, window, signal);
-      const result = { series: 0, samples: 0, histogramSamples: fake.histogramSamples, warnings: [] };
+      const result: ScanResult = {
+        series: 0,
+        samples: 0,
+        histogramSamples: fake.histogramSamples,
+        refused: fake.refused,
+        warnings: [],
+      };
       if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
       for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
         if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
@@ -168,6 +177,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     openFailure: undefined,
     metadataFailure: undefined,
     histogramSamples: 0,
+    refused: [],
     reads: [],
     pinned: [],
     opened: 0,

@@ -7,6 +7,7 @@ import type { Cluster } from "#clusters/cluster.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { openCredentials } from "#clusters/open-credentials.ts";
 import { systemClock } from "#lib/clock.ts";
+import { createTurns } from "#lib/turns.ts";
 import { DEFAULT_QUERIES, toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient } from "#prometheus/client.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
@@ -69,7 +70,7 @@ test("what the bridge reads through the port-forward is the truth, sample by sam
     signal,
   );
   const client = createPrometheusClient(
-    { dispatcher: tunnel.dispatcher, clock: systemClock },
+    { dispatcher: tunnel.dispatcher, clock: systemClock, turns: createTurns() },
     { origin: tunnel.origin, pathPrefix: "", timeoutMs: 10_000 },
   );
   const window = { fromMs: NOW_MS - 600_000, toMs: NOW_MS - 90_000 };

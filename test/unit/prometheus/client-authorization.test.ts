@@ -3,6 +3,7 @@ import { Agent } from "undici";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createSecret } from "#lib/secret.ts";
+import { createTurns } from "#lib/turns.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { caught } from "../../helpers/caught.ts";
@@ -33,7 +34,7 @@ afterEach(async () => {
 
 const clientOf = (authorization?: typeof BEARER): PrometheusClient =>
   createPrometheusClient(
-    { dispatcher: agent, clock: createManualClock() },
+    { dispatcher: agent, clock: createManualClock(), turns: createTurns() },
     {
       origin: server.origin,
       pathPrefix: "",

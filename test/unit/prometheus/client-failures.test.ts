@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createTurns } from "#lib/turns.ts";
 import { BridgeError, type ErrorCode } from "#errors.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
@@ -25,7 +26,10 @@ let clock: ManualClock;
 let client: PrometheusClient;
 
 const clientOf = (origin: string): PrometheusClient =>
-  createPrometheusClient({ dispatcher: agent, clock }, { origin, pathPrefix: "", timeoutMs: TIMEOUT_MS });
+  createPrometheusClient(
+    { dispatcher: agent, clock, turns: createTurns() },
+    { origin, pathPrefix: "", timeoutMs: TIMEOUT_MS },
+  );
 
 beforeEach(async () => {
   server = await startHttpServer();
@@ -397,7 +401,7 @@ describe("errors of other parts", () => {
     });
     try {
       const other = createPrometheusClient(
-        { dispatcher: broken, clock },
+        { dispatcher: broken, clock, turns: createTurns() },
         { origin: "http://prometheus.invalid", pathPrefix: "", timeoutMs: TIMEOUT_MS },
       );
       expect(await caught(read({ client: other }))).toBe(own);

@@ -1,5 +1,6 @@
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createTurns } from "#lib/turns.ts";
 import { BridgeError } from "#errors.ts";
 import { toQueries, type Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
@@ -30,7 +31,7 @@ beforeEach(async () => {
   agent = new Agent({ connections: 2, pipelining: 1 });
   clock = createManualClock();
   client = createPrometheusClient(
-    { dispatcher: agent, clock },
+    { dispatcher: agent, clock, turns: createTurns() },
     { origin: server.origin, pathPrefix: "/prefix", timeoutMs: TIMEOUT_MS },
   );
 });
@@ -75,7 +76,7 @@ describe("reading raw samples", () => {
         ],
       },
     ]);
-    expect(result).toEqual({ series: 1, samples: 2, histogramSamples: 0, warnings: [] });
+    expect(result).toEqual({ series: 1, samples: 2, histogramSamples: 0, refused: [], warnings: [] });
     expect(server.requests).toHaveLength(1);
     expect(server.requests[0]).toMatchObject({ method: "POST", path: "/prefix/api/v1/query" });
     expect(server.requests[0]!.headers["content-type"]).toBe("application/x-www-form-urlencoded");
@@ -93,7 +94,7 @@ describe("reading raw samples", () => {
       fallbackBytesMax: 1e6,
     };
     const limited = createPrometheusClient(
-      { dispatcher: agent, clock },
+      { dispatcher: agent, clock, turns: createTurns() },
       { origin: server.origin, pathPrefix: "", timeoutMs: TIMEOUT_MS, limits },
     );
     const series = { labels: [], samples: [at(NOW - 1)] };
@@ -139,6 +140,7 @@ describe("reading an expression", () => {
       series: 0,
       samples: 0,
       histogramSamples: 0,
+      refused: [],
       warnings: [],
     });
     expect(server.requests).toHaveLength(0);

@@ -16,6 +16,7 @@ import {
   toMatrixAnswer,
   type MatrixSeries,
 } from "../../helpers/matrix-answer.ts";
+import { scanWhole } from "../../helpers/scan.ts";
 import { createSeriesKeeper, type PlainSeries } from "../../helpers/scanned-series.ts";
 
 const WINDOW = { fromMs: MATRIX_NOW_MS - 300_000, toMs: MATRIX_NOW_MS };
@@ -26,7 +27,7 @@ function scan(
 ): { kept: PlainSeries[]; result: ScanResult } {
   const keeper = createSeriesKeeper();
   const scanner = createMatrixScanner(keeper, options.window ?? WINDOW, options.limits ?? SCAN_LIMITS);
-  for (const chunk of toChunks(Buffer.from(answer), options.sizes ?? [1_000_000])) scanner.push(chunk);
+  for (const chunk of toChunks(Buffer.from(answer), options.sizes ?? [1_000_000])) scanWhole(scanner, chunk);
   return { result: scanner.end(), kept: keeper.kept };
 }
 
@@ -47,7 +48,7 @@ function bothOf(answer: string, sizes: readonly number[]): { scanned: unknown; w
   return {
     scanned: { result, series: comparable(kept) },
     wanted: {
-      result: { series: wanted.length, samples, histogramSamples: 0, warnings: [] },
+      result: { series: wanted.length, samples, histogramSamples: 0, refused: [], warnings: [] },
       series: comparable(wanted),
     },
   };
@@ -149,7 +150,7 @@ describe("an answer in Prometheus' layout", () => {
       ]),
     );
     expect(kept).toEqual([{ name: "", labels: [["a", "1"]], samples: inside.map((ms) => [ms, ms]) }]);
-    expect(result).toEqual({ series: 1, samples: 3, histogramSamples: 0, warnings: [] });
+    expect(result).toEqual({ series: 1, samples: 3, histogramSamples: 0, refused: [], warnings: [] });
   });
 
   test("reads a series with more samples than the arrays have at first", () => {
@@ -164,12 +165,13 @@ describe("an answer in Prometheus' layout", () => {
         series: 0,
         samples: 0,
         histogramSamples: 0,
+        refused: [],
         warnings: [],
       });
     }
   });
 
-  test("does not keep what it has read: a stream of 200 MB never has more than one series at hand", () => {
+  test("does not keep what it has read: a stream of 50 MB never has more than one series at hand", () => {
     const samples = Array.from({ length: 20 }, (_, i) => `[${(MATRIX_NOW_MS - i * 15_000) / 1000},"${i}"]`);
     const series = (i: number): MatrixSeries => ({
       labels: [`"i":"${i}"`, `"x":"${"y".repeat(4_000)}"`],
@@ -182,18 +184,18 @@ describe("an answer in Prometheus' layout", () => {
         "",
       )},`,
     );
-    const limits = { ...SCAN_LIMITS, seriesBytesMax: 64 << 10, fallbackBytesMax: 64 << 10 };
     let seen = 0;
-    const scanner = createMatrixScanner({ series: () => void seen++ }, WINDOW, limits);
-    scanner.push(Buffer.from(toMatrixAnswer([], undefined, "")));
-    const blocks = Math.ceil(200e6 / block.length);
+    const scanner = createMatrixScanner({ series: () => void seen++ }, WINDOW);
+    scanWhole(scanner, Buffer.from(toMatrixAnswer([], undefined, "")));
+    const blocks = Math.ceil(50e6 / block.length);
     // A chunk ends somewhere in the middle of a series, as those of a socket do.
-    for (let i = 0; i < blocks; i++) for (const chunk of toChunks(block, [65_533])) scanner.push(chunk);
-    scanner.push(Buffer.from("]}}"));
+    for (let i = 0; i < blocks; i++) for (const chunk of toChunks(block, [65_533])) scanWhole(scanner, chunk);
+    scanWhole(scanner, Buffer.from('{"metric":{},"values":[]}]}}'));
     expect(scanner.end()).toEqual({
       series: blocks * 50,
       samples: blocks * 50 * 20,
       histogramSamples: 0,
+      refused: [],
       warnings: [],
     });
     expect(seen).toBe(blocks * 50);
@@ -275,14 +277,12 @@ describe("an answer in another layout", () => {
       '],"stats":{"timings":{"evalTotalTime":0.1}}}}',
     ],
   ])("of %s is streamed", (_name, preamble, tail) => {
-    const limits = { ...SCAN_LIMITS, fallbackBytesMax: 0 };
     const series = Array.from({ length: 30 }, (_, i) => ({
       labels: [`"i":"${i}"`],
       samples: [`[${MATRIX_NOW_MS / 1000},"${i}"]`],
     }));
     const answer = toMatrixAnswer(series, preamble, tail);
-    for (const sizes of [[1], [100], [100_000]])
-      expect(scan(answer, { sizes, limits }).result.series).toBe(30);
+    for (const sizes of [[1], [100], [100_000]]) expect(scan(answer, { sizes }).result.series).toBe(30);
   });
 
   test("without a metric, or with samples that are none, is refused", async () => {
@@ -312,7 +312,7 @@ describe("native histograms", () => {
         ["2", 7],
         ["3", 8],
       ]);
-      expect(result).toEqual({ series: 2, samples: 2, histogramSamples: 6, warnings: [] });
+      expect(result).toEqual({ series: 2, samples: 2, histogramSamples: 6, refused: [], warnings: [] });
     }
   });
 
