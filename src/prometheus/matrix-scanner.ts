@@ -47,7 +47,7 @@ export interface MatrixScanner {
 }
 
 /** Bytes that one call of `scan` reads at most; what it hands over is limited by SLICE_BYTES. */
-export const PIECE_BYTES = 32 << 10;
+const PIECE_BYTES = 32 << 10;
 /** In less the fast path finds nothing whole. */
 const FAST_BYTES_MIN = 64;
 /** What an answer may have beside its series. */

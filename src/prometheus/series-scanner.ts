@@ -177,7 +177,7 @@ function unescapeLabels({ open, escaped, isNameEscaped }: FastScan, b: Buffer): 
 }
 
 /** The text of a JSON string as UTF-8; undefined when it is no JSON string, or has halves of surrogate pairs, which UTF-8 can't have. */
-export function unescapeText(raw: Buffer): Buffer | undefined {
+function unescapeText(raw: Buffer): Buffer | undefined {
   try {
     const text = JSON.parse(`"${raw.toString("utf8")}"`) as string;
     return text.isWellFormed() ? Buffer.from(text) : undefined;
