@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { KubeConfig } from "@kubernetes/client-node";
+import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
 import { BridgeError } from "#errors.ts";
 import type { ClearCredentials } from "./cluster.ts";
-import { parseKubeconfig } from "./kubeconfig.ts";
+import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./kubeconfig.ts";
+import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -64,15 +65,35 @@ async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig>
     credentials.kind === "trusted-file"
       ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
       : credentials.kubeconfig.expose();
+  if (isEncodedKubeconfig(text)) throw encodedKubeconfig();
   const kubeConfig = new KubeConfig();
   try {
-    kubeConfig.loadFromString(text);
+    // kubectl doesn't mind an entry that is of no use, as long as no context in use names it.
+    kubeConfig.loadFromString(text, { onInvalidEntry: "filter" });
+    dropAbsent(kubeConfig);
     if (credentials.kind === "trusted-file") kubeConfig.makePathsAbsolute(dirname(credentials.path));
   } catch (error) {
     // The loader's own messages quote the file, secrets and all.
     throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
   }
   return kubeConfig;
+}
+
+/**
+ * Empty fields count as missing, and data win over a file, both as client-go has it: client-node would impersonate the user "", and read the
+ * file though there are data.
+ */
+function dropAbsent(kubeConfig: KubeConfig): void {
+  kubeConfig.clusters = kubeConfig.clusters.map((cluster) => {
+    const { name, server, skipTLSVerify } = cluster;
+    const { caFile, ...rest } = withoutAbsent({ ...cluster });
+    return { ...rest, ...(rest["caData"] ? {} : { caFile }), name, server, skipTLSVerify } as Cluster;
+  });
+  kubeConfig.users = kubeConfig.users.map((user) => {
+    const { certFile, keyFile, ...rest } = withoutAbsent({ ...user });
+    const files = { ...(rest["certData"] ? {} : { certFile }), ...(rest["keyData"] ? {} : { keyFile }) };
+    return { ...rest, ...files, name: user.name } as User;
+  });
 }
 
 /** The text of a kubeconfig file. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */
@@ -107,7 +128,8 @@ function place(error: unknown): string {
 
 function selectContext(kubeConfig: KubeConfig, wanted: string | undefined): void {
   const names = kubeConfig.contexts.map((context) => context.name);
-  const name = wanted ?? kubeConfig.currentContext ?? (names.length === 1 ? names[0] : undefined);
+  const name =
+    wanted ?? (kubeConfig.currentContext || undefined) ?? (names.length === 1 ? names[0] : undefined);
   const context = kubeConfig.contexts.find((each) => each.name === name);
   if (!name || !context) {
     const what = name ? `no context ${JSON.stringify(name)}` : "no current-context";
@@ -140,6 +162,12 @@ function checkCluster(kubeConfig: KubeConfig, validateCerts: boolean): void {
       "kubeconfig_invalid",
       "the kubeconfig's context names a cluster that it does not have",
     );
+  }
+  const caProblem = cluster.caData && pemDataProblem(cluster.caData, "certificate");
+  if (caProblem) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig's certificate-authority-data ${caProblem}`, {
+      details: { field: "certificate-authority-data" },
+    });
   }
   if (URL.parse(cluster.server)?.protocol !== "https:") {
     throw new BridgeError(

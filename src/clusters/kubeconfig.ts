@@ -1,5 +1,6 @@
 import { createPrivateKey, type X509Certificate } from "node:crypto";
 import { BridgeError } from "#errors.ts";
+import { fromBase64, isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 import { readCertificates } from "./pem.ts";
 import { isYamlMap, readYaml, type YamlMap } from "./yaml.ts";
 
@@ -78,6 +79,7 @@ const ALLOWED = {
 export function parseKubeconfig(text: string, options: ParseOptions = {}): ParsedKubeconfig {
   const read = readYaml(text, LIMITS);
   if (!read.ok) throw new BridgeError("kubeconfig_invalid", `the kubeconfig ${read.reason}`);
+  if (typeof read.value === "string" && isEncodedKubeconfig(read.value)) throw encodedKubeconfig();
   const file = asMap(read.value, "the kubeconfig");
   checkFields(file, ALLOWED.file, "");
   if (file["kind"] !== undefined && file["kind"] !== "Config") throw invalid("kind", 'must be "Config"');
@@ -207,11 +209,11 @@ function readUser({ path, body }: Entry): Pick<ParsedKubeconfig, "token" | "clie
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw invalid(`${path}.token`, "must be printable ASCII without spaces");
   }
-  const certPem = pemData(body, "client-certificate-data", path);
-  const keyPem = pemData(body, "client-key-data", path);
-  if ((certPem === undefined) !== (keyPem === undefined)) {
+  if ("client-certificate-data" in body !== "client-key-data" in body) {
     throw invalid(path, "client-certificate-data and client-key-data belong together");
   }
+  const certPem = pemData(body, "client-certificate-data", path);
+  const keyPem = pemData(body, "client-key-data", path, "private key");
   if (token === undefined && certPem === undefined) {
     throw invalid(path, "has neither a token nor client-certificate-data with client-key-data");
   }
@@ -237,17 +239,36 @@ function certificates(pem: string, field: string): X509Certificate[] {
   return result.certificates;
 }
 
-function pemData(map: YamlMap, key: string, path: string): string | undefined {
+function pemData(
+  map: YamlMap,
+  key: string,
+  path: string,
+  wanted: "certificate" | "private key" = "certificate",
+): string | undefined {
   const value = optionalText(map, key, path, LIMITS.bytesMax);
   if (value === undefined) return undefined;
-  const packed = value.replaceAll(/\s+/g, "");
-  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(packed)) throw invalid(`${path}.${key}`, "must be base64");
-  return Buffer.from(packed, "base64").toString("latin1");
+  const problem = pemDataProblem(value, wanted);
+  if (problem !== undefined) throw invalid(`${path}.${key}`, problem);
+  return fromBase64(value)?.toString("latin1");
 }
 
+/** The mapping without its absent fields. */
 function asMap(value: unknown, path: string): YamlMap {
   if (!isYamlMap(value)) throw invalid(path, "must be a mapping");
-  return value;
+  return withoutAbsent(value);
+}
+
+/** client-go takes these for plugins as soon as they are there, however empty. */
+const PLUGINS = new Set(["exec", "auth-provider"]);
+
+/** A copy without the fields that client-go can't tell from missing ones: null, and the empty text, list or mapping. */
+export function withoutAbsent(map: YamlMap): YamlMap {
+  const isAbsent = ([key, value]: [string, unknown]): boolean => {
+    if (value === null || value === undefined || value === "") return true;
+    if (typeof value !== "object" || PLUGINS.has(key)) return false;
+    return Object.keys(value).length === 0;
+  };
+  return Object.fromEntries(Object.entries(map).filter((field) => !isAbsent(field)));
 }
 
 function requiredText(map: YamlMap, key: string, path: string): string {
@@ -305,6 +326,13 @@ function shortName(name: string): string {
 
 function invalid(field: string, why: string): BridgeError {
   return new BridgeError("kubeconfig_invalid", `the kubeconfig's ${field} ${why}`, { details: { field } });
+}
+
+/** The error about a text that is the base64 of a kubeconfig. */
+export function encodedKubeconfig(): BridgeError {
+  return new BridgeError("kubeconfig_invalid", "the kubeconfig is encoded in base64", {
+    hint: "Decode it first: base64 -d FILE.",
+  });
 }
 
 function refused(field: string, why: string, options: { hint?: string } = {}): BridgeError {

@@ -25,8 +25,18 @@ const RULES: readonly { pattern: RegExp; replacement: string }[] = [
   { pattern: /LS0tLS1CRUdJTi[A-Za-z0-9+/=_-]*/g, replacement: HIDDEN },
   // JWT (three parts) and JWE (five): base64url of `{"`, then dots.
   { pattern: /\beyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){1,4}/g, replacement: HIDDEN },
-  { pattern: /\b(bearer)\s+[A-Za-z0-9._~+/=-]{4,}/gi, replacement: `$1 ${HIDDEN}` },
-  { pattern: /\b(basic)\s+(?=\S{0,80}[A-Z0-9=])[A-Za-z0-9+/=]{8,}/gi, replacement: `$1 ${HIDDEN}` },
+  // A token has no form of its own, so the words that people write after "bearer" are listed ...
+  {
+    pattern:
+      /\b(bearer)\s+(?!(?:tokens?|auth|authentication|authorization|schemes?|credentials?|headers?|realm|method)[.,:;!?]*(?:[\s"')\]]|$))[A-Za-z0-9._~+/=-]{4,}/gi,
+    replacement: `$1 ${HIDDEN}`,
+  },
+  // ... and base64 of a name and a password does not look like a word: all small letters but perhaps the first, or all capitals.
+  {
+    pattern:
+      /\b([Bb]asic|BASIC)\s+(?!(?:[A-Z]?[a-z]{1,19}|[A-Z]{1,20})(?![A-Za-z0-9+/=]))[A-Za-z0-9+/=]{8,}/g,
+    replacement: `$1 ${HIDDEN}`,
+  },
   // AWS EKS tokens and Kubernetes bootstrap tokens have a shape of their own.
   { pattern: /\bk8s-aws-v1\.[A-Za-z0-9_-]+/g, replacement: HIDDEN },
   { pattern: /\b[a-z0-9]{6}\.[a-z0-9]{16}\b/g, replacement: HIDDEN },

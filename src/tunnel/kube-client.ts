@@ -91,8 +91,9 @@ export function createKubeClient(deps: KubeClientDeps, settings: KubeClientSetti
     deps.guard?.checkHost(url.hostname);
     url.pathname = `${url.pathname.replace(/\/+$/, "")}${path}`;
     url.search = new URLSearchParams(query).toString();
-    // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED can't decide; client-node turns it off where skipTLSVerify says so.
-    const options: RequestOptions = { rejectUnauthorized: true };
+    // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED can't decide; client-node turns it off where skipTLSVerify says so. Every
+    // certificate of the CA bundle is trusted, as by Go (crypto/x509): an intermediate as well, or the server's own.
+    const options: RequestOptions = { rejectUnauthorized: true, allowPartialTrustChain: true };
     if (deps.guard) options.lookup = deps.guard.lookup;
     await authenticate(deps.kubeConfig, options, signal);
     return { url, options };

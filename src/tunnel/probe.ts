@@ -86,6 +86,7 @@ export function createServerProbe(
           port,
           lookup,
           rejectUnauthorized: false,
+          allowPartialTrustChain: true,
           ALPNProtocols: ["http/1.1"],
           ...(ca === undefined ? {} : { ca }),
           ...(servername === undefined ? {} : { servername }),

@@ -32,6 +32,8 @@ function handshake(raw: Duplex, options: SecureOptions, signal: AbortSignal): Pr
       socket: raw,
       servername: options.serverName,
       rejectUnauthorized: true,
+      // As towards the API server: every certificate of the bundle is trusted.
+      allowPartialTrustChain: true,
       ALPNProtocols: ["http/1.1"],
       ...(options.ca === undefined ? {} : { ca: options.ca }),
     });
