@@ -32,6 +32,7 @@ const vendors: Record<string, string[]> = {
   "@dapr/dapr": ["state"],
   ws: ["tunnel", "simulator"],
   protobufjs: ["allinone"],
+  re2js: ["query"],
 };
 
 const folders = Object.keys(mayImport);

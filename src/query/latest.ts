@@ -2,7 +2,7 @@ import { BridgeError } from "#errors.ts";
 import type { Database } from "#storage/database.ts";
 import { toTimestamp } from "./grid.ts";
 import { toJsonDouble, type JsonDouble } from "./json-double.ts";
-import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
+import { limitDatabase, QUERY_LIMITS, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
 import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
 
 interface LatestRequest {
@@ -58,9 +58,9 @@ interface Row {
 
 export function createLatest(
   unlimited: Database,
-  settings: { databaseName: string; limits: QueryLimits },
+  settings: { databaseName: string; limits?: QueryLimits },
 ): LatestQuery {
-  const { databaseName, limits } = settings;
+  const { databaseName, limits = QUERY_LIMITS } = settings;
   const database = limitDatabase(unlimited, limits);
   const rangeHours = Math.min(RANGE_HOURS, Math.floor(limits.rangeMaxMs / HOUR_MS));
 

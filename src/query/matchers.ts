@@ -1,5 +1,6 @@
 import type { QueryParameters } from "#storage/database.ts";
 import { refuseField } from "./limits.ts";
+import { anchor, checkExpression } from "./regular-expression.ts";
 
 export const FILTER_OPERATORS = ["=", "!=", "=~", "!~"] as const;
 
@@ -23,13 +24,22 @@ const CONDITION: Record<LabelFilter["op"], (label: string, value: string) => str
   "!~": (label, value) => `NOT match(labels[${label}], ${value})`,
 };
 
-/** The filters as a condition of SQL; every text is a bound parameter. */
+const isExpression = (op: LabelFilter["op"]): boolean => op === "=~" || op === "!~";
+
+/** Throws `request_invalid` for a filter whose value is no regular expression of RE2, or one that is too large. */
+export function checkExpressions(filters: readonly LabelFilter[]): void {
+  filters.forEach(({ op, value }, i) => {
+    const wrong = isExpression(op) ? checkExpression(value) : undefined;
+    if (wrong) throw refuseField(`filters.${i}.value`, wrong.problem, wrong.remedy);
+  });
+}
+
+/** The filters, checked by `checkExpressions`, as a condition of SQL; every text is a bound parameter. */
 export function toConditions(filters: readonly LabelFilter[]): Conditions {
   const parameters: QueryParameters = {};
   const conditions = filters.map(({ label, op, value }, i) => {
     parameters[`filter_label_${i}`] = label;
-    // Anchored as Prometheus does it (model/labels, NewFastRegexMatcher).
-    parameters[`filter_value_${i}`] = op === "=~" || op === "!~" ? `^(?s:${value})$` : value;
+    parameters[`filter_value_${i}`] = isExpression(op) ? anchor(value) : value;
     return CONDITION[op](`{filter_label_${i}:String}`, `{filter_value_${i}:String}`);
   });
   return { sql: conditions.length === 0 ? "1" : conditions.join(" AND "), parameters };

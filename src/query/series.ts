@@ -16,7 +16,7 @@ import { planGrid, toTimestamp, type Grid } from "./grid.ts";
 import { toHoursDescribeStatement } from "./hours-sql.ts";
 import { toJsonDouble, type JsonDouble } from "./json-double.ts";
 import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
-import { checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
+import { checkExpressions, checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
 import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
 import { createReadCompleteness } from "./range-completeness.ts";
 import {
@@ -269,6 +269,7 @@ function check(request: SeriesRequest): Checked {
       "Send a shorter value.",
     );
   });
+  checkExpressions(filters);
   return { ...request, filters, grouping: groupBy[0] === "*" ? "each" : [...new Set(groupBy)] };
 }
 

@@ -34,6 +34,7 @@ const ask = (more: Partial<SeriesRequest>, limits: Partial<QueryLimits> = {}) =>
 const lookup = () =>
   createMetricLookup({ database: engine.database, clock }, { databaseName: "metrics", limits: QUERY_LIMITS });
 
+const HOST_A = { label: "host", op: "=", value: "a" } as const;
 const ODD_TEXT = `a'b"c\\d\te\n{}é☃`;
 
 beforeAll(async () => {
@@ -125,6 +126,28 @@ describe("an answer", () => {
     expect(answer.promql).toBe(`avg without () (avg_over_time(${selector}[120s]))`);
   });
 
+  // Each matches a host when its parenthesis closes the group that anchors it.
+  test.each(["nope)|(?:a", "nope)|a|(b", ")|(", "x)$|^(?:.*", "(?i)x)|(?-i:a", "x\\Q)\\E)|(?:a"])(
+    "refuses the filter %j, which escapes its anchors",
+    async (value) => {
+      for (const op of ["=~", "!~"] as const) {
+        const error = await caught(ask({ groupBy: ["*"], filters: [{ label: "host", op, value }] }));
+        expect([error.code, error.details?.["fields"]]).toMatchObject([
+          "request_invalid",
+          [{ field: "filters.0.value" }],
+        ]);
+        expect(error.message).toMatch(/unexpected \) at character \d+$/);
+      }
+    },
+  );
+
+  test("takes parentheses that are characters", async () => {
+    for (const value of ["(a)|[)]", "a|\\)", "a|\\Q)|(\\E", "(?i)A", "[[:alpha:]]|[]a)]"]) {
+      const answer = await ask({ groupBy: ["*"], filters: [{ ...HOST_A, op: "=~", value }, HOST_A] });
+      expect(answer.series.map(({ labels }) => labels["host"])).toEqual(["a"]);
+    }
+  });
+
   test.each(["=", "=~"] as const)("takes any text as a value: %s", async (op) => {
     const value = op === "=" ? ODD_TEXT : `a'b"c\\\\d\te\n\\{\\}é.`;
     const answer = await ask({ metric: "odd", filters: [{ label: "text", op, value }], groupBy: ["text"] });
@@ -190,7 +213,8 @@ describe("a refusal names the field and the remedy", () => {
     ["group_by.0", { groupBy: ["constructor"] }],
     ["group_by.0", { groupBy: ["toString", "host"] }],
     ["filters.0.label", { filters: [{ label: "hots", op: "=", value: "a" }] }],
-    ["filters", { filters: [{ label: "host", op: "=~", value: "(" }] }],
+    ["filters.0.value", { filters: [{ label: "host", op: "=~", value: "(" }] }],
+    ["filters.1.value", { filters: [HOST_A, { label: "host", op: "!~", value: "nope)|(?:a" }] }],
     ["limit", { limit: 0 }],
   ])("%s of %j", async (field, more) => {
     const error = await caught(ask(more));
