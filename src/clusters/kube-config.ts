@@ -1,10 +1,12 @@
 import { readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
+import { parse } from "yaml";
 import { BridgeError } from "#errors.ts";
 import type { ClearCredentials } from "./cluster.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
+import { isYamlMap } from "./yaml.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -25,7 +27,6 @@ export async function toKubeConfig(
 ): Promise<KubeConfig> {
   if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
   const kubeConfig = await loadTrusted(credentials);
-  selectContext(kubeConfig, credentials.context);
   checkCluster(kubeConfig, validateCerts);
   return kubeConfig;
 }
@@ -66,16 +67,19 @@ async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig>
       ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
       : credentials.kubeconfig.expose();
   if (isEncodedKubeconfig(text)) throw encodedKubeconfig();
+  const directory = credentials.kind === "trusted-file" ? dirname(credentials.path) : "";
   const kubeConfig = new KubeConfig();
   try {
     // kubectl doesn't mind an entry that is of no use, as long as no context in use names it.
     kubeConfig.loadFromString(text, { onInvalidEntry: "filter" });
     dropAbsent(kubeConfig);
-    if (credentials.kind === "trusted-file") kubeConfig.makePathsAbsolute(dirname(credentials.path));
+    if (directory !== "") kubeConfig.makePathsAbsolute(directory);
   } catch (error) {
     // The loader's own messages quote the file, secrets and all.
     throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
   }
+  selectContext(kubeConfig, credentials.context);
+  await takeTokenFile(kubeConfig, text, directory);
   return kubeConfig;
 }
 
@@ -94,6 +98,30 @@ function dropAbsent(kubeConfig: KubeConfig): void {
     const files = { ...(rest["certData"] ? {} : { certFile }), ...(rest["keyData"] ? {} : { keyFile }) };
     return { ...rest, ...files, name: user.name } as User;
   });
+}
+
+/**
+ * client-node does not know kubectl's `tokenFile`, which wins over `token`. It is read for the user in use, anew for each round as the whole
+ * kubeconfig is.
+ */
+async function takeTokenFile(kubeConfig: KubeConfig, text: string, directory: string): Promise<void> {
+  const current = kubeConfig.getCurrentUser();
+  const file: unknown = parse(text, { logLevel: "silent" });
+  const users: unknown[] = isYamlMap(file) && Array.isArray(file["users"]) ? file["users"] : [];
+  const entry = users.find((each) => isYamlMap(each) && each["name"] === current?.name);
+  const user = isYamlMap(entry) ? entry["user"] : undefined;
+  const tokenFile = isYamlMap(user) ? user["tokenFile"] : undefined;
+  if (typeof tokenFile !== "string" || tokenFile === "") return;
+  let token: string;
+  try {
+    token = (await readFile(resolve(directory, tokenFile), "utf8")).trim();
+  } catch (error) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig's tokenFile can't be read${place(error)}`, {
+      details: { field: "tokenFile" },
+      hint: "Check that the path is right and that this process may read the file.",
+    });
+  }
+  kubeConfig.users = kubeConfig.users.map((each) => (each === current ? { ...each, token } : each));
 }
 
 /** The text of a kubeconfig file. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */

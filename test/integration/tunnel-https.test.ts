@@ -2,6 +2,7 @@ import type { RequestListener } from "node:http";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { BridgeError } from "#errors.ts";
 import type { Tunnel } from "#tunnel/dispatcher.ts";
+import { issueCertificate } from "../helpers/certificate-chain.ts";
 import { createCertificate, type Certificate } from "../helpers/certificates.ts";
 import {
   addPrometheus,
@@ -61,6 +62,20 @@ describe("https Prometheus", () => {
     const tunnel = await open({ target: { ...https, ca: prometheusCertificate.certPem } });
     const answers = await Promise.all(["/a", "/b", "/c"].map((path) => get(tunnel, path)));
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+  });
+
+  test("is verified by an intermediate alone, and by its own certificate, as Go does", async () => {
+    const host = "prometheus.monitoring.svc";
+    const root = await issueCertificate("root", { isAuthority: true });
+    const intermediate = await issueCertificate("intermediate", { isAuthority: true, issuer: root });
+    const leaf = await issueCertificate("leaf", { issuer: intermediate, host });
+    api.forward = bridgeTo(await start(okay, leaf));
+    for (const { certPem: ca } of [intermediate, leaf]) {
+      const tunnel = await open({ target: { ...https, ca } });
+      expect((await get(tunnel, "/")).status).toBe(200);
+    }
+    const tunnel = await open({ target: { ...https, ca: root.certPem } });
+    await expectBridgeError(get(tunnel, "/"), "prometheus_tls_untrusted");
   });
 
   test("VALIDATE_CERTS=false of the API server does not relax it", async () => {

@@ -163,6 +163,30 @@ test("a trusted file: an unused entry of no use, and data beside a file, as kube
   expect(String((await sentBy(text, "trusted-inline")).ca)).toBe(certificate.certPem);
 });
 
+test("a trusted file's tokenFile is read, wins over the token, and is relative to the file", async () => {
+  writeFileSync(join(folder, "token"), "from-the-file\n");
+  const path = join(folder, "with-token-file");
+  writeFileSync(path, kubeconfig({ user: { tokenFile: "token" } }));
+  const kubeConfig = await toKubeConfig({ kind: "trusted-file", path }, true);
+  const options: RequestOptions = {};
+  await kubeConfig.applyToHTTPSOptions(options);
+  expect(options.headers).toEqual({ Authorization: "Bearer from-the-file" });
+});
+
+test("a tokenFile that is not there is named, unless its user is not in use", async () => {
+  const path = join(folder, "with-missing-token-file");
+  writeFileSync(path, kubeconfig({ user: { tokenFile: "nowhere" } }));
+  const error = await caught(toKubeConfig({ kind: "trusted-file", path }, true));
+  expect(error).toMatchObject({ code: "kubeconfig_invalid", details: { field: "tokenFile" } });
+  expect(error.message).toContain("can't be read (ENOENT)");
+  const users = [
+    { name: "u", user: { token: TOKEN } },
+    { name: "other", user: { tokenFile: "nowhere" } },
+  ];
+  const sent = await sentBy(kubeconfig({ file: { users } }), "trusted-inline");
+  expect(sent.headers).toEqual({ Authorization: `Bearer ${TOKEN}` });
+});
+
 test("exec and auth-provider are plugins however empty", () => {
   for (const field of ["exec", "auth-provider"])
     expect(() => parseKubeconfig(kubeconfig({ user: { [field]: {} } }))).toThrow(`users[0].user.${field}`);
