@@ -56,6 +56,8 @@ export interface CollectClusterSettings extends PlanSettings {
 interface CollectSignals {
   /** Aborts at once: the cluster's deadline, or the end of the process' patience. */
   signal: AbortSignal;
+  /** Ends reading. What was read by then is still delivered, until `signal`. Default: `signal` itself. */
+  readSignal?: AbortSignal;
   /** Asks to end soon: what is being read is finished, nothing new is begun. */
   isStopping: () => boolean;
 }
@@ -234,7 +236,8 @@ export function createCollectCluster(
     };
     const reads = createWindowReads({
       sources: parts.sources,
-      signal: signals.signal,
+      clock: deps.clock,
+      signal: signals.readSignal ?? signals.signal,
       isStopping: signals.isStopping,
       describe: (task, metric) => kinds.describe(task, metric),
       onSettled: (read) => {

@@ -44,8 +44,10 @@ export interface QueryProgress {
   window?: WindowLength;
   /** When a window of it was last read, by the bridge's clock; absent: never. Queries that were read longest ago are read first. */
   read_at?: number;
-  /** The back-fill goes on here, behind windows that failed; absent: at the oldest open window. */
-  backfill_from?: number;
+  /**
+   * The back-fill goes on at `from`, behind windows that failed, so many of them one after another; absent: at the oldest open window.
+   */
+  backfill?: { from: number; failures: number };
   /** Stretches of which no ready Pod had a sample, and when that was first seen. */
   absent?: AbsentStretch[];
   /** Samples before this time are stored where Prometheus has them, but were never promised: they can't be lost. */

@@ -62,7 +62,7 @@ const SLOW_READS_MAX = 3;
 const SKIP_DOUBLINGS_MAX = 20;
 
 /** In the order in which queries are served: see `rankOf`. */
-type Rank = 0 | 1 | 2 | 3;
+type Rank = 0 | 1 | 2 | 3 | 4;
 
 interface QueryState extends QueryReads {
   open: Interval[];
@@ -71,13 +71,13 @@ interface QueryState extends QueryReads {
   /** Reads of it that were slow in this round. */
   slowReads: number;
   underWay: number;
-  /** Windows that failed one after another in this round. */
-  failures: number;
+  /** Fresh windows that failed one after another in this round. */
+  freshFailures: number;
 }
 
 /**
  * The order: the newest window of every query, then the rest of what is fresh, then the back-fill from the oldest window on. Within each, the
- * query that was read longest ago comes first. A query that was slow in this round waits for all others: a slow query costs only itself.
+ * query that was read longest ago comes first, and one that was slow in this round after all others: a slow query costs only itself.
  * Several windows of one query are read at once only when no other query has anything to read.
  */
 export function createReadPlan(
@@ -93,7 +93,7 @@ export function createReadPlan(
   const states = new Map<string, QueryState>(
     reads.map((each) => [
       each.query.name,
-      { ...each, open: [...each.open], wasTried: false, slowReads: 0, underWay: 0, failures: 0 },
+      { ...each, open: [...each.open], wasTried: false, slowReads: 0, underWay: 0, freshFailures: 0 },
     ]),
   );
 
@@ -108,10 +108,12 @@ export function createReadPlan(
   };
 
   /** Makes the query's windows shorter than this one. False when they can't be. */
-  const shorten = (state: QueryState, windowMs: number, msMin: number): boolean => {
-    if (windowMs <= msMin) return false;
-    setLength(state, afterTooMuch(lengthOf(state, windowMsMax), windowMs, msMin), windowMsMax);
-    return true;
+  const shorten = (state: QueryState, windowMs: number, end: ReadEnd): boolean => {
+    const isSlow = end === "slow";
+    const msMin = end === "too_much" ? WINDOW_MS_MIN : SLOW_WINDOW_MS_MIN;
+    const length = afterTooMuch(lengthOf(state, windowMsMax), windowMs, { msMin, isSlow });
+    setLength(state, length, windowMsMax);
+    return windowMs > msMin;
   };
 
   /** Did this read count as the query's turn? One that the round's end cut short counts only when it had most of the round. */
@@ -124,7 +126,7 @@ export function createReadPlan(
     next: () => {
       const state = choose();
       if (!state) return undefined;
-      const window = takeWindow(state, lengthOf(state, windowMsMax).ms, freshFromMs);
+      const window = takeWindow(state, lengthOf(state, windowMsMax).ms, endMs, settings.freshMs);
       state.underWay++;
       return { query: state.query, window, startedAt: clock.monotonic() };
     },
@@ -136,19 +138,20 @@ export function createReadPlan(
       if (hadItsTurn(task, end)) state.progress.read_at = clock.now();
       const windowMs = task.window.toMs - task.window.fromMs;
       if (end === "done") {
-        state.failures = 0;
+        if (task.window.toMs > freshFromMs) state.freshFailures = 0;
+        else if (state.progress.backfill) state.progress.backfill.failures = 0;
         setLength(state, afterSuccess(lengthOf(state, windowMsMax), windowMs, windowMsMax), windowMsMax);
         return false;
       }
       if (end === "slow") state.slowReads++;
-      const isShorter =
-        (end === "too_much" && shorten(state, windowMs, WINDOW_MS_MIN)) ||
-        ((end === "slow" || end === "cut") && shorten(state, windowMs, SLOW_WINDOW_MS_MIN));
+      const isTooMuch = end === "too_much" || end === "slow" || end === "cut";
+      const isShorter = isTooMuch && shorten(state, windowMs, end);
       const isReadAgain = isShorter && end !== "cut";
       if (isReadAgain) state.open = addInterval(state.open, [task.window.fromMs, task.window.toMs]);
       else if (end !== "aborted" && end !== "unreachable") skip(state, task.window, freshFromMs);
-      if (state.slowReads < SLOW_READS_MAX) return isReadAgain;
-      // What was learned is in the progress: the next round begins with shorter windows.
+      const isTooSlow = end === "slow" && (!isShorter || state.slowReads >= SLOW_READS_MAX);
+      if (!isTooSlow) return isReadAgain;
+      // What was learned is in the progress: the next round begins with shorter windows, or elsewhere.
       state.open = [];
       return false;
     },
@@ -172,27 +175,30 @@ function setLength({ progress }: QueryState, length: WindowLength, windowMsMax: 
  * from being read. When several windows fail one after another, more and more of the stretch is left out, so a long one does not use up the round.
  */
 function skip(state: QueryState, { fromMs, toMs }: Window, freshFromMs: number): void {
-  const extraMs = (toMs - fromMs) * (2 ** Math.min(state.failures, SKIP_DOUBLINGS_MAX) - 1);
-  state.failures++;
+  const { progress } = state;
+  const extraMs = (failures: number): number =>
+    (toMs - fromMs) * (2 ** Math.min(failures, SKIP_DOUBLINGS_MAX) - 1);
   if (toMs > freshFromMs) {
-    const floorMs = Math.max(Math.min(fromMs, freshFromMs), fromMs - extraMs);
+    const floorMs = Math.max(Math.min(fromMs, freshFromMs), fromMs - extraMs(state.freshFailures++));
     state.open = without(state.open, { fromMs: floorMs, toMs: fromMs });
     return;
   }
-  const behindMs = Math.min(toMs + extraMs, freshFromMs);
-  state.open = without(state.open, { fromMs: toMs, toMs: behindMs });
-  state.progress.backfill_from = behindMs;
+  const failures = progress.backfill?.failures ?? 0;
+  const from = Math.min(toMs + extraMs(failures), freshFromMs);
+  state.open = without(state.open, { fromMs: toMs, toMs: from });
+  progress.backfill = { from, failures: failures + 1 };
 }
 
 function without(open: readonly Interval[], { fromMs, toMs }: Window): Interval[] {
   return toMs <= fromMs ? [...open] : open.flatMap((stretch) => missingIn(stretch, [[fromMs, toMs]]));
 }
 
-/** 0: not read yet in this round; 1: has something fresh to read; 2: has back-fill to read; 3: was slow in this round. */
+/** 0: not read yet in this round; 1: has something fresh to read, 2: as well, but was slow in this round; 3 and 4: the same for back-fill. */
 function rankOf(state: QueryState, freshFromMs: number): Rank {
   if (!state.wasTried && state.underWay === 0) return 0;
-  if (state.slowReads > 0) return 3;
-  return state.open.at(-1)![1] > freshFromMs ? 1 : 2;
+  const isFresh = state.open.at(-1)![1] > freshFromMs;
+  if (state.slowReads > 0) return isFresh ? 2 : 4;
+  return isFresh ? 1 : 3;
 }
 
 function isBefore(a: QueryState, b: QueryState, freshFromMs: number): boolean {
@@ -203,24 +209,30 @@ function isBefore(a: QueryState, b: QueryState, freshFromMs: number): boolean {
 }
 
 /** Takes the next window out of the query's open stretches: what is fresh from the newest on, the rest from the oldest on. */
-function takeWindow(state: QueryState, lengthMs: number, freshFromMs: number): Window {
+function takeWindow(state: QueryState, lengthMs: number, endMs: number, freshMs: number): Window {
   const newest = state.open.at(-1)!;
+  const freshFromMs = endMs - freshMs;
   const window =
-    newest[1] > freshFromMs || !state.wasTried
-      ? endOf(newest, lengthMs, state.boundaries)
-      : startOf(oldestFrom(state), lengthMs, state.boundaries);
+    newest[1] > freshFromMs
+      ? endOf(freshPart(newest, freshFromMs, freshMs), lengthMs, state.boundaries)
+      : startOf(state.wasTried ? oldestFrom(state) : newest, lengthMs, state.boundaries);
   state.open = without(state.open, window);
   assert(window.fromMs < window.toMs, "a window is not empty");
   return window;
 }
 
+/** What is fresh of the newest stretch, so that new data do not wait for a long window. A little more than that is not left for a window of its own. */
+function freshPart([from, to]: Interval, freshFromMs: number, freshMs: number): Interval {
+  return freshFromMs - from <= freshMs / 2 ? [from, to] : [freshFromMs, to];
+}
+
 /** The oldest open stretch from where the back-fill goes on; from the very oldest when nothing is behind it. */
 function oldestFrom({ open, progress }: QueryState): Interval {
-  const from = progress.backfill_from ?? 0;
+  const from = progress.backfill?.from ?? 0;
   const next = open.find(([, to]) => to > from);
   if (next && next[0] <= from) return [from, next[1]];
   if (next) return next;
-  delete progress.backfill_from;
+  delete progress.backfill;
   return open[0]!;
 }
 

@@ -50,6 +50,8 @@ export interface Rounds extends Collection {
   forget(clusterId: string): Promise<void>;
 }
 
+/** The last part of a cluster's deadline, at most a tenth of it: what was read is delivered, nothing more is read. */
+const DELIVERY_MS_MAX = 10_000;
 /** Progress records that one status reads at once: the store may be a sidecar behind HTTP. */
 const STATUS_READS_AT_ONCE = 16;
 
@@ -79,14 +81,18 @@ export function createRounds(deps: RoundDeps, settings: RoundSettings): Rounds {
       );
     const ended = AbortSignal.any([ending.signal, deleted]);
     const limited = deadline(clock, settings.clusterDeadlineMs, late, ended);
+    const deliveryMs = Math.min(DELIVERY_MS_MAX, settings.clusterDeadlineMs / 10);
+    const reading = deadline(clock, settings.clusterDeadlineMs - deliveryMs, late, limited.signal);
     const isStopping = (): boolean => stopping || deleted.aborted;
     try {
-      return await deps.collectCluster(cluster, { signal: limited.signal, isStopping });
+      const signals = { signal: limited.signal, readSignal: reading.signal, isStopping };
+      return await deps.collectCluster(cluster, signals);
     } catch (thrown) {
       const error = toBridgeError(thrown);
       logger.error({ err: thrown, cluster_id: cluster.id }, "collecting a cluster ended with a defect");
       return emptyResult(cluster, "failed", error);
     } finally {
+      reading.dispose();
       limited.dispose();
     }
   };

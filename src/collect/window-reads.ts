@@ -1,4 +1,5 @@
 import { BridgeError, toBridgeError } from "#errors.ts";
+import type { Clock } from "#lib/clock.ts";
 import { assert } from "#lib/assert.ts";
 import type { Delivery } from "#otlp/delivery.ts";
 import type { PartOutcome } from "#otlp/fates.ts";
@@ -59,12 +60,15 @@ export interface ReadDeps {
   onSettled(read: WindowRead): void;
   /** Called for each stretch of which no ready Pod has samples, when it is older than what any Pod is known to have. */
   onAbsent(query: Query, stretch: Window): void;
+  clock: Clock;
   /** Aborts reading at once. */
   signal: AbortSignal;
   /** Lets the windows that are being read end, and begins no new ones. */
   isStopping: () => boolean;
 }
 
+/** What was read is sent after this time also when the batch is not full: a deadline or the end of the process must not undo a slow round. */
+const FLUSH_MS = 5000;
 /** When so many windows in a row fail because the cluster can't be reached, the others are spared the wait. */
 const UNREACHABLE_MAX = 3;
 
@@ -79,6 +83,7 @@ export interface WindowReads {
 export function createWindowReads(deps: ReadDeps): WindowReads {
   const totals: ReadTotals = emptyTotals();
   let unreachableInARow = 0;
+  let flushedAt = deps.clock.monotonic();
   let unreachable: BridgeError | undefined;
 
   const fail = (read: WindowRead, error: BridgeError): void => {
@@ -167,6 +172,7 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
       unreachableInARow = 0;
       plan.ended(task, "done");
       settleIfDone(read);
+      flushSometimes();
       return;
     }
     if (isUnreachable(failure) && ++unreachableInARow >= UNREACHABLE_MAX) unreachable ??= failure;
@@ -174,6 +180,13 @@ export function createWindowReads(deps: ReadDeps): WindowReads {
     // What was sent of it may still be acknowledged: the points are the same rows when they are sent again with the smaller windows.
     if (isReadAgain && !unreachable) read.failure = failure;
     else fail(read, failure);
+  };
+
+  const flushSometimes = (): void => {
+    const nowMs = deps.clock.monotonic();
+    if (nowMs - flushedAt < FLUSH_MS) return;
+    flushedAt = nowMs;
+    deps.writer.flush();
   };
 
   const pause = (): Promise<void> | undefined => {

@@ -5,6 +5,8 @@ export interface ManualClock extends Clock {
   advance(ms: number): void;
   /** How many timers wait. */
   pending(): number;
+  /** Time until the next timer is due, ms; undefined when there is none. */
+  nextMs(): number | undefined;
 }
 
 /** A clock that stands still until it is moved. */
@@ -45,5 +47,10 @@ export function createManualClock(startMs = 1_700_000_000_000): ManualClock {
       elapsed = end;
     },
     pending: () => timers.size,
+    nextMs: () => {
+      let next: number | undefined;
+      for (const { at } of timers) next = Math.min(next ?? at, at);
+      return next === undefined ? undefined : Math.max(0, next - elapsed);
+    },
   };
 }

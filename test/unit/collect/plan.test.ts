@@ -85,12 +85,14 @@ test("after a pause: each query's newest window first, then all others from the 
   settle(progress, -15 * MINUTE, -10 * MINUTE, "b");
   const tasks = plan(progress, START + 150 * MINUTE, queries);
   expect(tasks).toEqual([
-    ["a", 90 * MINUTE, 150 * MINUTE],
-    ["b", 90 * MINUTE, 150 * MINUTE],
+    ["a", 140 * MINUTE, 150 * MINUTE],
+    ["b", 140 * MINUTE, 150 * MINUTE],
     ["a", 0, 60 * MINUTE],
     ["b", -10 * MINUTE, 50 * MINUTE],
-    ["a", 60 * MINUTE, 90 * MINUTE],
-    ["b", 50 * MINUTE, 90 * MINUTE],
+    ["a", 60 * MINUTE, 120 * MINUTE],
+    ["b", 50 * MINUTE, 110 * MINUTE],
+    ["a", 120 * MINUTE, 140 * MINUTE],
+    ["b", 110 * MINUTE, 140 * MINUTE],
   ]);
 });
 
@@ -99,7 +101,10 @@ test("what is older than MAX_BACKFILL is a lost gap, and not read", () => {
   plan(progress, START);
   settle(progress, -15 * MINUTE, 0);
   const tasks = plan(progress, START + 30 * HOUR, ONE, { windowMsMax: 24 * HOUR });
-  expect(tasks).toEqual([["a", 6 * HOUR, 30 * HOUR]]);
+  expect(tasks).toEqual([
+    ["a", 30 * HOUR - 10 * MINUTE, 30 * HOUR],
+    ["a", 6 * HOUR, 30 * HOUR - 10 * MINUTE],
+  ]);
   expect(state(progress).gaps).toEqual([
     { from: START, to: START + 6 * HOUR, state: "lost", reason: "older than MAX_BACKFILL", points: 0 },
   ]);
@@ -137,7 +142,10 @@ test("a query whose PromQL changed goes on where the old one ended; what that ha
   const changed = toTestQueries(["a"], (name) => `rate(${name}[5m])`);
   expect(earliestStart(progress, changed, START + 3 * HOUR, SETTINGS)).toBe(START);
   const tasks = plan(progress, START + 3 * HOUR, changed, { windowMsMax: 24 * HOUR });
-  expect(tasks).toEqual([["a", 0, 3 * HOUR]]);
+  expect(tasks).toEqual([
+    ["a", 3 * HOUR - 10 * MINUTE, 3 * HOUR],
+    ["a", 0, 3 * HOUR - 10 * MINUTE],
+  ]);
   expect(state(progress)).toMatchObject({
     from: START,
     samples_read: 7,
@@ -184,7 +192,8 @@ test("windows do not reach over a change of a metric's type", () => {
   const tasks = plan(progress, START + 10 * MINUTE);
   expect(tasks).toEqual([
     ["a", 5 * MINUTE, 10 * MINUTE],
-    ["a", -15 * MINUTE, 5 * MINUTE],
+    ["a", 0, 5 * MINUTE],
+    ["a", -15 * MINUTE, 0],
   ]);
 });
 

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import { afterSuccess, afterTooMuch, longestWindow, type WindowLength } from "#collect/window-length.ts";
 import { HOUR, MINUTE } from "../../helpers/collection.ts";
 
+const SLOW = { msMin: MINUTE, isSlow: true };
+
 /** Reads windows of the length, as long as it is; the source answers up to `answeredMs`. Returns the lengths that were tried, in minutes. */
 function read(times: number, answeredMs: number, start: WindowLength = longestWindow(HOUR)): number[] {
   let length = start;
@@ -9,9 +11,7 @@ function read(times: number, answeredMs: number, start: WindowLength = longestWi
   for (let i = 0; i < times; i++) {
     tried.push(length.ms / MINUTE);
     length =
-      length.ms <= answeredMs
-        ? afterSuccess(length, length.ms, HOUR)
-        : afterTooMuch(length, length.ms, MINUTE);
+      length.ms <= answeredMs ? afterSuccess(length, length.ms, HOUR) : afterTooMuch(length, length.ms, SLOW);
   }
   return tried;
 }
@@ -36,22 +36,34 @@ describe("the length of a query's windows", () => {
     let length = longestWindow(HOUR);
     for (let i = 0; i < 200; i++) {
       length =
-        length.ms <= MINUTE ? afterSuccess(length, length.ms, HOUR) : afterTooMuch(length, length.ms, MINUTE);
+        length.ms <= MINUTE ? afterSuccess(length, length.ms, HOUR) : afterTooMuch(length, length.ms, SLOW);
     }
     expect(read(100, HOUR, length).at(-1)).toBe(60);
   });
 
   it("is not proved by a shorter window, nor shortened by one that was shorter already", () => {
-    const length = afterTooMuch(longestWindow(HOUR), HOUR, MINUTE);
+    const length = afterTooMuch(longestWindow(HOUR), HOUR, SLOW);
     expect(length.ms).toBe(30 * MINUTE);
     expect(afterSuccess(length, 5 * MINUTE, HOUR)).toBe(length);
     // Two windows of an hour were under way: the second failure says nothing new.
-    expect(afterTooMuch(length, HOUR, MINUTE)).toBe(length);
+    expect(afterTooMuch(length, HOUR, SLOW)).toBe(length);
+  });
+
+  it("is halved by a window with too many samples, faster and faster by windows that are slow", () => {
+    const minutes = (isSlow: boolean): number[] => {
+      let length = longestWindow(HOUR);
+      return [1, 2, 3].map(() => {
+        length = afterTooMuch(length, length.ms, { msMin: 1000, isSlow });
+        return length.ms / MINUTE;
+      });
+    };
+    expect(minutes(false)).toEqual([30, 15, 7.5]);
+    expect(minutes(true)).toEqual([30, 7.5, 0.9375]);
   });
 
   it("does not go below the shortest", () => {
-    const length = afterTooMuch({ ...longestWindow(HOUR), ms: 90_000 }, 90_000, MINUTE);
+    const length = afterTooMuch({ ...longestWindow(HOUR), ms: 90_000 }, 90_000, SLOW);
     expect(length.ms).toBe(MINUTE);
-    expect(afterTooMuch(length, MINUTE, MINUTE)).toBe(length);
+    expect(afterTooMuch(length, MINUTE, SLOW)).toMatchObject({ ms: MINUTE, failures: 1 });
   });
 });
