@@ -29,6 +29,8 @@ export type TunnelFault = Limits & { layer: "tunnel" } & (
     | { kind: "refuse"; status: number; message?: string }
     /** The upgrade request is never answered. */
     | { kind: "hang-upgrade" }
+    /** All connections of the cluster share a link of this speed and round trip. */
+    | { kind: "slow"; bytesPerSecond: number; roundTripMs: number }
     /** The WebSocket opens and no port message ever comes. */
     | { kind: "hang" }
     /** Port messages come, then nothing, as when the Pod's process stands still. */

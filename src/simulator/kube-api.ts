@@ -24,6 +24,7 @@ import { kubeStatus, notFound } from "./kube-rights.ts";
 import type { KubeStatus } from "./kube-rights.ts";
 import type { KubeState } from "./kube-state.ts";
 import { servePortForward } from "./port-forward-server.ts";
+import { createSlowLink, type SlowLink } from "./slow-link.ts";
 
 export interface KubeApi {
   /** For example https://127.0.0.1:40123 (or the host's name); stays the same while the server lives. */
@@ -111,6 +112,13 @@ function handleRequests(
   deps: KubeApiDeps,
 ): void {
   const authorize = createAuthorizer(deps.state, deps.faults);
+  const links = new WeakMap<TunnelFault, SlowLink>();
+  const linkOf = (fault: TunnelFault | undefined): SlowLink | undefined => {
+    if (fault?.kind !== "slow") return undefined;
+    const link = links.get(fault) ?? createSlowLink(deps.clock, fault);
+    links.set(fault, link);
+    return link;
+  };
   https.on("tlsClientError", (_error, socket) => socket.destroy());
   https.on("clientError", (_error, socket) => socket.destroy());
 
@@ -125,7 +133,9 @@ function handleRequests(
       const below = [...sockets].find(({ remotePort }) => remotePort === request.socket.remotePort);
       below?.resetAndDestroy();
     };
-    upgrade(request, { socket, head, reset, upgrader }, authorize, deps).catch(() => socket.destroy());
+    upgrade(request, { socket, head, reset, upgrader, linkOf }, authorize, deps).catch(() =>
+      socket.destroy(),
+    );
   });
 }
 
@@ -161,11 +171,12 @@ interface UpgradeParts {
   head: Buffer;
   reset: () => void;
   upgrader: WebSocketServer;
+  linkOf: (fault: TunnelFault | undefined) => SlowLink | undefined;
 }
 
 async function upgrade(
   request: IncomingMessage,
-  { socket, head, reset, upgrader }: UpgradeParts,
+  { socket, head, reset, upgrader, linkOf }: UpgradeParts,
   authorize: Authorize,
   { state, faults, clock }: KubeApiDeps,
 ): Promise<void> {
@@ -185,7 +196,7 @@ async function upgrade(
     return refuseUpgrade(socket, kubeStatus(400, 'query parameter "port" is required'));
   }
   upgrader.handleUpgrade(request, socket, head, (webSocket) =>
-    servePortForward(state, { webSocket, pod, ports, fault, reset }),
+    servePortForward(state, { webSocket, pod, ports, fault, reset, link: linkOf(fault) }),
   );
 }
 

@@ -7,6 +7,7 @@ import { startSimulator } from "./simulator.ts";
 
 // SIM_CLUSTERS, SIM_PODS, SIM_SEED: how many and which. SIM_DIR: where clusters.yaml is written, which then stays there. SIM_HOST: the name that other machines reach the
 // API servers by. SIM_PROMETHEUS=HOST:PORT: a real Prometheus that the first cluster's port-forward leads to.
+// SIM_LINK=BYTES_PER_SECOND:ROUND_TRIP_MS: how slow the port-forwards of each cluster are, all connections of one together.
 
 /** A whole number from the environment; ends the process with exit code 78 when it is none. */
 function readNumber(name: string, fallback: number, min: number, max: number): number {
@@ -29,6 +30,17 @@ const ownFolder = !process.env["SIM_DIR"];
 const directory = process.env["SIM_DIR"] || createPrivateFolder("budcluster-simulator-");
 mkdirSync(directory, { recursive: true });
 
+/** BYTES_PER_SECOND:ROUND_TRIP_MS from the environment; ends the process with exit code 78 when it is none. */
+function readLink(name: string): { bytesPerSecond: number; roundTripMs: number } | undefined {
+  const text = process.env[name];
+  if (text === undefined || text === "") return undefined;
+  const [, bytesPerSecond, roundTripMs] = /^([1-9]\d{0,11}):(\d{1,6})$/.exec(text) ?? [];
+  if (bytesPerSecond !== undefined)
+    return { bytesPerSecond: Number(bytesPerSecond), roundTripMs: Number(roundTripMs) };
+  process.stderr.write(`${name}=${JSON.stringify(text)}: BYTES_PER_SECOND:ROUND_TRIP_MS is allowed\n`);
+  return process.exit(78);
+}
+
 /** HOST:PORT from the environment; ends the process with exit code 78 when it is none. */
 function readAddress(name: string): { host: string; port: number } | undefined {
   const text = process.env[name];
@@ -41,6 +53,7 @@ function readAddress(name: string): { host: string; port: number } | undefined {
 
 const hostName = process.env["SIM_HOST"];
 const realPrometheus = readAddress("SIM_PROMETHEUS");
+const link = readLink("SIM_LINK");
 // Whoever waits for this file must not find that of an earlier run.
 rmSync(join(directory, "clusters.yaml"), { force: true });
 
@@ -51,6 +64,10 @@ const simulator = await startSimulator({
   ...(hostName ? { hostName } : {}),
   ...(realPrometheus ? { realPrometheus } : {}),
 });
+if (link) {
+  for (const { id } of simulator.clusters)
+    await simulator.faults.set(id, { layer: "tunnel", kind: "slow", ...link });
+}
 
 /** Both kinds of files hold tokens, though only of clusters that end with this process. */
 function write(name: string, text: string): string {

@@ -2,6 +2,7 @@ import { duplexPair } from "node:stream";
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import type { TunnelFault } from "./fault-kinds.ts";
+import type { SlowLink } from "./slow-link.ts";
 import type { KubePod, KubeState } from "./kube-state.ts";
 
 /** Kubelet's copy buffer: no data frame is larger. */
@@ -14,6 +15,8 @@ export interface Forwarding {
   pod: KubePod;
   ports: readonly number[];
   fault: TunnelFault | undefined;
+  /** What the bytes towards the client pass through; absent: nothing slows them down. */
+  link: SlowLink | undefined;
   /** Ends the TCP connection below with an RST. */
   reset: () => void;
 }
@@ -69,7 +72,7 @@ function announcePort(
 }
 
 function openPort(forwarding: Forwarding, channel: number, port: number, ends: Map<number, Duplex>): void {
-  const { webSocket, pod, fault } = forwarding;
+  const { webSocket, pod, fault, link } = forwarding;
   const listener = pod.listeners.get(port);
   if (!listener) {
     const where = `${pod.namespace}/${pod.name}`;
@@ -84,11 +87,17 @@ function openPort(forwarding: Forwarding, channel: number, port: number, ends: M
   const spoil = createSpoiler(forwarding, channel);
   near.on("data", (chunk: Buffer) => {
     for (let at = 0; at < chunk.length; at += FRAME_BYTES_MAX) {
-      sendData(webSocket, channel, near, chunk.subarray(at, at + FRAME_BYTES_MAX), spoil);
+      const frame = chunk.subarray(at, at + FRAME_BYTES_MAX);
+      if (link) passSlowly(link, near, frame, () => sendData(webSocket, channel, near, frame, spoil));
+      else sendData(webSocket, channel, near, frame, spoil);
     }
   });
   near.on("end", () => {
-    if (webSocket.readyState === WebSocket.OPEN) webSocket.close(1000);
+    const close = (): void => {
+      if (webSocket.readyState === WebSocket.OPEN) webSocket.close(1000);
+    };
+    if (link) link.pass(0, close);
+    else close();
   });
   // Destroying one end does not end the other.
   near.on("close", () => {
@@ -99,6 +108,14 @@ function openPort(forwarding: Forwarding, channel: number, port: number, ends: M
     if (!near.readableEnded) near.push(null);
   });
   listener(far);
+}
+
+function passSlowly(link: SlowLink, near: Duplex, frame: Buffer, send: () => void): void {
+  near.pause();
+  link.pass(frame.length, () => {
+    send();
+    if (link.waitingBytes() < WAITING_BYTES_MAX) near.resume();
+  });
 }
 
 function sendError(webSocket: WebSocket, channel: number, text: string): void {

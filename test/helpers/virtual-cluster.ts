@@ -23,7 +23,7 @@ export interface VirtualQuery {
 }
 
 /** How Prometheus and the way to it behave for one read; the defaults are perfect. */
-export interface ReadCosts {
+interface ReadCosts {
   /** Bytes of the answer that pass per second, shared by all answers under way. */
   bytesPerSecond: number;
   roundTripMs: number;
@@ -35,7 +35,7 @@ export interface ReadCosts {
 
 /** JSON bytes of a sample in an answer: `[1700000000.123,"12345.678"],` and its share of the labels. */
 const SAMPLE_BYTES = 72;
-export const SCRAPE_MS = 15 * SECOND;
+const SCRAPE_MS = 15 * SECOND;
 const TIMEOUT_MS = 30 * SECOND;
 
 /**
