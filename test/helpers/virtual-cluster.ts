@@ -91,7 +91,8 @@ export function createVirtualCluster(
       const wait = hooks.pause();
       if (wait) await abortable(wait, signal);
     }
-    return { series, samples: series * timestamps.length, histogramSamples: 0, warnings: [] };
+    const samples = series * timestamps.length;
+    return { series, samples, refused: [], histogramSamples: 0, warnings: [] };
   };
   const client: PrometheusClient = {
     read,
