@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StartedTestContainer } from "testcontainers";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
+import type { RoundResult } from "#collect/status.ts";
 import { startBridge, type BridgeProcess } from "./bridge-process.ts";
 import { daprContainer, withValue } from "./dapr-sidecar.ts";
 import { freePort } from "./stack.ts";
@@ -12,11 +13,18 @@ import { freePort } from "./stack.ts";
 
 const EVERY_TWO_SECONDS = '"*/2 * * * * *"';
 
-let directory: string;
+let directory: string | undefined;
 let bridge: BridgeProcess | undefined;
 let sidecar: StartedTestContainer | undefined;
 
-beforeAll(async () => {
+afterEach(async () => {
+  await sidecar?.stop();
+  await bridge?.kill("SIGKILL");
+  if (directory) await rm(directory, { recursive: true, force: true });
+});
+
+/** The bridge with its sidecar; `tokens`: callers, Dapr among them, need one. */
+async function start({ tokens }: { tokens: boolean }): Promise<void> {
   directory = await mkdtemp(join(tmpdir(), "budcluster-dapr-"));
   const [port, token, readToken] = [
     await freePort(),
@@ -35,9 +43,10 @@ beforeAll(async () => {
       HOST: "0.0.0.0",
       DATA_DIR: join(directory, "data"),
       CLUSTERS_FILE: join(directory, "clusters.yaml"),
-      API_TOKENS_FILE: join(directory, "tokens.yaml"),
-      APP_API_TOKEN: token,
       OWN_METRICS_INTERVAL: "0",
+      ...(tokens
+        ? { API_TOKENS_FILE: join(directory, "tokens.yaml"), APP_API_TOKEN: token }
+        : { AUTH_ENABLED: "false" }),
     },
     port,
     { authorization: `Bearer ${readToken}` },
@@ -50,19 +59,18 @@ beforeAll(async () => {
     "host.docker.internal",
   ])
     .withExtraHosts([{ host: "host.docker.internal", ipAddress: "host-gateway" }])
-    .withEnvironment({ APP_API_TOKEN: token })
+    .withEnvironment(tokens ? { APP_API_TOKEN: token } : {})
     .start();
-});
+}
 
-afterAll(async () => {
-  await sidecar?.stop();
-  await bridge?.kill("SIGKILL");
-  if (directory) await rm(directory, { recursive: true, force: true });
-});
-
-it("Dapr's cron binding starts rounds", async () => {
-  const lastRound = async (): Promise<string | undefined> => (await bridge!.status()).last_round?.id;
-  await expect.poll(lastRound, { timeout: 30_000, interval: 250 }).toBeDefined();
+it.each([
+  ["with tokens", { tokens: true }],
+  ["without tokens", { tokens: false }],
+])("Dapr's cron binding starts rounds, which name it as their trigger: %s", async (_name, access) => {
+  await start(access);
+  const lastRound = async (): Promise<RoundResult | null> => (await bridge!.status()).last_round;
+  await expect.poll(lastRound, { timeout: 30_000, interval: 250 }).toMatchObject({ trigger: "dapr" });
   const first = await lastRound();
-  await expect.poll(lastRound, { timeout: 30_000, interval: 250 }).not.toBe(first);
+  const nextId = async (): Promise<string | undefined> => (await lastRound())?.id;
+  await expect.poll(nextId, { timeout: 30_000, interval: 250 }).not.toBe(first?.id);
 });

@@ -192,7 +192,7 @@ describe("the deployed system", () => {
     await expect.poll(async () => (await status()).last_round?.points, within(120)).toBeGreaterThan(0);
     await expect.poll(outcome, within(30)).toBe("successful");
     const { last_round: round, clusters } = await status();
-    expect(round).toMatchObject({ trigger: "request", total: 1 });
+    expect(round).toMatchObject({ trigger: "dapr", total: 1 });
     expect(clusters[0]).toMatchObject({ cluster_id: CLUSTER, state: "healthy", last_error: null });
   });
 
