@@ -22,7 +22,7 @@ export const NEEDED_RIGHTS: readonly NeededRight[] = [
     group: "",
     resource: "nodes",
     where: "cluster",
-    optional: "samples get no k8s.node.name",
+    optional: "nodes are not found by their addresses (k8s.node.name)",
   },
 ];
 

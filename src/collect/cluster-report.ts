@@ -1,5 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { credentialsEnd } from "#clusters/credential-facts.ts";
+import { toBridgeError } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
@@ -18,6 +19,11 @@ export interface ClusterReport {
   readonly upSent: boolean;
   /** `budcluster_cluster_up` 1, and when the credentials end. Throws the Collector's BridgeError when it is not accepted. */
   sendUp(signal: AbortSignal): Promise<void>;
+  /**
+   * `budcluster_node_info` of the node names by their addresses. Returns warnings for the status: what was left out, or that the Collector did not take it, which
+   * only leaves names of nodes out of answers. Throws nothing but the signal's reason.
+   */
+  sendNodes(nodeNames: ReadonlyMap<string, string>, signal: AbortSignal): Promise<string[]>;
   /** `budcluster_cluster_up` 0, as well as it can: never throws. */
   sendDown(signal: AbortSignal): Promise<void>;
   /** Does the Collector accept a point of this kind that is known to be good? One request. */
@@ -25,6 +31,11 @@ export interface ClusterReport {
   /** Watermark, samples and gaps of each query. Throws the Collector's BridgeError. */
   sendQueries(progress: ClusterProgress, endMs: number, signal: AbortSignal): Promise<void>;
 }
+
+/** Kubernetes lists up to 5,000 nodes, each with a name and a few addresses. */
+const NODE_ADDRESSES_MAX = 40_000;
+/** A DNS subdomain, as Kubernetes has it. An address that is longer is none. */
+const ADDRESS_CHARS_MAX = 253;
 
 export function createClusterReport(
   deps: { exporter: Exporter; clock: Clock; pool: BufferPool },
@@ -86,6 +97,16 @@ export function createClusterReport(
       await send([...expiry(upAtMs), up(1, upAtMs)], signal);
       upSent = true;
     },
+    sendNodes: async (nodeNames, signal) => {
+      const { samples, warnings } = toNodeSamples(nodeNames, deps.clock.now());
+      try {
+        await send(samples, signal);
+      } catch (thrown) {
+        if (signal.aborted) throw signal.reason;
+        warnings.push(`the addresses of nodes were not stored: ${toBridgeError(thrown).message}`);
+      }
+      return warnings;
+    },
     sendDown: async (signal) => {
       const nowMs = deps.clock.now();
       await send([...expiry(nowMs), up(0, nowMs)], signal).catch(() => {});
@@ -118,4 +139,21 @@ export function createClusterReport(
       await send(byMetric, signal);
     },
   };
+}
+
+function toNodeSamples(
+  nodeNames: ReadonlyMap<string, string>,
+  timestampMs: number,
+): { samples: OwnSample[]; warnings: string[] } {
+  const isUsable = (text: string): boolean => text !== "" && text.length <= ADDRESS_CHARS_MAX;
+  const usable = [...nodeNames].filter(([address, node]) => isUsable(address) && isUsable(node));
+  const samples = usable.slice(0, NODE_ADDRESSES_MAX).map(([address, node]) => ({
+    metric: CLUSTER_METRICS.nodeInfo,
+    labels: { node, address },
+    timestampMs,
+    value: 1,
+  }));
+  const left = nodeNames.size - samples.length;
+  const warnings = left === 0 ? [] : [`${left} of ${nodeNames.size} addresses of nodes were left out`];
+  return { samples, warnings };
 }

@@ -157,6 +157,8 @@ export function createCollectCluster(
         // Known good data first: it shows that the Collector takes data before Prometheus is asked for any.
         report.sendUp(signal),
       ]);
+      // Before the samples: who reads those finds the names of their nodes.
+      warnings.push(...(await report.sendNodes(connection.nodeNames, signal)));
       const earliestMs = earliestStart(progress, settings.queries, endMs, settings);
       const times = { earliestMs, endMs, nowMs, maxBackfillMs: settings.maxBackfillMs };
       sources = await openSources(deps, cluster, connection, progress, times, signal);
@@ -165,7 +167,7 @@ export function createCollectCluster(
       await file.save();
       reportLosses(losses, deps.metrics, logger);
 
-      const totals = await readAll({ connection, sources, metadata, file, report, plan }, signals, logger);
+      const totals = await readAll({ sources, metadata, file, report, plan }, signals, logger);
       reportLosses(totals.losses, deps.metrics, logger);
       totals.losses.unshift(...losses);
       for (const warning of [...warnings, ...sources.warnings]) totals.warnings.add(warning);
@@ -199,7 +201,6 @@ export function createCollectCluster(
 
   async function readAll(
     parts: {
-      connection: PrometheusConnection;
       sources: Sources;
       metadata: Metadata;
       file: ProgressFile;
@@ -209,7 +210,7 @@ export function createCollectCluster(
     signals: CollectSignals,
     logger: Logger,
   ): Promise<ReadTotals> {
-    const { connection, file, report } = parts;
+    const { file, report } = parts;
     const { progress } = file;
     const saves = new Set<Promise<void>>();
     let saveError: BridgeError | undefined;
@@ -277,7 +278,6 @@ export function createCollectCluster(
       pointsMax: settings.batchPointsMax,
       bytesMax: settings.batchBytesMax,
       pool: memory ? createCountedPool(deps.pool, memory) : deps.pool,
-      nodeNameOf: (instance) => connection.nodeNames.get(hostOf(instance)),
       onBatch: (batch) => {
         deps.metrics.batchStarted();
         delivery.submit(batch);
@@ -407,12 +407,4 @@ function settleWindow(progress: ClusterProgress, read: WindowRead, logger: Logge
       `${who} ${points} points for good: ${refused[0]!.reason}`,
     );
   }
-}
-
-/** The host of an `instance` label: "10.0.0.1:9100", "node-1", "[::1]:9100". */
-function hostOf(instance: string): string {
-  const bracketed = /^\[([^\]]+)\]/.exec(instance);
-  if (bracketed) return bracketed[1]!;
-  const colon = instance.lastIndexOf(":");
-  return colon < 0 || instance.indexOf(":") !== colon ? instance : instance.slice(0, colon);
 }

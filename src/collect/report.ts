@@ -23,7 +23,8 @@ const counter = (name: string, description: string, unit = "{sample}"): MetricDe
 });
 
 /**
- * What the query role knows of a collection comes from these rows alone. Labels of the budcluster_query_* metrics: query, group.
+ * What the query role knows of a collection comes from these rows alone. Labels of the budcluster_query_* metrics: query, group; of budcluster_node_info:
+ * node, address, and no others (query/node-addresses.ts).
  */
 export const CLUSTER_METRICS = {
   up: gauge("budcluster_cluster_up", "1", "1 when the cluster's Prometheus could be reached, else 0"),
@@ -48,6 +49,11 @@ export const CLUSTER_METRICS = {
     "1",
   ),
   openGaps: gauge("budcluster_query_open_gaps", "{gap}", "Stretches of time that are still to be read"),
+  nodeInfo: gauge(
+    "budcluster_node_info",
+    "1",
+    "1 for each address and the name of each node that Kubernetes lists: labels node, address",
+  ),
   lostGaps: gauge("budcluster_query_lost_gaps", "{gap}", "Stretches of time that can't be read any more"),
 } as const;
 

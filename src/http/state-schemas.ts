@@ -232,7 +232,9 @@ export const healthAnswer = z
 
 const nodeState = z
   .object({
-    node: text("Label `node`, else k8s.node.name, else found by the address, else `instance`"),
+    node: text(
+      "Label `node`, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
+    ),
     ready: z.boolean().nullable().meta({ description: "kube_node_status_condition Ready" }),
     conditions: z.array(z.string()).meta({ description: "Conditions that are true and should not be" }),
     cpu_cores: count("CPUs"),
@@ -339,7 +341,9 @@ const gpuState = z
     uuid: z.string(),
     gpu: text("The GPU's number on its node"),
     mig_instance: z.string().nullable().meta({ description: "GPU_I_ID of a partitioned GPU's part" }),
-    node: text("DCGM's Hostname, else k8s.node.name, else `instance`"),
+    node: text(
+      "Label `node`, else DCGM's Hostname, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
+    ),
     model: z.string(),
     pods: z
       .array(z.object({ namespace: z.string(), pod: z.string(), container: z.string() }))

@@ -10,12 +10,9 @@ const VALUE = 0x12;
 const STRING_VALUE = 0x0a;
 /** Above this the engine's own copy beats a loop. */
 const LONG_COPY_BYTES = 128;
-const INSTANCE = Buffer.from("instance");
-const NODE = Buffer.from("node");
-export const NODE_NAME = Buffer.from("k8s.node.name");
 
 /** Writes `attributes{key, value{string_value}}` at `at`; returns the position after it. */
-export function putAttribute(
+function putAttribute(
   out: Uint8Array,
   at: number,
   key: Uint8Array,
@@ -56,31 +53,9 @@ export function putLabels(out: Uint8Array, at: number, { bytes, labels, labelCou
   return p;
 }
 
-/** Index into `labels` of the label `instance`, or -1 when there is none, or when the series says its node itself. */
-export function instanceWithoutNode({ bytes, labels, labelCount }: ScannedSeries): number {
-  let instanceAt = -1;
-  for (let i = 0; i < labelCount * 4; i += 4) {
-    const start = labels[i]!;
-    const length = labels[i + 1]! - start;
-    if (length === INSTANCE.length && equal(bytes, start, INSTANCE)) instanceAt = i;
-    else if (length === NODE.length && equal(bytes, start, NODE)) return -1;
-    else if (length === NODE_NAME.length && equal(bytes, start, NODE_NAME)) return -1;
-  }
-  return instanceAt;
-}
-
-/** The value of the label at this index into `labels`. */
-export function textAt({ bytes, labels }: ScannedSeries, i: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(
-    "utf8",
-    labels[i + 2],
-    labels[i + 3],
-  );
-}
-
-/** Upper bound of a point's size: an attribute has at most 16 bytes of tags and lengths; the node's name is at most 253 bytes. */
+/** Upper bound of a point's size: an attribute has at most 16 bytes of tags and lengths. */
 export function recordBytesMax({ labels, labelCount }: ScannedSeries): number {
-  let bytes = 512 + labelCount * 20;
+  let bytes = 64 + labelCount * 20;
   for (let i = 0; i < labelCount * 4; i += 4) {
     bytes += labels[i + 3]! - labels[i + 2]! + labels[i + 1]! - labels[i]!;
   }
@@ -116,9 +91,4 @@ export function patchPoints(
     view.setUint32(p + 4, carried + overflow, true);
     view.setFloat64(p + 9, values[i]!, true);
   }
-}
-
-function equal(bytes: Uint8Array, at: number, literal: Buffer): boolean {
-  for (let i = 0; i < literal.length; i++) if (bytes[at + i] !== literal[i]) return false;
-  return true;
 }

@@ -1,15 +1,6 @@
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import {
-  instanceWithoutNode,
-  NODE_NAME,
-  patchPoints,
-  putAttribute,
-  putLabels,
-  recordBytesMax,
-  repeatRecord,
-  textAt,
-} from "./point-bytes.ts";
+import { patchPoints, putLabels, recordBytesMax, repeatRecord } from "./point-bytes.ts";
 import { encodeField, putVarint, varintBytes } from "./wire.ts";
 
 /** What OTLP says of a metric. Prometheus' own name is kept; counter is a cumulative monotonic Sum, gauge a Gauge. */
@@ -46,9 +37,14 @@ export interface WriterSettings<Owner> {
   pool: BufferPool;
   /** Called synchronously with each full batch. */
   onBatch(batch: Batch<Owner>): void;
-  /** The node behind an `instance` label ("10.0.0.1:9100"), for `k8s.node.name`. */
-  nodeNameOf?(instance: string): string | undefined;
 }
+
+/**
+ * Says how the points of a request are to be read, as an attribute of the scope. From 2 on a point's attributes are the source's labels and nothing else, so
+ * all of them are the identity of the series; before, the bridge added `k8s.node.name`. The program's version can't say that: it changes with each release.
+ * storage/migrations/0004_series_identity.sql reads it.
+ */
+export const SCHEMA_VERSION = { name: "budcluster.schema_version", value: "2" } as const;
 
 export interface OtlpWriter<Owner> {
   /**
@@ -63,11 +59,13 @@ export interface OtlpWriter<Owner> {
 // Field tags of opentelemetry/proto/{collector/metrics/v1,metrics/v1,common/v1}: field number << 3 | wire type.
 const RESOURCE_METRICS = 0x0a;
 const RESOURCE = 0x0a;
+const RESOURCE_ATTRIBUTES = 0x0a;
 const SCOPE_METRICS = 0x12;
 const SCOPE = 0x0a;
 const METRIC = 0x12;
 const NAME = 0x0a;
 const VERSION = 0x12;
+const SCOPE_ATTRIBUTES = 0x1a;
 const DESCRIPTION = 0x12;
 const UNIT = 0x1a;
 const GAUGE = 0x2a;
@@ -88,8 +86,6 @@ const NO_BUFFER = Buffer.alloc(0);
 /** Room for what closes a batch, beyond bytesMax. */
 const SLACK_BYTES = 1024;
 const METRIC_END_BYTES = CUMULATIVE.length + MONOTONIC.length;
-/** A DNS subdomain, as Kubernetes has it. */
-const NODE_NAME_BYTES_MAX = 253;
 
 /**
  * Writes series as OTLP/protobuf, a request at a time. A point's record is written once for a series and copied for each further sample,
@@ -98,7 +94,6 @@ const NODE_NAME_BYTES_MAX = 253;
 export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWriter<Owner> {
   const { pointsMax, bytesMax, pool } = settings;
   const prefix = encodePrefix(settings.resource, settings.scope);
-  const nodeNames = new Map<string, Buffer | undefined>();
   // Taken when there is something to write: a writer that waits holds nothing.
   let buffer: Buffer = NO_BUFFER;
   let view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
@@ -210,28 +205,13 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
     settings.onBatch(batch);
   };
 
-  const nodeNameOf = (instance: string): Buffer | undefined => {
-    if (!nodeNames.has(instance)) {
-      const text = settings.nodeNameOf?.(instance);
-      const name = text ? Buffer.from(text) : undefined;
-      if (nodeNames.size > 10_000) nodeNames.clear();
-      nodeNames.set(instance, name && name.length <= NODE_NAME_BYTES_MAX ? name : undefined);
-    }
-    return nodeNames.get(instance);
-  };
-
   /** Writes `DataPoint{time, value, attributes}` with time and value left open; returns the offset of the time in the record. */
   const writeRecord = (series: ScannedSeries, at: number): number => {
     reserve(recordBytesMax(series) + 64);
     const body = at + 1 + OPEN_LENGTH;
     buffer[body] = TIME_UNIX_NANO;
     buffer[body + 9] = AS_DOUBLE;
-    let end = putLabels(buffer, body + 18, series);
-    const instanceAt = settings.nodeNameOf ? instanceWithoutNode(series) : -1;
-    if (instanceAt >= 0) {
-      const name = nodeNameOf(textAt(series, instanceAt));
-      if (name) end = putAttribute(buffer, end, NODE_NAME, 0, NODE_NAME.length, name, 0, name.length);
-    }
+    const end = putLabels(buffer, body + 18, series);
     const n = end - body;
     const lengthBytes = varintBytes(n);
     buffer.copyWithin(at + 1 + lengthBytes, body, end);
@@ -303,14 +283,16 @@ function encodePrefix(
   resource: Readonly<Record<string, string>>,
   scope: { name: string; version: string },
 ): { bytes: Buffer; resourceMetricsAt: number; scopeMetricsAt: number } {
-  const attributes = Object.entries(resource).map(([key, value]) =>
+  const attribute = (tag: number, key: string, value: string): Buffer =>
     encodeField(
-      0x0a,
+      tag,
       Buffer.concat([
         encodeField(KEY, Buffer.from(key)),
         encodeField(VALUE, encodeField(STRING_VALUE, Buffer.from(value))),
       ]),
-    ),
+    );
+  const attributes = Object.entries(resource).map(([key, value]) =>
+    attribute(RESOURCE_ATTRIBUTES, key, value),
   );
   const open = (tag: number): Buffer => Buffer.of(tag, ...new Uint8Array(OPEN_LENGTH));
   const resourceBytes = encodeField(RESOURCE, Buffer.concat(attributes));
@@ -319,6 +301,7 @@ function encodePrefix(
     Buffer.concat([
       encodeField(NAME, Buffer.from(scope.name)),
       encodeField(VERSION, Buffer.from(scope.version)),
+      attribute(SCOPE_ATTRIBUTES, SCHEMA_VERSION.name, SCHEMA_VERSION.value),
     ]),
   );
   const bytes = Buffer.concat([open(RESOURCE_METRICS), resourceBytes, open(SCOPE_METRICS), scopeBytes]);

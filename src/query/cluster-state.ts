@@ -5,6 +5,7 @@ import { createGpuReader, createGpus, type Gpus } from "./gpus.ts";
 import { createHealth, type Health } from "./health.ts";
 import { HEALTH_THRESHOLDS, type HealthThresholds } from "./health-judgement.ts";
 import { limitDatabase, QUERY_LIMITS, type QueryLimits } from "./limits.ts";
+import { createReadNodeAddresses } from "./node-addresses.ts";
 import { createNodeReader, createNodes, type Nodes } from "./nodes.ts";
 import { createPods, createRestartReader, type Pods } from "./pods.ts";
 import { createOpenFrame } from "./state-answer.ts";
@@ -50,7 +51,11 @@ export function createClusterState(
   const { thresholds = HEALTH_THRESHOLDS, limits = QUERY_LIMITS } = settings;
   const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
   const records = createCollectionRecords(database, { databaseName });
-  const openFrame = createOpenFrame({ records, clock: deps.clock }, { staleAfterMs, lookbackMs });
+  const readNodeAddresses = createReadNodeAddresses(database, { databaseName });
+  const openFrame = createOpenFrame(
+    { records, readNodeAddresses, clock: deps.clock },
+    { staleAfterMs, lookbackMs },
+  );
   const readRows = createStateRowReader(database, { databaseName });
   const readNodes = createNodeReader(readRows, { lookbackMs });
   const readGpus = createGpuReader(database, { databaseName, lookbackMs });

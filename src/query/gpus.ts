@@ -1,5 +1,6 @@
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
+import { hostOf, NODE_NAME, type NodeAddresses } from "./node-addresses.ts";
 import type { Frame, OpenFrame, StateHead, StateRequest } from "./state-answer.ts";
 import { allRows, STATE_ROWS_MAX } from "./state-sql.ts";
 import { toTimestamp } from "./grid.ts";
@@ -89,24 +90,27 @@ export function createGpuReader(
   return async (frame, signal) => {
     if (frame.asOfMs === null) return [];
     const sinceMs = frame.asOfMs - settings.lookbackMs;
-    const rows = await database.query<Row>(
-      gpuSql(settings.databaseName),
-      {
-        cluster: frame.clusterId,
-        names: GPU_STATE_METRICS,
-        xid: XID,
-        from: Math.min(frame.fromMs, sinceMs),
-        since: sinceMs,
-        as_of: frame.asOfMs,
-      },
-      signal,
-    );
+    const [rows, addresses] = await Promise.all([
+      database.query<Row>(
+        gpuSql(settings.databaseName),
+        {
+          cluster: frame.clusterId,
+          names: GPU_STATE_METRICS,
+          xid: XID,
+          from: Math.min(frame.fromMs, sinceMs),
+          since: sinceMs,
+          as_of: frame.asOfMs,
+        },
+        signal,
+      ),
+      frame.nodeAddresses(),
+    ]);
     const gpus = [
       ...Map.groupBy(allRows(rows), ({ labels }) =>
         JSON.stringify([labels["UUID"], labels["GPU_I_ID"]]),
       ).values(),
     ];
-    return gpus.map((own) => toGpu(own, sinceMs)).sort((a, b) => byPlace(a.state, b.state));
+    return gpus.map((own) => toGpu(own, sinceMs, addresses)).sort((a, b) => byPlace(a.state, b.state));
   };
 }
 
@@ -119,14 +123,14 @@ function gpuSql(databaseName: string): string {
       AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
       AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))`,
   );
-  return `SELECT metric_name, argMax(series_labels, (series_labels['k8s.node.name'] != '', time)) AS labels,
+  return `SELECT metric_name, argMax(series_labels, (series_labels['${NODE_NAME}'] != '', time)) AS labels,
       argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms,
       argMaxIf(value, time, value != 0) AS error, toUnixTimestamp64Milli(maxIf(time, value != 0)) AS error_ms
     FROM (${samples}) GROUP BY metric_name, series_id LIMIT ${STATE_ROWS_MAX}`;
 }
 
 /** From all rows of one GPU: each Pod that held it is a series of its own, and the newest counts. */
-function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
+function toGpu(rows: readonly Row[], sinceMs: number, addresses: NodeAddresses): FoundGpu {
   const newestMs = Math.max(...rows.map((row) => Number(row.at_ms)));
   const newest = rows.filter((row) => Number(row.at_ms) === newestMs);
   const { labels } = newest[0]!;
@@ -142,7 +146,13 @@ function toGpu(rows: readonly Row[], sinceMs: number): FoundGpu {
     uuid: labels["UUID"] ?? "",
     gpu: labels["gpu"] ?? "",
     mig_instance: labels["GPU_I_ID"] || null,
-    node: labels["node"] || labels["Hostname"] || labels["k8s.node.name"] || labels["instance"] || "",
+    node:
+      labels["node"] ||
+      labels["Hostname"] ||
+      labels[NODE_NAME] ||
+      addresses.nodeOf(hostOf(labels["instance"] ?? ""), newestMs) ||
+      labels["instance"] ||
+      "",
     model: labels["modelName"] ?? "",
     pods: [...new Map(holders.map((holder) => [JSON.stringify(holder), holder])).values()],
     utilization_percent: value(UTILIZATION),

@@ -22,9 +22,9 @@ export function toHoursDescribeStatement(
   };
 }
 
-/** A subquery of (series_id, labels), one row a series: the labels of its newest hour. */
+/** A subquery of (series_id, labels, newest), one row a series: the labels of its newest hour, and the time of its newest sample. */
 export function toHourLabelsSql(databaseName: string, { hours }: HourSource): string {
-  return `SELECT series_id, argMax(labels, hour_end) AS labels FROM (${hourlySource(databaseName, hours)}) GROUP BY series_id`;
+  return `SELECT series_id, argMax(labels, hour_end) AS labels, max(last_time) AS newest FROM (${hourlySource(databaseName, hours)}) GROUP BY series_id`;
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Completeness } from "./completeness.ts";
 import { checkRange, toTimestamp } from "./grid.ts";
 import { limitDatabase, refuseField, refuseSize, type LimitedDatabase, type QueryLimits } from "./limits.ts";
 import { createReadCompleteness } from "./range-completeness.ts";
-import { toLabelsSql, toScopeParameters, type Source } from "./series-sql.ts";
+import { toLabelsStatement } from "./series-sql.ts";
 
 const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const NAME_CHARS_MAX = 512;
@@ -49,7 +49,10 @@ export interface LabelsAnswer {
   /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
   completeness: Completeness | null;
   series: number;
-  /** Sorted by name; of more values only the first 100 in order. `series` is how many have the label. */
+  /**
+   * Sorted by name; of more values only the first 100 in order. `series` is how many have the label. `k8s.node.name` is among them where the nodes of the series
+   * are known.
+   */
   labels: { label: string; series: number; values_total: number; values: string[] }[];
 }
 
@@ -133,14 +136,14 @@ export function createMetricLookup(
       checkClusterId(clusterId);
       checkMetricName(metric, "metric");
       const { fromMs, toMs } = toRange(request);
-      const source: Source = "both";
+      const stored = toLabelsStatement(databaseName, { clusterId, metric, fromMs, toMs }, "both", true);
       const rows = await database.query<LabelRow>(
         `SELECT label, count() AS series, uniqExact(text) AS values_total,
            arraySlice(arraySort(groupUniqArray(text)), 1, ${LABEL_VALUES_MAX}) AS first_values, any(all) AS all_series
-         FROM (SELECT labels, count() OVER () AS all FROM (${toLabelsSql(databaseName, source)}))
+         FROM (SELECT labels, count() OVER () AS all FROM (${stored.sql}))
          LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
          GROUP BY label ORDER BY label`,
-        toScopeParameters({ clusterId, metric, fromMs, toMs }),
+        stored.parameters,
         signal,
       );
       if (rows.length === 0) await assertMetric(database, databaseName, { clusterId, metric, signal });

@@ -1,19 +1,24 @@
+import { hostOf, type NodeAddresses } from "./node-addresses.ts";
+
 /** What a series of a node says about which node that is; "" where it says nothing. */
 export interface NodeIdentity {
   /** The label `node`. */
   node: string;
-  /** The attribute that the bridge derives from `instance`. */
+  /** The label `k8s.node.name`: the source's own, or of rows that an older version of the bridge sent. */
   k8s_node: string;
   instance: string;
+  /** Time of the newest sample. */
+  newestMs: number;
 }
 
 /**
- * The node of a series: the label `node`, else `k8s.node.name`, else the node that uname names for the same `instance` or that has its
- * address, else `instance` as it is. Undefined for what is no node of the cluster: Kubernetes lists some of the measured machines, but not this.
+ * The node of a series: the label `node`, else `k8s.node.name`, else the node that had the address of `instance`, or that uname names for the same `instance`,
+ * or whose internal address kube-state-metrics has, else `instance` as it is. Undefined for what is no node of the cluster: Kubernetes lists some of the measured machines, but not this.
  */
 export type NodeDirectory = (identity: NodeIdentity) => string | undefined;
 
 export function createNodeDirectory(known: {
+  addresses: NodeAddresses;
   /** kube_node_info. */
   listed: readonly { node: string; internal_ip: string }[];
   /** node_uname_info. */
@@ -31,17 +36,13 @@ export function createNodeDirectory(known: {
   const nameOf = (identity: NodeIdentity): string =>
     identity.node ||
     identity.k8s_node ||
+    known.addresses.nodeOf(hostOf(identity.instance), identity.newestMs) ||
     byInstance.get(identity.instance) ||
-    byAddress.get(addressOf(identity.instance)) ||
+    byAddress.get(hostOf(identity.instance)) ||
     identity.instance;
   const listsMeasured = known.measured.some((identity) => names.has(nameOf(identity)));
   return (identity) => {
     const name = nameOf(identity);
     return name === "" || (listsMeasured && !names.has(name)) ? undefined : name;
   };
-}
-
-/** "10.0.0.1:9100" and "[fd00::1]:9100" without port and brackets. */
-function addressOf(instance: string): string {
-  return instance.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 }

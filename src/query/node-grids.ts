@@ -1,3 +1,4 @@
+import { NODE_NAME, type NodeAddresses } from "./node-addresses.ts";
 import { createNodeDirectory, type NodeIdentity } from "./node-directory.ts";
 import {
   CPU,
@@ -60,13 +61,14 @@ export const NODE_METRICS = [
 
 /**
  * All nodes at the times of a grid, sorted by name. A node's series are found by the label `node`, else by `k8s.node.name`, else by what Kubernetes and uname
- * say about the address of `instance`. Machines that Kubernetes does not list are left out, unless none of them is listed (their names differ).
+ * say about the address of `instance` (createNodeDirectory). Machines that Kubernetes does not list are left out, unless none of them is listed (their names differ).
  */
-export function toNodeGrids(rows: readonly StateRow[]): NodeGrids[] {
+export function toNodeGrids(rows: readonly StateRow[], addresses: NodeAddresses): NodeGrids[] {
   const of = (metric: string): StateRow[] => rows.filter(({ metric_name }) => metric_name === metric);
   const [listed, hosts, cpus] = [of(NODE_INFO), of(UNAME), of(CPU)];
   const measured = rows.filter(({ metric_name }) => MEASURED.has(metric_name));
   const directory = createNodeDirectory({
+    addresses,
     listed: listed.map(({ labels: { node = "", internal_ip = "" } }) => ({ node, internal_ip })),
     hosts: hosts.map(({ labels: { instance = "", nodename = "" } }) => ({ instance, nodename })),
     measured: [...measured, ...cpus].map(toIdentity),
@@ -108,9 +110,9 @@ export function toNodeGrids(rows: readonly StateRow[]): NodeGrids[] {
   return [...nodes.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
 }
 
-function toIdentity({ labels }: StateRow): NodeIdentity {
-  const { node = "", instance = "", "k8s.node.name": k8s_node = "" } = labels;
-  return { node, instance, k8s_node };
+function toIdentity({ labels, newestMs }: StateRow): NodeIdentity {
+  const { node = "", instance = "", [NODE_NAME]: k8s_node = "" } = labels;
+  return { node, instance, k8s_node, newestMs };
 }
 
 function addGauge(node: NodeGrids, row: StateRow): void {

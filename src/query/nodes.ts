@@ -59,7 +59,8 @@ export function createNodes(
 export function createNodeReader(readRows: StateRowReader, settings: { lookbackMs: number }): NodeReader {
   const { lookbackMs } = settings;
   const wanted = { metrics: [...NODE_ROW_METRICS, NODE_CONDITION, POD_INFO], podsByNode: true };
-  return async ({ asOfMs, clusterId, fromMs }, signal) => {
+  return async (frame, signal) => {
+    const { asOfMs, clusterId, fromMs } = frame;
     if (asOfMs === null) return [];
     const grid = {
       firstMs: asOfMs,
@@ -68,12 +69,15 @@ export function createNodeReader(readRows: StateRowReader, settings: { lookbackM
       lookbackMs,
       rateWindowMs: Math.max(lookbackMs, Math.round((asOfMs - fromMs) / 1000) * 1000),
     };
-    const rows = await readRows(clusterId, grid, wanted, signal);
+    const [rows, addresses] = await Promise.all([
+      readRows(clusterId, grid, wanted, signal),
+      frame.nodeAddresses(),
+    ]);
     const conditionsOf = Map.groupBy(toConditions(rows), ({ node }) => node);
     // A Pod's node is in its series only once it is scheduled.
     const pods = rows.filter(({ metric_name }) => metric_name === POD_INFO);
     const podsOf = new Map(pods.map(({ labels, members }) => [labels["node"], members]));
-    return toNodeGrids(rows)
+    return toNodeGrids(rows, addresses)
       .filter((node) => isPresent(node, conditionsOf.has(node.node)))
       .map((node) => toNodeState(node, conditionsOf.get(node.node), pods.length > 0, podsOf));
   };

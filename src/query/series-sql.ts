@@ -11,6 +11,7 @@ import {
 import type { Grid } from "./grid.ts";
 import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.ts";
 import type { Conditions } from "./matchers.ts";
+import { toNodeNamedSql } from "./node-addresses.ts";
 
 /** Where a metric's samples are: of one kind, or in both tables after a change of its type. */
 type SampleSource = "gauge" | "sum" | "both";
@@ -61,24 +62,42 @@ export function toDescribeStatement(databaseName: string, scope: Scope): Stateme
 }
 
 /**
- * A subquery of (series_id, labels), one row a series. Labels are only read of the hour of each series' newest sample, which the primary
- * key finds: they are the widest column, and the same in all rows of a series but for k8s.node.name.
+ * A subquery of (series_id, labels), one row a series; `withNodes`: with the name of the series' node (`toNodeNamedSql`). The parameters are those of the scope
+ * and the statement's own.
  */
-export function toLabelsSql(databaseName: string, source: Source): string {
+export function toLabelsStatement(
+  databaseName: string,
+  scope: Scope,
+  source: Source,
+  withNodes: boolean,
+): Statement {
+  const sql = toLabelsSql(databaseName, source);
+  const parameters = toScopeParameters(scope);
+  if (!withNodes) return { sql, parameters };
+  const named = toNodeNamedSql(databaseName, sql, scope);
+  return { sql: named.sql, parameters: { ...parameters, ...named.parameters } };
+}
+
+/**
+ * (series_id, labels, newest), one row a series. Labels are only read of the hour of each series' newest sample, which the primary key finds: they are the widest
+ * column, and the same in all rows of a series but for the k8s.node.name of rows that an older version sent.
+ */
+function toLabelsSql(databaseName: string, source: Source): string {
   if (typeof source === "object") return toHourLabelsSql(databaseName, source);
   const samples = (columns: string, where: string): string =>
     samplesSource(databaseName, TABLES[source], columns, where);
   const newest = `SELECT toStartOfHour(max(time)), series_id FROM (${samples("series_id, time", IN_SCOPE)}) GROUP BY series_id`;
   const inNewest = `${IN_SCOPE} AND (toStartOfHour(time), series_id) IN (${newest})`;
-  return `SELECT series_id, argMax(series_labels, time) AS labels
+  return `SELECT series_id, argMax(series_labels, time) AS labels, max(time) AS newest
     FROM (${samples("series_id, labels AS series_labels, time", inNewest)}) GROUP BY series_id`;
 }
 
-/** One row: the names of all labels that series of the metric have in the scope. */
+/** One row: the names of all labels that series of the metric have in the scope, `k8s.node.name` among them where a series' node is known. */
 export function toLabelNamesStatement(databaseName: string, scope: Scope, source: Source): Statement {
+  const labels = toLabelsStatement(databaseName, scope, source, true);
   return {
-    sql: `SELECT groupUniqArrayArray(mapKeys(labels)) AS names FROM (${toLabelsSql(databaseName, source)})`,
-    parameters: toScopeParameters(scope),
+    sql: `SELECT groupUniqArrayArray(mapKeys(labels)) AS names FROM (${labels.sql})`,
+    parameters: labels.parameters,
   };
 }
 
@@ -100,6 +119,8 @@ interface SeriesPlan {
   conditions: Conditions;
   filtered: boolean;
   grouping: Grouping;
+  /** Is a label of the filters or the grouping the name of the node? */
+  withNodes: boolean;
   /** Groups, the first in the order of their labels. */
   limit: number;
 }
@@ -109,7 +130,8 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
   const { scope, grid, aggregation, conditions, grouping } = plan;
   const whole = grouping !== "each" && grouping.length === 0;
   const group = toGroupSql(grouping);
-  const members = `SELECT series_id, ${group.sql} AS g FROM (${toLabelsSql(databaseName, plan.source)}) WHERE ${conditions.sql}`;
+  const labels = toLabelsStatement(databaseName, scope, plan.source, plan.withNodes);
+  const members = `SELECT series_id, ${group.sql} AS g FROM (${labels.sql}) WHERE ${conditions.sql}`;
   const condition = plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "";
   const perSeries =
     typeof plan.source === "object"
@@ -133,7 +155,7 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
         )
         ORDER BY arrayZip(g.1, g.2) LIMIT ${plan.limit}`,
     parameters: {
-      ...toScopeParameters(scope),
+      ...labels.parameters,
       ...conditions.parameters,
       ...group.parameters,
       first: String(grid.firstMs),

@@ -18,6 +18,7 @@ import { toJsonDouble, type JsonDouble } from "./json-double.ts";
 import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "./limits.ts";
 import { checkExpressions, checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
 import { assertMetric, checkClusterId, checkMetricName } from "./metric-lookup.ts";
+import { NODE_NAME } from "./node-addresses.ts";
 import { createReadCompleteness } from "./range-completeness.ts";
 import {
   toDescribeStatement,
@@ -203,6 +204,7 @@ export function createSeriesQuery(
         conditions: toConditions(filters),
         filtered: filters.length > 0,
         grouping,
+        withNodes: namesNode(request),
         limit,
       });
       rows = await database.query<SeriesRow>(sql, parameters, signal);
@@ -228,6 +230,13 @@ export function createSeriesQuery(
       series: rows.map((row) => toSeries(row, grid)),
     };
   };
+}
+
+/** Nodes are joined when they are asked for: it costs time, and Prometheus does not have them. */
+function namesNode({ grouping, filters }: Checked): boolean {
+  return (
+    (grouping !== "each" && grouping.includes(NODE_NAME)) || filters.some(({ label }) => label === NODE_NAME)
+  );
 }
 
 /** Does only a series that has the label match? */

@@ -3,6 +3,7 @@ import { BridgeError } from "#errors.ts";
 import type { CollectionRecords } from "./collection-record.ts";
 import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "./completeness.ts";
 import { toTimestamp } from "./grid.ts";
+import type { NodeAddresses, ReadNodeAddresses } from "./node-addresses.ts";
 import { parseRange, toStateWindow, type TimeRange, type WindowRules } from "./state-window.ts";
 
 export interface StateRequest extends TimeRange {
@@ -38,6 +39,8 @@ export interface Frame {
   credentialsEndMs: number | null;
   /** Does a query of the catalogue collect this metric? */
   collects(metric: string): boolean;
+  /** Which node had which address from fromMs to asOfMs. Read once, when it is first asked for. */
+  nodeAddresses(): Promise<NodeAddresses>;
   /** Reads what is still missing for the head; to be run beside the answer's own queries. */
   head(metrics: readonly string[]): Promise<StateHead>;
 }
@@ -55,7 +58,7 @@ export type OpenFrame = (
 const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 export function createOpenFrame(
-  deps: { records: CollectionRecords; clock: Clock },
+  deps: { records: CollectionRecords; readNodeAddresses: ReadNodeAddresses; clock: Clock },
   settings: { staleAfterMs: number; lookbackMs: number },
 ): OpenFrame {
   return async (request, needed, rules) => {
@@ -73,6 +76,8 @@ export function createOpenFrame(
     const stored = storedUntil(relevantQueries(record, needed), settings.staleAfterMs);
     const { fromMs, toMs, asOfMs } = toStateWindow(asked, stored, nowMs, rules);
     const collected = new Set(record.queries.map(({ query }) => query));
+    const range = { fromMs, toMs: asOfMs ?? toMs };
+    let addresses: Promise<NodeAddresses> | undefined;
     return {
       clusterId,
       fromMs,
@@ -81,6 +86,7 @@ export function createOpenFrame(
       nowMs,
       credentialsEndMs: record.credentialsEndMs,
       collects: (metric) => collected.has(metric),
+      nodeAddresses: () => (addresses ??= deps.readNodeAddresses(clusterId, range, signal)),
       head: async (metrics) => {
         const firstMs = before.length === 0 ? await deps.records.began(clusterId, signal) : undefined;
         const beganMs = firstMs !== undefined && firstMs > fromMs ? firstMs : undefined;

@@ -1,6 +1,7 @@
 import type { QueryParameters } from "#storage/database.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
+import { NODE_NAME } from "./node-addresses.ts";
 import { allRows, podOf, REAL_FILE_SYSTEM, STATE_ROWS_MAX } from "./state-sql.ts";
 
 /** The times at which something is computed: lastMs, lastMs - stepMs, ... down to firstMs. Whole seconds apart. */
@@ -55,7 +56,6 @@ const PODS = [POD_INFO, POD_PHASE];
 /** Only what they are at the grid's end counts. */
 const AT_END = [...PODS, NODE_CONDITION];
 
-const NODE_NAME = "k8s.node.name";
 const NODE = ["node", "instance", NODE_NAME];
 const TOLD_APART_BY = new Map([
   [CPU, [...NODE, "mode"]],
@@ -178,7 +178,7 @@ const toSourcesSql = (samples: string): string => `SELECT metric_name, series_la
  * column for all labels, for the same reason.
  */
 function toRowsSql({ samples, rates }: RowSource): string {
-  // A series keeps its identity when the bridge could not look the node's name up in one round, so the name is the newest that there is.
+  // Rows that an older version sent may have the derived name or not, in one series: the newest that there is counts.
   const sources = `SELECT metric_name, any(series_labels) AS labels,
       argMax(series_labels['${NODE_NAME}'], (series_labels['${NODE_NAME}'] != '', time)) AS node_name,
       max(time) AS newest, argMax(value, time) AS latest_value,

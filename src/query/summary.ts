@@ -1,4 +1,5 @@
 import { GPU_METRICS, toGpuGrids, type GpuGrids } from "./gpu-grids.ts";
+import type { NodeAddresses } from "./node-addresses.ts";
 import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
 import {
   cpuShare,
@@ -123,21 +124,26 @@ export function createSummary(
 
   const readSamples = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
     const grid = toGrid(frame.fromMs, frame.asOfMs, stepMs, lookbackMs);
-    return toNumbers(await readRows(frame.clusterId, grid, WANTED, signal), grid, frame);
+    const [rows, addresses] = await Promise.all([
+      readRows(frame.clusterId, grid, WANTED, signal),
+      frame.nodeAddresses(),
+    ]);
+    return toNumbers(rows, addresses, grid, frame);
   };
 
   const readHours = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
     const { clusterId, fromMs, asOfMs } = frame;
     const steps = toAlignedGrid(fromMs, asOfMs, stepMs);
     const end = toGrid(asOfMs - 1000, asOfMs, 1000, lookbackMs);
-    const [hours, samples] = await Promise.all([
+    const [hours, samples, addresses] = await Promise.all([
       readHourRows(clusterId, steps, WANTED_OF_HOURS, signal),
       readRows(clusterId, end, WANTED, signal),
+      frame.nodeAddresses(),
     ]);
-    const overSteps = Object.entries(toNumbers(hours, steps, frame)).filter(([name]) =>
+    const overSteps = Object.entries(toNumbers(hours, addresses, steps, frame)).filter(([name]) =>
       /^(avg|max)_/.test(name),
     );
-    return { ...toNumbers(samples, end, frame), ...Object.fromEntries(overSteps) };
+    return { ...toNumbers(samples, addresses, end, frame), ...Object.fromEntries(overSteps) };
   };
 
   return async (request) => {
@@ -163,9 +169,9 @@ export function createSummary(
 
 type Known = Frame & { asOfMs: number };
 
-function toNumbers(rows: readonly StateRow[], grid: StateGrid, frame: Frame) {
+function toNumbers(rows: readonly StateRow[], addresses: NodeAddresses, grid: StateGrid, frame: Frame) {
   return {
-    ...nodeNumbers(toNodeGrids(rows), grid),
+    ...nodeNumbers(toNodeGrids(rows, addresses), grid),
     ...podNumbers(rows),
     ...gpuNumbers(toGpuGrids(rows, grid), frame.collects(GPU_METRICS[0]!) ? 0 : null),
   };

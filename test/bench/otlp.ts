@@ -50,7 +50,6 @@ function convert(chunks: Iterable<Buffer>, workload: Workload): Converted {
     pointsMax: 20_000,
     bytesMax: 8 << 20,
     pool,
-    nodeNameOf: () => undefined,
     onBatch: (batch) => {
       total.points += batch.points;
       total.bytes += batch.body.length;

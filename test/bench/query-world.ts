@@ -117,12 +117,8 @@ function toGrain(samples: ExpectedSeries, grain: number | undefined): ExpectedSe
 const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
 function toCatalogueRow({ cluster, samples, choice }: Found, number: number): string {
-  const nodes = new Map(cluster.layout.nodes.map(({ address, name }) => [address, name]));
   const labels = samples.labels.filter(([name]) => name !== "__name__");
-  const own = new Map(labels);
-  const node = nodes.get((own.get("instance") ?? "").split(":")[0]!);
-  if (node !== undefined && !own.has("node")) own.set("k8s.node.name", node);
-  const map = [...own].map(([name, value]) => `${quote(name)}: ${quote(value)}`);
+  const map = labels.map(([name, value]) => `${quote(name)}: ${quote(value)}`);
   const type = cluster.metrics.find(({ name }) => name === choice.metric)?.family?.type;
   return `(${number}, ${type === "counter"}, ${quote(cluster.shape.id)}, ${quote(choice.metric)}, {${map.join(", ")}})`;
 }

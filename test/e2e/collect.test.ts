@@ -176,6 +176,7 @@ describe("the bridge on real parts", () => {
     );
     expect(rows.map((row) => row.metric_name)).toEqual([
       "budcluster_cluster_up",
+      "budcluster_node_info",
       "budcluster_query_lost_gaps",
       "budcluster_query_open_gaps",
       "budcluster_query_samples_read_total",
@@ -184,12 +185,29 @@ describe("the bridge on real parts", () => {
     ]);
   });
 
-  it.runIf(hasEveryMetric)("has derived the node's name from its address", async () => {
-    const rows = await stack.database.query<{ node: string }>(
-      `SELECT DISTINCT labels['k8s.node.name'] AS node FROM metrics.samples
-      WHERE cluster_id = {cluster:String} AND metric_name = 'node_load1'`,
+  it.runIf(hasEveryMetric)(
+    "has sent the source's labels alone, and which node has their address",
+    async () => {
+      const rows = await stack.database.query<{ own: string; node: string }>(
+        `SELECT DISTINCT load.labels['k8s.node.name'] AS own, info.labels['node'] AS node
+      FROM metrics.samples AS load
+      INNER JOIN metrics.samples AS info ON info.labels['address'] = splitByChar(':', load.labels['instance'])[1]
+      WHERE load.cluster_id = {cluster:String} AND load.metric_name = 'node_load1'
+        AND info.cluster_id = {cluster:String} AND info.metric_name = 'budcluster_node_info'`,
+        { cluster: CLUSTER },
+      );
+      expect(rows).toEqual([{ own: "", node: "node-0" }]);
+    },
+  );
+
+  it("marks each row with the version of its schema", async () => {
+    const rows = await stack.database.query<{ version: string }>(
+      `SELECT DISTINCT ScopeAttributes['budcluster.schema_version'] AS version FROM (
+        SELECT ScopeAttributes, cluster_id FROM metrics.otel_metrics_gauge
+        UNION ALL SELECT ScopeAttributes, cluster_id FROM metrics.otel_metrics_sum
+      ) WHERE cluster_id = {cluster:String}`,
       { cluster: CLUSTER },
     );
-    expect(rows).toEqual([{ node: "node-0" }]);
+    expect(rows).toEqual([{ version: "2" }]);
   });
 });

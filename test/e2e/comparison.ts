@@ -78,8 +78,7 @@ async function readStored(
   );
   const series: SeriesSamples = new Map();
   for (const { labels, ms, bits } of rows) {
-    const { "k8s.node.name": _node, ...rest } = labels;
-    const key = keyOf(rest);
+    const key = keyOf(labels);
     const samples = series.get(key) ?? [];
     samples.push({ ms: Number(ms), bits: BigInt(bits) });
     series.set(key, samples);

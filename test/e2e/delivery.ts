@@ -16,7 +16,7 @@ const BATCHES_IN_FLIGHT = 4;
 /** Sends metrics to the Collector as the bridge does: OTLP in gzip, 20,000 points a request. Throws when one is not accepted as a whole. */
 export async function deliver(
   collectorUrl: string,
-  cluster: { id: string; nodeNames?: ReadonlyMap<string, string> },
+  cluster: { id: string },
   metrics: readonly ClusterMetric[],
 ): Promise<void> {
   const dispatcher = new Agent();
@@ -43,7 +43,6 @@ export async function deliver(
       const sent = send(batch).finally(() => sending.delete(sent));
       sending.add(sent);
     },
-    nodeNameOf: (instance) => cluster.nodeNames?.get(instance.replace(/:\d+$/, "")),
   });
   try {
     for (const { metric, kind, series } of metrics) {

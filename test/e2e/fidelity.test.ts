@@ -121,7 +121,7 @@ beforeAll(async () => {
       series.map(({ labels, samples }) => ({ labels: { ...labels, __name__: metric }, samples })),
     ),
   );
-  const cluster = { id: CLUSTER, nodeNames: scraped.nodeNames };
+  const cluster = { id: CLUSTER };
   // Some hours are rolled up, the later ones are not yet: an answer is made of both.
   const earlier = ([ms]: readonly [number, number]): boolean => ms <= END_MS - DAY_MS;
   const split = (is: boolean) =>

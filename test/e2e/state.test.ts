@@ -110,7 +110,7 @@ beforeAll(async () => {
   );
   await Promise.all([
     prometheus.write(written),
-    deliver(stack.collectorUrl, { id: CLUSTER, nodeNames }, [...metrics, ...reports()]),
+    deliver(stack.collectorUrl, { id: CLUSTER }, [...metrics, ...reports(), nodeInfo()]),
   ]);
   await refreshRollups(stack.database, {
     databaseName: "metrics",
@@ -166,6 +166,19 @@ function reports(): ClusterMetric[] {
     each("query_samples_read_total", "counter", (ms) => ms - START_MS),
     each("query_samples_sent_total", "counter", (ms) => ms - START_MS),
   ];
+}
+
+/** What the bridge reports of the nodes: their addresses, every 5 minutes. */
+function nodeInfo(): ClusterMetric {
+  const times = Array.from({ length: 20 }, (_, i) => AS_OF_MS + MINUTE_MS - i * 5 * MINUTE_MS).reverse();
+  return {
+    metric: "budcluster_node_info",
+    kind: "gauge",
+    series: [...nodeNames].map(([address, node]) => ({
+      labels: { node, address },
+      samples: times.map((ms) => [ms, 1]),
+    })),
+  };
 }
 
 /** Values of an expression at AS_OF_MS, by the values of some labels. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "#lib/clock.ts";
+import { SCHEMA_VERSION } from "#otlp/writer.ts";
 import { migrate } from "#storage/migrate.ts";
 import { migrationStatus, planMigrate, type PlanSettings } from "#storage/migration-plan.ts";
 import { windowSource } from "#storage/rollup-sql.ts";
@@ -46,11 +47,11 @@ function request(): Buffer {
   );
 }
 
-async function send(): Promise<void> {
+async function send(body: Buffer = request()): Promise<void> {
   const answer = await fetch(`${stack.collectorUrl}/v1/metrics`, {
     method: "POST",
     headers: { "content-type": "application/x-protobuf" },
-    body: new Uint8Array(request()),
+    body: new Uint8Array(body),
   });
   // A partial success without rejected points.
   expect([answer.status, ...new Uint8Array(await answer.arrayBuffer())]).toEqual([200, 10, 0]);
@@ -68,11 +69,11 @@ async function counts(final: string): Promise<number[]> {
 
 describe("the tables behind the real Collector's exporter", () => {
   it("are made by several at once", async () => {
-    expect((await planMigrate(stack.database, settings)).pending).toHaveLength(3);
+    expect((await planMigrate(stack.database, settings)).pending).toHaveLength(4);
     const run = () =>
       migrate(stack.database, { ...settings, clock: systemClock, logger: createSilentLogger() });
     const results = await Promise.all([run(), run(), run()]);
-    expect(results.flatMap((result) => result.applied)).toHaveLength(3);
+    expect(results.flatMap((result) => result.applied)).toHaveLength(4);
     const status = await migrationStatus(stack.database, settings);
     expect(status).toMatchObject({ pending: [], foreign: [], serverSupported: true });
   });
@@ -120,6 +121,28 @@ describe("the tables behind the real Collector's exporter", () => {
     ]);
     expect(rolled).toHaveLength(2);
     for (const [n, { rate }] of rolled.entries()) expect(rate / raw[n]!.rate).toBeCloseTo(1, 12);
+  });
+
+  it("tell series apart by all of their labels, and know those of older bridges again", async () => {
+    const time = nanoseconds(FIRST_HOUR);
+    const sendSeries = (labels: Record<string, string>[], scope: Record<string, string>): Promise<void> => {
+      const points = labels.map((each) => ({ labels: each, time, bits: bitsOf(1) }));
+      const metrics = (["gauge", "sum"] as const).map((kind) => ({ name: `identity_${kind}`, kind, points }));
+      return send(toOtlpRequest({ cluster_id: "kinds" }, metrics, undefined, scope));
+    };
+    const now = { [SCHEMA_VERSION.name]: SCHEMA_VERSION.value };
+    const node = (name: string) => ({ instance: "10.0.0.2:9100", "k8s.node.name": name });
+    // As an older bridge sent it, and the same again after the upgrade.
+    await sendSeries([{ instance: "10.0.0.1:9100", "k8s.node.name": "derived" }], {});
+    await sendSeries([{ instance: "10.0.0.1:9100" }, node("a"), node("b")], now);
+    const rows = await stack.database.query<{ metric: string; n: string; series: string }>(
+      `SELECT metric_name AS metric, count() AS n, uniqExact(series_id) AS series FROM metrics.samples
+       WHERE startsWith(metric_name, 'identity_') GROUP BY metric_name ORDER BY metric_name`,
+    );
+    expect(rows).toEqual([
+      { metric: "identity_gauge", n: "3", series: "3" },
+      { metric: "identity_sum", n: "3", series: "3" },
+    ]);
   });
 
   it("were filled without a word of complaint from the exporter", async () => {

@@ -38,11 +38,9 @@ export const DOWN = new BridgeError("collector_unavailable", "the Collector answ
 
 const codec = createOtlpCodec();
 
-/** Metric, labels without the derived ones, and time. */
+/** Metric, labels and time. */
 export function identityOf(point: Pick<StoredPoint, "metric" | "labels" | "timestampMs">): string {
-  const labels = Object.entries(point.labels)
-    .filter(([name]) => name !== "k8s.node.name")
-    .sort(([a], [b]) => (a < b ? -1 : 1));
+  const labels = Object.entries(point.labels).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([point.metric, labels, point.timestampMs]);
 }
 

@@ -7,9 +7,7 @@ import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/ot
 export interface ReceivedPoint {
   metric: string;
   kind: "counter" | "gauge";
-  /** Without k8s.node.name, which is no part of a sample's identity. */
   labels: Record<string, string>;
-  nodeName: string | undefined;
   timestampMs: number;
   value: number;
   unit: string;
@@ -167,12 +165,10 @@ async function receive(request: IncomingMessage): Promise<ReceivedRequest> {
 
 function toPoints(metric: Metric, clusterId: string): ReceivedPoint[] {
   return numberPoints(metric).map((point) => {
-    const { "k8s.node.name": nodeName, ...labels } = textsOf(point.attributes);
     return {
       metric: metric.name,
       kind: metric.sum ? "counter" : "gauge",
-      labels,
-      nodeName,
+      labels: textsOf(point.attributes),
       timestampMs: Number(BigInt(point.timeUnixNano.toString()) / 1_000_000n),
       value: point.asDouble,
       unit: metric.unit,

@@ -61,12 +61,16 @@ export function toOtlpRequest(
   resource: Record<string, string>,
   metrics: readonly TestMetric[],
   raw?: Write,
+  scopeAttributes: Record<string, string> = {},
 ): Buffer {
   const writer = Writer.create();
   message(writer, 1, (resourceMetrics) => {
     message(resourceMetrics, 1, (body) => attributes(body, 1, resource));
     message(resourceMetrics, 2, (scope) => {
-      message(scope, 1, (body) => text(body, 1, "test-scope"));
+      message(scope, 1, (body) => {
+        text(body, 1, "test-scope");
+        attributes(body, 3, scopeAttributes);
+      });
       for (const metric of metrics) message(scope, 2, (body) => writeMetric(body, metric));
       raw?.(scope);
     });

@@ -3,10 +3,9 @@ import { keyOfLabels, type Points } from "./promql-reference.ts";
 
 const NUMBERS: Record<string, number> = { NaN: Number.NaN, "+Inf": Infinity, "-Inf": -Infinity };
 
-/** Without the label k8s.node.name, which is ours: Prometheus does not have it. */
 export function toPoints(answer: SeriesAnswer): Points {
   return new Map(
-    answer.series.map(({ labels: { "k8s.node.name": _node, ...labels }, points }) => [
+    answer.series.map(({ labels, points }) => [
       keyOfLabels(labels),
       new Map(
         points.map(({ timestamp, value }) => [

@@ -26,7 +26,11 @@ export const QUERIES = [
 
 export interface StateCases {
   /** Stores a cluster of its own, and what its collections reported; its id. */
-  cluster: (metrics: readonly TestMetric[], records?: readonly Partial<StoredRecord>[]) => Promise<string>;
+  cluster: (
+    metrics: readonly TestMetric[],
+    records?: readonly Partial<StoredRecord>[],
+    sentBy?: "now" | "before",
+  ) => Promise<string>;
   /** The answers at a time. */
   state: (nowMs?: number, settings?: Partial<ClusterStateSettings>) => ClusterState;
 }
@@ -34,9 +38,9 @@ export interface StateCases {
 export function createStateCases(engine: { readonly database: EmbeddedDatabase }): StateCases {
   let clusters = 0;
   return {
-    cluster: async (metrics, records = [{}]) => {
+    cluster: async (metrics, records = [{}], sentBy = "now") => {
       const id = `case-${++clusters}`;
-      await storeMetrics(engine.database, id, metrics);
+      await storeMetrics(engine.database, id, metrics, sentBy);
       for (const record of records) {
         await storeRecord(engine.database, id, {
           atMs: NOW_MS - MINUTE_MS,

@@ -2,19 +2,25 @@ import type { EmbeddedDatabase } from "#allinone/chdb.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
 import { COLUMNS } from "#allinone/otlp-tables.ts";
+import { SCHEMA_VERSION } from "#otlp/writer.ts";
 import type { ClusterWorld } from "#simulator/world.ts";
 import { bitsOf, toOtlpRequest, type TestMetric } from "./otlp-request.ts";
 
 const codec = createOtlpCodec();
 const REQUEST_BYTES_MAX = 1e8;
 
+/** The scope attributes of a bridge that adds nothing to a source's labels, and of older ones, which added `k8s.node.name`. */
+const SCOPES = { now: { [SCHEMA_VERSION.name]: SCHEMA_VERSION.value }, before: {} };
+
 /** Stores metrics as the OTLP receiver does. Sent twice they are the same rows. */
 export async function storeMetrics(
   database: EmbeddedDatabase,
   clusterId: string,
   metrics: readonly TestMetric[],
+  sentBy: keyof typeof SCOPES = "now",
 ): Promise<void> {
-  const request = codec.decodeRequest(toOtlpRequest({ cluster_id: clusterId }, metrics));
+  const bytes = toOtlpRequest({ cluster_id: clusterId }, metrics, undefined, SCOPES[sentBy]);
+  const request = codec.decodeRequest(bytes);
   for (const { kind, bytes } of toRows(request, REQUEST_BYTES_MAX).tables) {
     await database.insertRowBinary(`metrics.otel_metrics_${kind}`, COLUMNS[kind], bytes);
   }
@@ -29,24 +35,63 @@ export function point(
   return { labels, time: BigInt(Math.round(timeMs)) * 1_000_000n, bits: bitsOf(value) };
 }
 
-/** Stores what the simulated cluster scraped in (fromMs, toMs] (and until nowMs), with `k8s.node.name` where the bridge adds it. */
+/**
+ * Stores what the simulated cluster scraped in (fromMs, toMs] (and until nowMs), and the addresses of its nodes. What was scraped up to `upgradedMs` as an older
+ * bridge sent it: with `k8s.node.name` where it knew the node.
+ */
 export async function storeWorld(
   database: EmbeddedDatabase,
   world: ClusterWorld,
-  window: { fromMs: number; toMs: number; nowMs?: number; metrics: readonly string[] },
+  window: { fromMs: number; toMs: number; nowMs?: number; metrics: readonly string[]; upgradedMs?: number },
 ): Promise<void> {
+  const { fromMs, toMs, upgradedMs = fromMs } = window;
   const nodeOf = new Map(world.layout.nodes.map((node) => [node.address, node.name]));
+  await storeNodes(database, world.shape.id, nodeOf, {
+    fromMs: upgradedMs + COLLECTION_MS,
+    toMs: toMs + LAG_MS,
+  });
   for (const metric of window.metrics) {
     const family = world.metrics.find(({ name }) => name === metric)?.family;
     const points = world.expected({ ...window, metric }).flatMap((series) => {
       const labels = Object.fromEntries(series.labels.filter(([name]) => name !== "__name__"));
-      const node = nodeOf.get((labels["instance"] ?? "").split(":")[0]!);
-      const all = node === undefined || "node" in labels ? labels : { ...labels, "k8s.node.name": node };
-      return series.timestamps.map((timeMs, i) => point(all, timeMs, series.values[i]!));
+      return series.timestamps.map((timeMs, i) => ({ labels, timeMs, value: series.values[i]! }));
     });
     const kind = family?.type === "counter" ? "sum" : "gauge";
-    if (points.length > 0) await storeMetrics(database, world.shape.id, [{ name: metric, kind, points }]);
+    const before = points
+      .filter(({ timeMs }) => timeMs <= upgradedMs)
+      .map(({ labels, timeMs, value }) => {
+        const node = nodeOf.get((labels["instance"] ?? "").split(":")[0]!);
+        const all = node === undefined || "node" in labels ? labels : { ...labels, "k8s.node.name": node };
+        return point(all, timeMs, value);
+      });
+    const now = points
+      .filter(({ timeMs }) => timeMs > upgradedMs)
+      .map(({ labels, timeMs, value }) => point(labels, timeMs, value));
+    const store = async (own: TestMetric["points"], sentBy: "now" | "before"): Promise<void> => {
+      if (own.length > 0)
+        await storeMetrics(database, world.shape.id, [{ name: metric, kind, points: own }], sentBy);
+    };
+    await store(before, "before");
+    await store(now, "now");
   }
+}
+
+const COLLECTION_MS = 300_000;
+const LAG_MS = 90_000;
+
+/** Stores `budcluster_node_info` of the nodes by their addresses, as collections from fromMs to toMs send it, the last one at toMs. */
+export async function storeNodes(
+  database: EmbeddedDatabase,
+  clusterId: string,
+  nodeOf: ReadonlyMap<string, string>,
+  { fromMs, toMs }: { fromMs: number; toMs: number },
+): Promise<void> {
+  const addresses = [...nodeOf, ...[...new Set(nodeOf.values())].map((node) => [node, node] as const)];
+  const points: TestMetric["points"] = [];
+  for (let atMs = toMs; atMs >= Math.min(fromMs, toMs); atMs -= COLLECTION_MS) {
+    points.push(...addresses.map(([address, node]) => point({ node, address }, atMs, 1)));
+  }
+  await storeMetrics(database, clusterId, [{ name: "budcluster_node_info", kind: "gauge", points }]);
 }
 
 /** What a collection reports of itself (collect/report.ts), the same for each of its queries. */

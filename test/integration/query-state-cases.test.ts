@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { QUERY_LIMITS } from "#query/limits.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";
+import type { TestMetric } from "../helpers/otlp-request.ts";
 import {
   AS_OF_MS,
   createStateCases,
@@ -14,7 +15,7 @@ import {
   QUERIES,
   toMetrics,
 } from "../helpers/state-cases.ts";
-import { point, type StoredRecord } from "../helpers/stored-world.ts";
+import { point, storeNodes, type StoredRecord } from "../helpers/stored-world.ts";
 
 const engine = useEngine({ migrated: true });
 const { cluster, state } = createStateCases(engine);
@@ -160,16 +161,15 @@ describe("summary", () => {
           value,
         ),
       );
-    const id = await cluster([
-      {
-        name: "node_cpu_seconds_total",
-        kind: "sum",
-        points: [
-          ...counter("idle", [1000, 1045, 1090, 45, 90, 135]),
-          ...counter("user", [5000, 5015, 5030, 15, 30, 45]),
-        ],
-      },
-    ]);
+    const cpu: TestMetric = {
+      name: "node_cpu_seconds_total",
+      kind: "sum",
+      points: [
+        ...counter("idle", [1000, 1045, 1090, 45, 90, 135]),
+        ...counter("user", [5000, 5015, 5030, 15, 30, 45]),
+      ],
+    };
+    const id = await cluster([cpu], [{}], "before");
     const answer = await state().summary({ clusterId: id, from: String((AS_OF_MS - 30_000) / 1000) });
     expect(answer).toMatchObject({ node_count: 1, total_cpu_cores: 1 });
     expect(answer.avg_cpu_usage_percent).toBeCloseTo(25, 9);
@@ -321,5 +321,61 @@ describe("refusals", () => {
     const id = await cluster(toMetrics([node("a", {})]));
     const reason = new Error("gone");
     await expect(state().health({ clusterId: id, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
+});
+
+describe("nodes by the lists of their addresses", () => {
+  const memory = (instance: string, value: number, ago = 0) =>
+    point({ instance }, AS_OF_MS - ago * MINUTE_MS - 1000, value);
+
+  test("name what says nothing else of its node: node_exporter's series, and GPUs", async () => {
+    const id = await cluster([
+      gauge("node_load1", [now({ instance: "10.0.0.1:9100" }, 1), now({ instance: "[fd00::2]:9100" }, 2)]),
+      gauge("DCGM_FI_DEV_GPU_UTIL", [
+        now({ UUID: "GPU-1", gpu: "0", instance: "10.0.0.1:9400" }, 10),
+        now({ UUID: "GPU-2", gpu: "1", instance: "10.244.0.1:9400" }, 20),
+      ]),
+    ]);
+    const byAddress = new Map([
+      ["10.0.0.1", "a"],
+      ["fd00::2", "b"],
+    ]);
+    // The only list is later than as_of: that of the collection that read the samples.
+    await storeNodes(engine.database, id, byAddress, { fromMs: NOW_MS, toMs: NOW_MS });
+    expect((await state().nodes({ clusterId: id })).nodes.map((each) => [each.node, each.load_1])).toEqual([
+      ["a", 1],
+      ["b", 2],
+    ]);
+    expect((await state().gpus({ clusterId: id })).gpus.map((each) => [each.uuid, each.node])).toEqual([
+      ["GPU-2", "10.244.0.1:9400"],
+      ["GPU-1", "a"],
+    ]);
+    expect(await state().summary({ clusterId: id })).toMatchObject({ node_count: 2, avg_load_1: 1.5 });
+  });
+
+  test("are those of the time that is asked for", async () => {
+    const id = await cluster(
+      [gauge("node_load1", [memory("10.0.0.1:9100", 1, 120), memory("10.0.0.1:9100", 2)])],
+      [{ atMs: AS_OF_MS - 130 * MINUTE_MS, watermarkMs: AS_OF_MS - 130 * MINUTE_MS }, {}],
+    );
+    const at = (minutes: number) => AS_OF_MS - minutes * MINUTE_MS;
+    await storeNodes(engine.database, id, new Map([["10.0.0.1", "old"]]), { fromMs: at(150), toMs: at(60) });
+    await storeNodes(engine.database, id, new Map([["10.0.0.1", "new"]]), { fromMs: at(50), toMs: at(-1) });
+    const namesAt = async (minutes: number) => {
+      const range = {
+        from: new Date(at(minutes + 15)).toISOString(),
+        to: new Date(at(minutes)).toISOString(),
+      };
+      return (await state().nodes({ clusterId: id, ...range })).nodes.map((each) => each.node);
+    };
+    expect(await namesAt(120)).toEqual(["old"]);
+    expect(await namesAt(0)).toEqual(["new"]);
+  });
+
+  test("a label k8s.node.name of the source goes before them", async () => {
+    const own = { instance: "10.0.0.1:9100", "k8s.node.name": "theirs" };
+    const id = await cluster([gauge("node_load1", [now(own, 1)])]);
+    await storeNodes(engine.database, id, new Map([["10.0.0.1", "a"]]), { fromMs: NOW_MS, toMs: NOW_MS });
+    expect((await state().nodes({ clusterId: id })).nodes.map((each) => each.node)).toEqual(["theirs"]);
   });
 });

@@ -36,7 +36,12 @@ beforeAll(async () => {
   promql = createEngine(world, { version: 3, replica: 0, samplesMax: Number.POSITIVE_INFINITY });
   const metrics = world.metrics.map(({ name }) => name).filter((name) => /^(node|kube|DCGM)_/.test(name));
   const { database } = engine;
-  await storeWorld(database, world, { fromMs: FROM_MS - 2 * HOUR_MS, toMs: AS_OF_MS, metrics });
+  await storeWorld(database, world, {
+    fromMs: FROM_MS - 2 * HOUR_MS,
+    toMs: AS_OF_MS,
+    metrics,
+    upgradedMs: AS_OF_MS - 30 * HOUR_MS,
+  });
   // What is stored of the last hours is rolled up too, and dirty again by what comes after.
   await refreshRollups(database, {
     databaseName: "metrics",

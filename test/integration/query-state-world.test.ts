@@ -36,8 +36,10 @@ beforeAll(async () => {
     fromMs: AS_OF_MS - 75 * MINUTE_MS,
     toMs: AS_OF_MS + MINUTE_MS,
     metrics,
+    // The bridge is upgraded within the windows of the answers.
+    upgradedMs: AS_OF_MS - 10 * MINUTE_MS,
   });
-  // A part of it arrives a second time, with the same values.
+  // A part of it arrives a second time, with the same values: what was sent before the upgrade as well.
   await storeWorld(database, world, { fromMs: AS_OF_MS - 20 * MINUTE_MS, toMs: AS_OF_MS, metrics });
   await storeRecord(database, "sim-1", { atMs: AS_OF_MS - 65 * MINUTE_MS, queries: metrics, read: 10 });
   await storeRecord(database, "sim-1", {

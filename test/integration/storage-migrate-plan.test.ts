@@ -9,7 +9,7 @@ import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 const engine = useEngine({ migrated: false });
-const FILES = ["0001_tables.sql", "0002_views.sql", "0003_rollups.sql"];
+const FILES = ["0001_tables.sql", "0002_views.sql", "0003_rollups.sql", "0004_series_identity.sql"];
 let count = 0;
 let databaseName = "";
 
@@ -49,6 +49,7 @@ test("says what would be done, and does none of it", async () => {
     [FILES[0], 5],
     [FILES[1], 6],
     [FILES[2], 9],
+    [FILES[3], 5],
   ]);
   expect(plan.pending[0]?.statements[0]).toContain(
     `CREATE TABLE IF NOT EXISTS ${databaseName}.otel_metrics_gauge`,
@@ -108,7 +109,13 @@ test("the status names what is applied, pending, changed and unknown", async () 
     `INSERT INTO ${databaseName}.migrations (version, name, checksum) SELECT 2, '0002_views.sql', 'x' UNION ALL SELECT 9, '0009_new.sql', 'y'`,
   );
   const broken = await migrationStatus(engine.database, settings());
-  expect(broken.applied.map(({ state }) => state)).toEqual(["applied", "changed", "applied", "unknown"]);
+  expect(broken.applied.map(({ state }) => state)).toEqual([
+    "applied",
+    "changed",
+    "applied",
+    "applied",
+    "unknown",
+  ]);
   expect((await caught(planMigrate(engine.database, settings()))).code).toBe("migration_conflict");
 });
 
@@ -212,7 +219,7 @@ test.each(["25.7.9.1", "24.12.1.1", "", "x"])("a server of version %j is refused
 });
 
 test.each(["25.8.1.1", "25.12.1.1", "26.1.1.1"])("a server of version %s is taken", async (version) => {
-  expect((await planMigrate(ofVersion(version), settings())).pending).toHaveLength(3);
+  expect((await planMigrate(ofVersion(version), settings())).pending).toHaveLength(FILES.length);
 });
 
 describe("on a cluster", () => {
@@ -222,13 +229,17 @@ describe("on a cluster", () => {
   test("each statement is made everywhere, with replicated engines, and parses", async () => {
     const plan = await planMigrate(engine.database, settings({ cluster }));
     const statements = plan.pending.flatMap((file) => file.statements);
-    expect(statements).toHaveLength(20);
+    expect(statements).toHaveLength(25);
     for (const statement of statements) {
       await engine.database.query("SELECT formatQuery({sql:String}) AS sql", { sql: statement });
       const [, object] =
         /^CREATE (TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS \S+ ON CLUSTER prod\b/.exec(statement) ?? [];
       const isInsert = statement.startsWith("INSERT INTO");
-      expect([statement.slice(0, 80), isInsert || object !== undefined]).toEqual([expect.anything(), true]);
+      const isAlter = /^ALTER TABLE \S+ ON CLUSTER prod MODIFY COLUMN /.test(statement);
+      expect([statement.slice(0, 80), isInsert || isAlter || object !== undefined]).toEqual([
+        expect.anything(),
+        true,
+      ]);
       const engines = [...statement.matchAll(/^ENGINE = (\w+)/gm)].map(([, name]) => name);
       expect(engines.filter((name) => !name?.startsWith("Replicated"))).toEqual([]);
       expect(engines).toHaveLength(object === "TABLE" ? 1 : 0);

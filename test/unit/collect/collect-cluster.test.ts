@@ -77,7 +77,7 @@ test("a second collection in the same second reads nothing and changes no word o
   expect((await collection.progress()).last!.groups).toEqual({ node: "present", pod: "present" });
 });
 
-test("a point carries the cluster's resource, its kind, its unit and the node behind its instance", async () => {
+test("a point carries the cluster's resource, its kind and its unit, and no label but the source's", async () => {
   const collection = createCollection({
     series: [
       { metric: "node_load1", labels: { instance: "10.0.0.1:9100" }, everyMs: 60_000, offsetMs: 0 },
@@ -103,8 +103,8 @@ test("a point carries the cluster's resource, its kind, its unit and the node be
   );
   expect(labels).toEqual(
     new Set([
-      '{"instance":"10.0.0.1:9100","k8s.node.name":"node-a"}',
-      '{"instance":"[fd00::1]:9100","k8s.node.name":"node-b"}',
+      '{"instance":"10.0.0.1:9100"}',
+      '{"instance":"[fd00::1]:9100"}',
       '{"instance":"10.0.0.3:9100"}',
       '{"instance":"10.0.0.1:9100","node":"named"}',
     ]),
@@ -121,6 +121,61 @@ test("a point carries the cluster's resource, its kind, its unit and the node be
       "k8s.cluster.name": "name of one",
     },
   });
+});
+
+test("each collection sends which node has which address, before the samples", async () => {
+  const collection = createCollection();
+  collection.prometheus.nodeNames = new Map([
+    ["10.0.0.1", "node-a"],
+    ["node-a", "node-a"],
+    ["fd00::1", "node-b"],
+  ]);
+  const result = await collection.run();
+  expect(result.outcome).toBe("successful");
+  const info = own(collection, "budcluster_node_info");
+  expect(info.map(({ labels, value, kind, timestampMs }) => [labels, value, kind, timestampMs])).toEqual(
+    [
+      { node: "node-a", address: "10.0.0.1" },
+      { node: "node-a", address: "node-a" },
+      { node: "node-b", address: "fd00::1" },
+    ].map((labels) => [labels, 1, "gauge", collection.clock.now()]),
+  );
+  const names = collection.collector.batches.map((points) => points[0]!.metric);
+  const firstSample = names.findIndex((name) => !name.startsWith("budcluster_"));
+  expect(names.indexOf("budcluster_node_info")).toBeLessThan(firstSample);
+});
+
+test.each([
+  ["an address that is none", [["x".repeat(254), "node-a"]], "1 of 2 addresses of nodes were left out"],
+  ["a name that is none", [["10.0.0.9", "x".repeat(254)]], "1 of 2 addresses of nodes were left out"],
+  ["an empty name", [["10.0.0.9", ""]], "1 of 2 addresses of nodes were left out"],
+  [
+    "more than 40,000",
+    Array.from({ length: 40_002 }, (_, i) => [`10.${i}`, `n${i}`]),
+    "3 of 40003 addresses of nodes were left out",
+  ],
+] as [string, [string, string][], string][])(
+  "addresses of nodes are bounded: %s",
+  async (_name, entries, warning) => {
+    const collection = createCollection({ batchPointsMax: 20_000, batchBytesMax: 8 << 20 });
+    collection.prometheus.nodeNames = new Map([["10.0.0.1", "node-a"], ...entries]);
+    expect((await collection.run()).outcome).toBe("successful");
+    expect((await collection.progress()).last?.warnings).toEqual([warning]);
+    const labels = own(collection, "budcluster_node_info").map((point) => point.labels);
+    expect(labels[0]).toEqual({ node: "node-a", address: "10.0.0.1" });
+    expect(labels.length).toBe(Math.min(entries.length < 2 ? 1 : 40_000, 40_000));
+  },
+);
+
+test("a Collector that does not take the addresses of nodes gets the samples all the same", async () => {
+  const collection = createCollection();
+  collection.prometheus.nodeNames = new Map([["10.0.0.1", "node-a"]]);
+  collection.collector.onSend = (points) =>
+    points.some(({ metric }) => metric === "budcluster_node_info") ? "down" : "accept";
+  expect((await collection.run()).outcome).toBe("successful");
+  expect((await collection.progress()).last?.warnings).toEqual([
+    "the addresses of nodes were not stored: the Collector answered 503",
+  ]);
 });
 
 test("each collection reports on itself: up, and per query the watermark, samples and gaps", async () => {

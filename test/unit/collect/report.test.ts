@@ -32,6 +32,7 @@ test("the names that the query role reads are fixed", () => {
     ["budcluster_query_samples_sent_total", "counter", "{sample}"],
     ["budcluster_probe_total", "counter", "1"],
     ["budcluster_query_open_gaps", "gauge", "{gap}"],
+    ["budcluster_node_info", "gauge", "1"],
     ["budcluster_query_lost_gaps", "gauge", "{gap}"],
   ]);
 });

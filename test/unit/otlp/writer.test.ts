@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { MetricDescription } from "#otlp/writer.ts";
+import type { ResourceMetrics } from "#allinone/otlp-proto.ts";
+import { SCHEMA_VERSION, type MetricDescription } from "#otlp/writer.ts";
 import {
   attributesOf,
   createKeepingWriter,
@@ -247,72 +248,34 @@ describe("a batch", () => {
   });
 });
 
-describe("k8s.node.name", () => {
-  const nodes = new Map([
-    ["10.0.0.1:9100", "node-1"],
-    ["longest", "n".repeat(253)],
-    ["hostile", "n".repeat(300_000)],
-    ["nameless", ""],
-  ]);
-  const attributesWith = (
-    labels: [string, string][],
-    nodeNameOf?: (instance: string) => string | undefined,
-  ): unknown => {
-    const { writer, batches } = createKeepingWriter<string>(nodeNameOf ? { nodeNameOf } : {});
-    writer.series(toScanned(seriesOf(labels)), GAUGE, "o");
-    writer.flush();
-    return pointsOf(batches[0]!.body)[0]!.attributes;
-  };
-  const lookUp = (instance: string): string | undefined => nodes.get(instance);
-  const instance: [string, string] = ["instance", "10.0.0.1:9100"];
-  const name: [string, string] = ["k8s.node.name", "node-1"];
-
-  test("comes from the instance when there is no node label", () => {
-    expect(attributesWith([instance], lookUp)).toEqual([instance, name]);
-    expect(attributesWith([["a", "b"], instance, ["job", "node"], ["nodes", "x"]], lookUp)).toEqual([
-      ["a", "b"],
-      instance,
-      ["job", "node"],
-      ["nodes", "x"],
-      name,
-    ]);
-    expect(attributesWith([["instance", "longest"]], lookUp)).toEqual([
-      ["instance", "longest"],
-      ["k8s.node.name", "n".repeat(253)],
-    ]);
-  });
-
+describe("attributes", () => {
   test.each<[string, [string, string][]]>([
-    ["the instance is unknown", [["instance", "10.0.0.2:9100"]]],
+    ["an instance", [["instance", "10.0.0.1:9100"]]],
     [
-      "there is no instance",
+      "a node's name of its own",
       [
-        ["a", "10.0.0.1:9100"],
-        ["instances", "10.0.0.1:9100"],
+        ["instance", "10.0.0.1:9100"],
+        ["k8s.node.name", "a"],
       ],
     ],
-    ["there is a node label after it", [instance, ["node", "other"]]],
-    ["there is a node label before it", [["node", ""], instance]],
-    ["there is one already", [["k8s.node.name", "own"], instance]],
-    ["the node has no name", [["instance", "nameless"]]],
-    ["the node's name is none that Kubernetes could give", [["instance", "hostile"]]],
-  ])("is not added when %s", (_name, labels) => {
-    expect(attributesWith(labels, lookUp)).toEqual(labels);
-  });
-
-  test("is not added when nobody knows the nodes", () => {
-    expect(attributesWith([instance])).toEqual([instance]);
-  });
-
-  test("is looked up once an instance", () => {
-    const asked: string[] = [];
-    const { writer } = createKeepingWriter<string>({
-      nodeNameOf: (text) => {
-        asked.push(text);
-        return undefined;
-      },
-    });
-    for (let i = 0; i < 10; i++) writer.series(toScanned(seriesOf([instance, ["i", String(i)]])), GAUGE, "o");
-    expect(asked).toEqual(["10.0.0.1:9100"]);
+    [
+      "labels that are called like what the bridge knows of a cluster",
+      [
+        ["cluster_id", "theirs"],
+        ["cluster_name", "theirs"],
+        ["k8s.cluster.name", "theirs"],
+        ["service.name", "theirs"],
+        [SCHEMA_VERSION.name, "1"],
+      ],
+    ],
+  ])("are the source's labels and nothing else: %s", (_name, labels) => {
+    const { writer, batches } = createKeepingWriter<string>();
+    writer.series(toScanned(seriesOf(labels)), GAUGE, "o");
+    writer.flush();
+    const { body } = batches[0]!;
+    expect(pointsOf(body)[0]!.attributes).toEqual(labels);
+    const [{ resource, scopeMetrics }] = decodeRequest(body).resourceMetrics as [ResourceMetrics];
+    expect(Object.fromEntries(attributesOf(resource!.attributes))).toEqual(RESOURCE);
+    expect(attributesOf(scopeMetrics[0]!.scope!.attributes)).toEqual([[SCHEMA_VERSION.name, "2"]]);
   });
 });

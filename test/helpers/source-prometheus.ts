@@ -1,0 +1,74 @@
+import { createServer, type IncomingMessage } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+
+/** A series with a sample every 30 s, its value a function of the time in ms. */
+export interface SourceSeries {
+  name: string;
+  labels: Record<string, string>;
+  valueAt: (timeMs: number) => number;
+}
+
+/** A Prometheus' HTTP API over given series, for what the simulator's world has not got; the simulator's port-forward can lead to it. */
+export interface SourcePrometheus {
+  port: number;
+  stop(): Promise<void>;
+}
+
+const EVERY_MS = 30_000;
+const UP: SourceSeries = { name: "up", labels: { job: "prometheus" }, valueAt: () => 1 };
+
+export async function startSourcePrometheus(
+  series: readonly SourceSeries[],
+  metadata: Record<string, { type: string; help: string; unit: string }[]> = {},
+): Promise<SourcePrometheus> {
+  const all = [UP, ...series];
+  const answer = (path: string, form: URLSearchParams): unknown => {
+    const query = form.get("query") ?? "";
+    const at = Number(form.get("time") ?? Date.now() / 1000);
+    if (path === "/api/v1/status/buildinfo") return { version: "3.15.0" };
+    if (path === "/api/v1/metadata") return metadata;
+    if (query === "time()") return { resultType: "scalar", result: [at, String(at)] };
+    if (query === "count(up)") return { resultType: "vector", result: [{ metric: {}, value: [at, "1"] }] };
+    const range = /^(?:\{"([^"]+)"\}|([\w:]+))\[(\d+)ms\]$/.exec(query);
+    if (range) return toMatrix(all, range[1] ?? range[2]!, at * 1000 - Number(range[3]), at * 1000);
+    return undefined;
+  };
+  const server = createServer((request, response) => {
+    void bodyOf(request).then((body) => {
+      const url = new URL(request.url ?? "/", "http://prometheus.invalid");
+      const data = answer(url.pathname, new URLSearchParams(body || url.search));
+      response.writeHead(data === undefined ? 404 : 200, { "content-type": "application/json" });
+      response.end(JSON.stringify({ status: data === undefined ? "error" : "success", data }));
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: async () => {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function toMatrix(series: readonly SourceSeries[], name: string, fromMs: number, toMs: number): unknown {
+  const times: number[] = [];
+  for (let t = Math.floor(fromMs / EVERY_MS + 1) * EVERY_MS; t <= toMs; t += EVERY_MS) times.push(t);
+  const result = series
+    .filter((each) => each.name === name && times.length > 0)
+    .map(({ labels, valueAt }) => ({
+      metric: { __name__: name, ...labels },
+      values: times.map((t) => [t / 1000, String(valueAt(t))]),
+    }));
+  return { resultType: "matrix", result };
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
+  return Buffer.concat(parts).toString("utf8");
+}
