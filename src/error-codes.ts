@@ -232,7 +232,7 @@ export const ERRORS = {
   prometheus_label_too_large: {
     retryable: false,
     httpStatus: 502,
-    hint: "A series has more or longer labels than allowed; drop the label in Prometheus' metric_relabel_configs or narrow the selector.",
+    hint: "The series' samples are recorded as refused, all other series are stored. A series may have 256 labels and 65536 bytes of label names and values: drop the named label in Prometheus' metric_relabel_configs or narrow the selector.",
   },
 
   // The Collector

@@ -6,7 +6,7 @@ import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, missingIn, type Interval } from "./intervals.ts";
 import type { WindowLength } from "./window-length.ts";
 
-/** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector (other points of it are stored). */
+/** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector or the bridge (other points of it are stored). */
 export interface Gap {
   from: number;
   to: number;

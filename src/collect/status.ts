@@ -42,7 +42,7 @@ export interface RoundResult {
 /** pending: never collected yet; disabled: `enabled: false`; stale: the watermark is older than three intervals. */
 export type ClusterCondition = "healthy" | "partial" | "failing" | "stale" | "pending" | "disabled";
 
-/** A stretch of time of one query that is not stored: open will be read again, lost can't be, refused was refused by the Collector. */
+/** A stretch of time of one query that is not stored: open will be read again, lost can't be, refused can't be stored (other points of it are): the Collector or the bridge refused it. */
 export interface GapReport {
   query: string;
   from: string;

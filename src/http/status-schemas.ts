@@ -77,7 +77,8 @@ const gapReport = z
     from: timestamp,
     to: timestamp,
     state: z.enum(["open", "lost", "refused"]).meta({
-      description: "open: will be read again; lost: Prometheus has it no more; refused: by the Collector",
+      description:
+        "open: will be read again; lost: Prometheus has it no more; refused: by the Collector, or because it can never be stored",
     }),
     reason: z.string(),
     points: count.exactOptional().meta({ description: "Only for refused: how many points" }),

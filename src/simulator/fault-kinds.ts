@@ -74,6 +74,8 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "wrong-shape"; body?: string }
     /** The same content as another backend writes it: more members, another order, or white space. */
     | { kind: "layout"; layout: "extra-members" | "reordered" | "spaced" }
+    /** Each matrix that has a series begins with one more: this JSON object as its `metric`, with the samples of the next one. */
+    | { kind: "extra-series"; metric: string }
     /** The first series of each matrix also has native histogram samples. */
     | { kind: "histograms" }
     /** In the middle of the body the Pod is replaced: its connections break, its UID changes. */

@@ -61,10 +61,12 @@ export async function writeMatrix(
   for (const each of series) {
     read(each, buffer);
     if (buffer.count === 0) continue;
-    const text = frame.series(
-      formatLabels(each.labels, version),
-      formatSamples(buffer.count, buffer.timestamps, buffer.values),
-    );
+    const samples = formatSamples(buffer.count, buffer.timestamps, buffer.values);
+    const text = frame.series(formatLabels(each.labels, version), samples);
+    if (written === 0 && fault?.kind === "extra-series") {
+      await sink.write(frame.series(fault.metric, samples));
+      written++;
+    }
     await sink.write(
       (written > 0 ? "," : "") + withHistograms(text, written, fault, buffer.timestamps[0] ?? 0),
     );

@@ -49,6 +49,7 @@ export async function wholesaleAnswer(
     case "max-samples":
     case "layout":
     case "histograms":
+    case "extra-series":
     case "pod-restart":
       break;
   }

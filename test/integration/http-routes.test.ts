@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BridgeError } from "#errors.ts";
+import type { LatestSamples } from "#http/routes/cluster-metrics.ts";
 import { errorOf, type Harness, startHarness, STATUS, talk } from "./http-harness.ts";
 
 const ends: (() => Promise<void>)[] = [];
@@ -222,6 +223,23 @@ describe("what can be read", () => {
       expect(impossible.status).toBe(400);
       expect((await errorOf(impossible)).details).toMatchObject({ fields: [{ in: "path", field: "id" }] });
     }
+  });
+
+  it("GET /cluster-metrics/{id}/latest shows labels that every object has by birth", async () => {
+    const labels = JSON.parse(
+      '{"__proto__":"a","constructor":"b","toString":"c","hasOwnProperty":"d"}',
+    ) as Record<string, string>;
+    const latest: LatestSamples = async () => ({
+      cluster_id: "edge-1",
+      metric: "m",
+      as_of: "2025-06-01T11:58:30.000Z",
+      unit: "",
+      type: "gauge",
+      series: [{ labels, timestamp: "2025-06-01T11:58:30.000Z", value: 1 }],
+    });
+    const own = await start({ deps: { latest } });
+    const text = await (await fetch(`${own.url}/cluster-metrics/edge-1/latest?metric=m`)).text();
+    expect(text).toContain('{"__proto__":"a","constructor":"b","toString":"c","hasOwnProperty":"d"}');
   });
 
   it("GET /cluster-metrics/{id}/latest carries NaN and infinities", async () => {

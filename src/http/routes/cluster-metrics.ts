@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
 import type { RouteModule } from "#http/app-types.ts";
-import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
 
 /** The latest sample of each series of one metric of one cluster. */
 interface LatestAnswer {
@@ -47,7 +47,7 @@ const latestAnswer = z
     type: z.string(),
     series: z.array(
       z.object({
-        labels: z.record(z.string(), z.string()),
+        labels: recordOf(z.string()),
         timestamp,
         value: z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]),
       }),

@@ -197,6 +197,42 @@ describe("time", () => {
     expect(clock.pending()).toBe(0);
   });
 
+  test("our own reading counts, although no timer fires meanwhile", async () => {
+    server.respond = (response) => void response.end(ANSWER);
+    let workedMs = 0;
+    const busy = createPrometheusClient(
+      {
+        dispatcher: agent,
+        clock: { ...clock, monotonic: () => clock.monotonic() + workedMs },
+        turns: createTurns(),
+      },
+      { origin: server.origin, pathPrefix: "", timeoutMs: TIMEOUT_MS },
+    );
+    const error = await caught(read({ client: busy, series: () => void (workedMs += TIMEOUT_MS) }));
+    expect(error.code).toBe("prometheus_timeout");
+    expect(clock.pending()).toBe(0);
+  });
+
+  test("one large chunk is read in turns, and the wait for a turn does not count", async () => {
+    const series = Array.from({ length: 10_000 }, (_, i) => ({
+      labels: [`"i":"${i}"`],
+      samples: [`[${NOW / 1000},"1"]`],
+    }));
+    const answer = toMatrixAnswer(series);
+    server.respond = (response) => void response.end(answer);
+    let asked = 0;
+    const pause = async (): Promise<void> => {
+      await Promise.resolve();
+      clock.advance(TIMEOUT_MS);
+    };
+    const sharing = createPrometheusClient(
+      { dispatcher: agent, clock, turns: { pause: () => (++asked % 2 === 0 ? pause() : undefined) } },
+      { origin: server.origin, pathPrefix: "", timeoutMs: TIMEOUT_MS },
+    );
+    expect((await read({ client: sharing })).series).toBe(10_000);
+    expect(asked).toBeGreaterThan(answer.length / (32 << 10));
+  });
+
   test("our own pauses do not count", async () => {
     const more = createLatch();
     server.respond = (response) => {
