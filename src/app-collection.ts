@@ -23,6 +23,7 @@ import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { openTunnel } from "#tunnel/dispatcher.ts";
 import type { GuardOf } from "./app-clusters.ts";
+import type { CollectorPlace } from "./app-storage.ts";
 import type { Config } from "./config.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
@@ -46,7 +47,7 @@ export interface CollectionDeps {
 export function createCollection(
   config: Config,
   deps: CollectionDeps,
-  parts: { queries: Query[]; collectorUrl: string; version: string; lifecycle: Lifecycle },
+  parts: { queries: Query[]; collector: CollectorPlace; version: string; lifecycle: Lifecycle },
 ): Rounds {
   const { clock, logger, metrics } = deps;
   const agent = new Agent({ connections: 64, pipelining: 1 });
@@ -60,8 +61,7 @@ export function createCollection(
     transport: createTransport(
       { clock, dispatcher: agent },
       {
-        url: parts.collectorUrl,
-        headers: config.OTLP_HEADERS,
+        ...parts.collector,
         compression: config.OTLP_COMPRESSION,
         timeoutMs: config.EXPORT_TIMEOUT,
       },

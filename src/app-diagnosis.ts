@@ -13,7 +13,7 @@ import { createPrometheusClient } from "#prometheus/client.ts";
 import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { GuardOf } from "./app-clusters.ts";
-import { toParameters } from "./app-storage.ts";
+import { toParameters, type CollectorPlace } from "./app-storage.ts";
 import type { Config } from "./config.ts";
 
 export interface ClusterDiagnosisParts {
@@ -24,15 +24,14 @@ export interface ClusterDiagnosisParts {
   guardOf: GuardOf;
   queries: readonly Query[];
   /** Absent: the Collector is no part of the diagnosis. */
-  collectorUrl?: string;
+  collector?: CollectorPlace;
 }
 
 /** The diagnosis of a cluster, on the same ways as its collection but with connections of its own. */
 export function createClusterDiagnosis(config: Config, parts: ClusterDiagnosisParts): DiagnoseCluster {
-  const { clock, logger, keyring, guardOf, collectorUrl } = parts;
+  const { clock, logger, keyring, guardOf, collector } = parts;
   const turns = createTurns();
-  const transport =
-    collectorUrl === undefined ? {} : { transport: connectCollector(config, parts, collectorUrl) };
+  const transport = collector === undefined ? {} : { transport: connectCollector(config, parts, collector) };
   return createDiagnoseCluster(
     {
       clock,
@@ -60,15 +59,14 @@ export function createClusterDiagnosis(config: Config, parts: ClusterDiagnosisPa
 function connectCollector(
   config: Config,
   { clock, lifecycle }: ClusterDiagnosisParts,
-  url: string,
+  collector: CollectorPlace,
 ): Transport {
   const dispatcher = new Agent({ connections: 4, pipelining: 1 });
   lifecycle.onStop("the diagnosis' connections to the Collector", () => dispatcher.destroy());
   return createTransport(
     { clock, dispatcher },
     {
-      url,
-      headers: config.OTLP_HEADERS,
+      ...collector,
       compression: config.OTLP_COMPRESSION,
       timeoutMs: Math.min(config.EXPORT_TIMEOUT, requestMs(config.METRICS_COLLECTION_TIMEOUT)),
     },

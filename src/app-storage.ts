@@ -1,9 +1,12 @@
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { openChdb } from "#allinone/chdb.ts";
 import { requireFreeSpace } from "#allinone/free-space.ts";
 import { createOtlpReceiver } from "#allinone/otlp-receiver.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
+import { createSecret } from "#lib/secret.ts";
+import type { TransportSettings } from "#otlp/transport.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";
 import type { Database } from "#storage/database.ts";
 import { migrate } from "#storage/migrate.ts";
@@ -15,6 +18,13 @@ import type { Logger } from "#telemetry/logger.ts";
 import type { Config } from "./config.ts";
 
 const DAY_MS = 86_400_000;
+
+/** Where OTLP is sent, and as whom. */
+export type CollectorPlace = Pick<TransportSettings, "url" | "name" | "headers">;
+
+export function configuredCollector(config: Config): CollectorPlace {
+  return { url: config.OTEL_COLLECTOR_ENDPOINT.href, headers: config.OTLP_HEADERS };
+}
 
 /** The ClickHouse server of CLICKHOUSE_URL; nothing is connected yet. */
 function connectStorage(config: Config, logger: Logger): Database {
@@ -94,11 +104,13 @@ function startRollups(
   lifecycle.onStop("roll-ups", () => rollups.stop());
 }
 
-/** The all-in-one role's own ClickHouse engine behind an OTLP receiver, in this process. `collectorUrl` is the receiver's. */
+const TOKEN_BYTES = 32;
+
+/** The all-in-one role's own ClickHouse engine behind an OTLP receiver, in this process, which no other process can send to. */
 export async function startEmbeddedStorage(
   config: Config,
   deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
-): Promise<{ database: Database; collectorUrl: string }> {
+): Promise<{ database: Database; collector: CollectorPlace }> {
   const { clock, logger, lifecycle } = deps;
   const path = join(config.DATA_DIR, "clickhouse");
   const database = await openChdb({ path, logger, memoryBytesMax: config.EMBEDDED_MEMORY_MAX });
@@ -112,8 +124,16 @@ export async function startEmbeddedStorage(
     signal: new AbortController().signal,
   });
   startRollups(config, database, deps);
-  const receiver = createOtlpReceiver({ database, databaseName: config.CLICKHOUSE_DATABASE, clock, logger });
+  // It is nowhere but in this process' memory.
+  const token = createSecret(randomBytes(TOKEN_BYTES).toString("base64url"));
+  const databaseName = config.CLICKHOUSE_DATABASE;
+  const receiver = createOtlpReceiver({ database, databaseName, token, clock, logger });
   const { url } = await receiver.start("127.0.0.1", 0);
   lifecycle.onStop("OTLP receiver", () => receiver.stop());
-  return { database, collectorUrl: `${url}/v1/metrics` };
+  const collector = {
+    url: `${url}/v1/metrics`,
+    name: "the OTLP receiver of this process",
+    headers: { authorization: createSecret(`Bearer ${token.expose()}`) },
+  };
+  return { database, collector };
 }

@@ -30,7 +30,7 @@ import { createCollection, createOpenPrometheus } from "./app-collection.ts";
 import { startKeyring, warnOfPlaintext } from "./app-credentials.ts";
 import { createClusterDiagnosis, createStorageDiagnosis } from "./app-diagnosis.ts";
 import { startStateStore } from "./app-state.ts";
-import { startEmbeddedStorage, startServerStorage } from "./app-storage.ts";
+import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./app-storage.ts";
 import type { Config } from "./config.ts";
 
 export const SERVICE = { name: "budcluster", version: "0.1.0" };
@@ -168,15 +168,15 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   });
   const { registry, guardOf } = clusters;
   const storage = config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, base) : undefined;
-  const collectorUrl = storage?.collectorUrl ?? config.OTEL_COLLECTOR_ENDPOINT.href;
+  const collector = storage?.collector ?? configuredCollector(config);
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
-  const metrics = startOwnMetrics(base, storage ? undefined : collectorUrl);
+  const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
   const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf });
   const random = overrides.random ?? Math.random;
   const rounds = createCollection(
     config,
     { clock, random, logger, metrics, store, registry, openPrometheus },
-    { queries, collectorUrl, version: SERVICE.version, lifecycle },
+    { queries, collector, version: SERVICE.version, lifecycle },
   );
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
   const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });
@@ -190,7 +190,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
         keyring,
         guardOf,
         queries,
-        collectorUrl,
+        collector,
       }),
       readiness: () => checkStore(store),
       ...(keyring ? { warnings: () => keyring.warnings() } : {}),

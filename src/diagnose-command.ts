@@ -10,6 +10,7 @@ import { loadQueries } from "#prometheus/catalogue.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { readCommandLine } from "./arguments.ts";
 import { createClusterDiagnosis } from "./app-diagnosis.ts";
+import { configuredCollector } from "./app-storage.ts";
 import { clusterDefaults } from "./app.ts";
 import { invalid, loadConfig, type Environment } from "./config.ts";
 
@@ -184,7 +185,7 @@ async function diagnoseFromHere(
       // The role all-in-one has no Collector but itself.
       ...(config.ROLE === "all-in-one" && !environment["OTEL_COLLECTOR_ENDPOINT"]
         ? {}
-        : { collectorUrl: config.OTEL_COLLECTOR_ENDPOINT.href }),
+        : { collector: configuredCollector(config) }),
     });
     const defaults = clusterDefaults(config);
     const cluster = await clusterFromCommandLine({

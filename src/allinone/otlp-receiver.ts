@@ -1,13 +1,16 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
+import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
+import type { Secret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { EmbeddedDatabase } from "./chdb.ts";
 import { createOtlpCodec, type OtlpCodec } from "./otlp-proto.ts";
 import { countPoints, toRows } from "./otlp-rows.ts";
+import { limitShape } from "./otlp-shape.ts";
 import { COLUMNS } from "./otlp-tables.ts";
 import { createPool } from "./pool.ts";
 
@@ -15,6 +18,8 @@ export interface OtlpReceiverDeps {
   database: Pick<EmbeddedDatabase, "insertRowBinary">;
   /** Where the tables of storage/migrations are. */
   databaseName: string;
+  /** What a sender must give as `Authorization: Bearer`. */
+  token: Secret;
   clock: Clock;
   logger: Logger;
 }
@@ -22,8 +27,10 @@ export interface OtlpReceiverDeps {
 export interface OtlpReceiverLimits {
   /** Of a body as sent. Default 20 MiB, as the Collector's. */
   compressedBytesMax: number;
-  /** Of a body after decompression. Default 64 MiB. */
+  /** Of a body after decompression. Default 20 MiB, as the Collector's. */
   bytesMax: number;
+  /** Fields and packed numbers of one request. Default 4,000,000. */
+  fieldsMax: number;
   /** Of one request. Default 200,000. */
   pointsMax: number;
   /** Of one table's rows made of one request. Default 512 MiB. */
@@ -39,20 +46,28 @@ export interface OtlpReceiver {
 
 const LIMITS: OtlpReceiverLimits = {
   compressedBytesMax: 20 * 1024 * 1024,
-  bytesMax: 64 * 1024 * 1024,
+  bytesMax: 20 * 1024 * 1024,
+  fieldsMax: 4_000_000,
   pointsMax: 200_000,
   rowsBytesMax: 512 * 1024 * 1024,
 };
 /** Requests worked on at once; the engine has one more connection, left to queries. */
 const SLOTS = ["first", "second"];
 const WAITING_MAX = 64;
-const CONNECTIONS_MAX = 256;
+/** The sender's connections have no limit of their own: it is the same process. */
+const ANONYMOUS_CONNECTIONS_MAX = 64;
 const HEADERS_TIMEOUT_MS = 10_000;
+const CHECK_INTERVAL_MS = 1_000;
+/** Of a body that is refused unread: a socket that is closed on it takes the answer with it. */
+const DROPPED_BYTES_MAX = 1 << 20;
 const REQUEST_TIMEOUT_MS = 60_000;
 const STOP_MS = 5_000;
 const PROTOBUF = "application/x-protobuf";
 
 const unzip = promisify(gunzip);
+const unzstd = promisify(zstdDecompress);
+/** 8 MiB, the largest window that RFC 9659 allows for HTTP: a frame's head alone could ask for 2 GiB. */
+const ZSTD_WINDOW_LOG_MAX = 23;
 
 interface Answer {
   status: number;
@@ -61,10 +76,10 @@ interface Answer {
 }
 
 /**
- * A server for OTLP/HTTP metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): POST /v1/metrics in protobuf, plain or gzip. Answers 200 only
- * after the rows are stored, with a partial success when points can't be; 400, 413 and 415 for what will never be accepted; 503 with
- * Retry-After when the engine is busy or fails, whatever the reason, since the points are not to blame. It knows no authentication: listen on
- * a loopback address.
+ * A server for OTLP/HTTP metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): POST /v1/metrics in protobuf, plain, gzip or zstd. Answers
+ * 200 only after the rows are stored, with a partial success when points can't be; 400, 413 and 415 for what will never be accepted; 503
+ * with Retry-After when the engine is busy or fails, whatever the reason, since the points are not to blame. It serves the process that it is
+ * a part of: who has no token gets 401 and is not read, and of their connections at most 64 are kept, the newest.
  */
 export function createOtlpReceiver(
   deps: OtlpReceiverDeps,
@@ -75,9 +90,14 @@ export function createOtlpReceiver(
   const slots = createPool(SLOTS, { waitingMax: WAITING_MAX });
   const stopping = new AbortController();
   const store = createStore(deps, codec, { ...LIMITS, ...limits });
+  const anonymous = new Set<Socket>();
+  const isOurs = createTokenCheck(deps.token);
+  let ownHosts: readonly string[] = [];
 
   const handle = async (request: IncomingMessage): Promise<Answer> => {
     try {
+      checkSender(request, ownHosts, isOurs);
+      anonymous.delete(request.socket);
       const encoding = checkHead(request, limits.compressedBytesMax ?? LIMITS.compressedBytesMax);
       return await slots.use(() => store(request, encoding, stopping.signal), stopping.signal);
     } catch (error) {
@@ -91,16 +111,21 @@ export function createOtlpReceiver(
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
   });
-  server.maxConnections = CONNECTIONS_MAX;
+  server.on("connection", (socket) => {
+    anonymous.add(socket);
+    socket.once("close", () => anonymous.delete(socket));
+    const [oldest] = anonymous;
+    if (anonymous.size > ANONYMOUS_CONNECTIONS_MAX) oldest?.destroy();
+  });
   server.on("request", (request, response) => {
     // Sockets may break at any time; who reads or writes hears of it by its own way.
     request.on("error", () => {});
     response.on("error", () => {});
     void handle(request).then((answer) => {
       send(response, answer);
-      // The rest of a refused body is read and dropped: a socket closed on it would take the answer with it.
-      request.resume();
+      drop(request);
     });
   });
 
@@ -118,6 +143,7 @@ export function createOtlpReceiver(
       server.on("error", (error) => logger.error({ err: error }, "the OTLP receiver's server failed"));
       const address = server.address() as AddressInfo;
       const name = address.family === "IPv6" ? `[${address.address}]` : address.address;
+      ownHosts = [`${name}:${address.port}`, `localhost:${address.port}`];
       return { url: `http://${name}:${address.port}` };
     },
     stop: async () => {
@@ -136,7 +162,40 @@ export function createOtlpReceiver(
   };
 }
 
-type Encoding = "identity" | "gzip";
+type Encoding = "identity" | "gzip" | "zstd";
+
+function createTokenCheck(token: Secret): (given: string) => boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = digest(`Bearer ${token.expose()}`);
+  return (given) => timingSafeEqual(digest(given), expected);
+}
+
+/** Refuses a web page whose name was rebound to this machine, and everybody but this process. */
+function checkSender(
+  request: IncomingMessage,
+  hosts: readonly string[],
+  isOurs: (authorization: string) => boolean,
+): void {
+  const { host = "", origin, authorization = "" } = request.headers;
+  if (!hosts.includes(host.toLowerCase()) || origin !== undefined) {
+    throw new BridgeError("host_refused", "this OTLP receiver serves the process that it is a part of");
+  }
+  if (isOurs(authorization)) return;
+  throw new BridgeError(
+    "unauthenticated",
+    "this OTLP receiver serves the process that it is a part of: send metrics of your own to an OpenTelemetry Collector, and run the roles bridge and query",
+  );
+}
+
+/** Reads the rest of a body that nobody wants, up to a limit. */
+function drop(request: IncomingMessage): void {
+  let bytes = 0;
+  request.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > DROPPED_BYTES_MAX) request.destroy();
+  });
+  request.resume();
+}
 
 /** Refuses by the head alone what needs no reading. */
 function checkHead(request: IncomingMessage, compressedBytesMax: number): Encoding {
@@ -146,8 +205,8 @@ function checkHead(request: IncomingMessage, compressedBytesMax: number): Encodi
   const type = request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase();
   if (type !== PROTOBUF) throw new BridgeError("unsupported_media_type", `content-type must be ${PROTOBUF}`);
   const encoding = request.headers["content-encoding"]?.trim().toLowerCase() ?? "identity";
-  if (encoding !== "identity" && encoding !== "gzip") {
-    throw new BridgeError("unsupported_media_type", "content-encoding must be gzip or identity");
+  if (encoding !== "identity" && encoding !== "gzip" && encoding !== "zstd") {
+    throw new BridgeError("unsupported_media_type", "content-encoding must be gzip, zstd or identity");
   }
   if (Number(request.headers["content-length"] ?? 0) > compressedBytesMax) throw tooLarge(compressedBytesMax);
   return encoding;
@@ -156,7 +215,8 @@ function checkHead(request: IncomingMessage, compressedBytesMax: number): Encodi
 function createStore(deps: OtlpReceiverDeps, codec: OtlpCodec, limits: OtlpReceiverLimits) {
   return async (request: IncomingMessage, encoding: Encoding, signal: AbortSignal): Promise<Answer> => {
     const body = await readBody(request, limits.compressedBytesMax);
-    const bytes = encoding === "gzip" ? await decompress(body, limits.bytesMax) : body;
+    const bytes = await decompress(body, encoding, limits.bytesMax);
+    limitShape(bytes, limits.fieldsMax);
     const message = decode(codec, bytes);
     const points = countPoints(message);
     if (points > limits.pointsMax) {
@@ -195,12 +255,17 @@ async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buf
   return Buffer.concat(chunks, length);
 }
 
-async function decompress(body: Buffer, bytesMax: number): Promise<Buffer> {
+/** The limit holds while it decompresses: what is beyond it is never made. */
+async function decompress(body: Buffer, encoding: Encoding, bytesMax: number): Promise<Buffer> {
+  if (encoding === "identity" && body.length > bytesMax) throw tooLarge(bytesMax);
+  if (encoding === "identity") return body;
   try {
-    return await unzip(body, { maxOutputLength: bytesMax });
+    if (encoding === "gzip") return await unzip(body, { maxOutputLength: bytesMax });
+    const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX };
+    return await unzstd(body, { maxOutputLength: bytesMax, params });
   } catch (error) {
     if (error instanceof RangeError) throw tooLarge(bytesMax);
-    throw new BridgeError("request_invalid", "the body is not gzip", { cause: error });
+    throw new BridgeError("request_invalid", `the body is not ${encoding}`, { cause: error });
   }
 }
 
@@ -220,12 +285,20 @@ function tooLarge(bytesMax: number): BridgeError {
 
 // google.rpc.Code
 const INVALID_ARGUMENT = 3;
+const PERMISSION_DENIED = 7;
 const INTERNAL = 13;
 const UNAVAILABLE = 14;
+const UNAUTHENTICATED = 16;
 
 const STATUS_CODES: Partial<
   Record<ErrorCode, { grpc: number; status: number; headers?: Record<string, string> }>
 > = {
+  unauthenticated: {
+    grpc: UNAUTHENTICATED,
+    status: 401,
+    headers: { "www-authenticate": 'Bearer realm="budcluster OTLP receiver"', connection: "close" },
+  },
+  host_refused: { grpc: PERMISSION_DENIED, status: 403, headers: { connection: "close" } },
   method_not_allowed: { grpc: INVALID_ARGUMENT, status: 405, headers: { allow: "POST" } },
   storage_unavailable: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
   // A refused statement (a missing table, say) needs somebody's hand, so ask less often.

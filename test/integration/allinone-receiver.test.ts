@@ -1,11 +1,14 @@
 import { once } from "node:events";
 import { connect } from "node:net";
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import protobuf from "protobufjs";
+import { Agent } from "undici";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createOtlpReceiver, type OtlpReceiver, type OtlpReceiverLimits } from "#allinone/otlp-receiver.ts";
 import { BridgeError } from "#errors.ts";
 import { systemClock } from "#lib/clock.ts";
+import { createSecret } from "#lib/secret.ts";
+import { createTransport } from "#otlp/transport.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { bitsOf, toOtlpRequest, writeOtherKinds, type TestPoint } from "../helpers/otlp-request.ts";
@@ -13,6 +16,8 @@ import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 const engine = useEngine({ migrated: true });
 const logger = createSilentLogger();
+const token = createSecret("receiver-6a09e667f3bcc908");
+const AUTHORIZATION = { authorization: `Bearer ${token.expose()}` };
 const NOW = BigInt(Date.now()) * 1_000_000n;
 let clusters = 0;
 let cluster = "";
@@ -20,7 +25,7 @@ let receivers: OtlpReceiver[] = [];
 let url = "";
 
 async function listen(limits?: Partial<OtlpReceiverLimits>): Promise<string> {
-  const deps = { database: engine.database, databaseName: "metrics", clock: systemClock, logger };
+  const deps = { database: engine.database, databaseName: "metrics", token, clock: systemClock, logger };
   const receiver = createOtlpReceiver(deps, limits);
   receivers.push(receiver);
   return (await receiver.start("127.0.0.1", 0)).url;
@@ -48,7 +53,7 @@ async function post(body: Uint8Array, headers: Record<string, string> = {}, to =
   const response = await fetch(`${to}/v1/metrics`, {
     method: "POST",
     body: new Uint8Array(body),
-    headers: { "content-type": "application/x-protobuf", ...headers },
+    headers: { "content-type": "application/x-protobuf", ...AUTHORIZATION, ...headers },
   });
   expect(response.headers.get("content-type")).toBe("application/x-protobuf");
   const bytes = new Uint8Array(await response.arrayBuffer());
@@ -265,8 +270,8 @@ test("a body cut at any byte, or not protobuf, or not gzip, is 400 or stores not
 test("refuses what is no OTLP request by its head", async () => {
   expect((await post(Buffer.from("{}"), { "content-type": "application/json" })).status).toBe(415);
   expect((await post(Buffer.from(""), { "content-encoding": "br" })).status).toBe(415);
-  expect((await fetch(`${url}/v1/traces`, { method: "POST" })).status).toBe(404);
-  const wrongMethod = await fetch(`${url}/v1/metrics`);
+  expect((await fetch(`${url}/v1/traces`, { method: "POST", headers: AUTHORIZATION })).status).toBe(404);
+  const wrongMethod = await fetch(`${url}/v1/metrics`, { headers: AUTHORIZATION });
   expect([wrongMethod.status, wrongMethod.headers.get("allow")]).toEqual([405, "POST"]);
 });
 
@@ -279,7 +284,7 @@ test("413 for a body over a limit, announced, streamed, compressed or of too man
   expect((await post(large, {}, small)).status).toBe(413);
   const streamed = await fetch(`${small}/v1/metrics`, {
     method: "POST",
-    headers: { "content-type": "application/x-protobuf" },
+    headers: { "content-type": "application/x-protobuf", ...AUTHORIZATION },
     body: new Blob([large]).stream(),
     duplex: "half",
   });
@@ -299,7 +304,13 @@ test.each([
   ["storage_failed", "5"],
 ] as const)("%s of the engine is 503, to be tried again after %s s", async (code, retryAfter) => {
   const database = { insertRowBinary: () => Promise.reject(new BridgeError(code, "no")) };
-  const receiver = createOtlpReceiver({ database, databaseName: "metrics", clock: systemClock, logger });
+  const receiver = createOtlpReceiver({
+    database,
+    databaseName: "metrics",
+    token,
+    clock: systemClock,
+    logger,
+  });
   receivers.push(receiver);
   const failing = (await receiver.start("127.0.0.1", 0)).url;
   const reply = await post(gauge("x", [{ bits: 1n, time: NOW }]), {}, failing);
@@ -307,7 +318,7 @@ test.each([
 });
 
 test("a table that is missing is 503: the points are not to blame", async () => {
-  const deps = { database: engine.database, databaseName: "nowhere", clock: systemClock, logger };
+  const deps = { database: engine.database, databaseName: "nowhere", token, clock: systemClock, logger };
   const receiver = createOtlpReceiver(deps);
   receivers.push(receiver);
   const reply = await post(
@@ -328,7 +339,7 @@ test("stop lets a request under way finish, and cuts it after 5 s", async () => 
         started.resolve();
       }),
   };
-  const receiver = createOtlpReceiver({ database, databaseName: "metrics", clock, logger });
+  const receiver = createOtlpReceiver({ database, databaseName: "metrics", token, clock, logger });
   const to = (await receiver.start("127.0.0.1", 0)).url;
   const request = post(gauge("x", [{ bits: 1n, time: NOW }]), {}, to).catch(() => "cut");
   await started.promise;
@@ -354,8 +365,93 @@ test("a sender that goes away in the middle of a body does no harm", async () =>
   expect((await post(gauge("after", [{ bits: 1n, time: NOW }]))).status).toBe(200);
 });
 
+test.each(["gzip", "zstd", "none"] as const)(
+  "takes what the program sends with OTLP_COMPRESSION=%s",
+  async (compression) => {
+    const dispatcher = new Agent();
+    try {
+      const transport = createTransport(
+        { clock: systemClock, dispatcher },
+        {
+          url: `${url}/v1/metrics`,
+          headers: { authorization: createSecret(AUTHORIZATION.authorization) },
+          compression,
+          timeoutMs: 10_000,
+        },
+      );
+      const payload = await transport.encode(gauge("sent", [{ bits: bitsOf(1), time: NOW }]));
+      expect(await transport.send(payload, new AbortController().signal)).toEqual({
+        kind: "accepted",
+        message: "",
+      });
+      expect(await readStored("sent")).toHaveLength(1);
+    } finally {
+      await dispatcher.close();
+    }
+  },
+);
+
+test("what is no zstd, is cut, or needs more memory than allowed is refused", async () => {
+  const zstd = { "content-encoding": "zstd" };
+  const whole = zstdCompressSync(gauge("z", [{ bits: 1n, time: NOW }]));
+  expect(await post(Buffer.from("no zstd at all"), zstd)).toMatchObject({
+    status: 400,
+    message: "the body is not zstd",
+  });
+  expect((await post(whole.subarray(0, -3), zstd)).status).toBe(400);
+  const bomb = zstdCompressSync(Buffer.alloc(64 << 20));
+  expect(bomb.length).toBeLessThan(10_000);
+  expect((await post(bomb, zstd)).status).toBe(413);
+  expect((await post(gzipSync(Buffer.alloc(64 << 20)), { "content-encoding": "gzip" })).status).toBe(413);
+  // A frame's head that asks for a window of 1 GiB (RFC 8878, 3.1.1.1.2).
+  const window = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa0, 0x01, 0x00, 0x00]);
+  expect((await post(window, zstd)).status).toBe(400);
+});
+
+test.each([
+  ["no token", {}, 401],
+  ["another token", { authorization: "Bearer receiver-0000000000000000" }, 401],
+  ["another scheme", { authorization: `Basic ${token.expose()}` }, 401],
+  ["a part of the token", { authorization: AUTHORIZATION.authorization.slice(0, -1) }, 401],
+  ["the name of a page that was rebound", { ...AUTHORIZATION, host: "evil.example" }, 403],
+  ["no port in Host", { ...AUTHORIZATION, host: "127.0.0.1" }, 403],
+  ["a page's origin", { ...AUTHORIZATION, origin: "http://127.0.0.1" }, 403],
+])("takes nothing from others on this machine: %s", async (_who, headers: Record<string, string>, status) => {
+  const body = gauge("foreign", [{ bits: 1n, time: NOW }]);
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  const head = Object.entries({
+    host: new URL(url).host,
+    "content-type": "application/x-protobuf",
+    "content-length": String(body.length),
+    ...headers,
+  });
+  socket.write(`POST /v1/metrics HTTP/1.1\r\n${head.map((pair) => pair.join(": ")).join("\r\n")}\r\n\r\n`);
+  socket.write(body);
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket as AsyncIterable<Buffer>) chunks.push(chunk);
+  const answer = Buffer.concat(chunks).toString("latin1");
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  expect(answer).toContain("connection: close");
+  expect(answer).toMatch(/serves the process that it is a part of/);
+  expect(answer).not.toContain(token.expose());
+  expect(await readStored("foreign")).toEqual([]);
+});
+
+test("a body without a token is not read to its end, and 200 idle connections shut nobody out", async () => {
+  const idle = Array.from({ length: 200 }, () => connect(Number(new URL(url).port), "127.0.0.1"));
+  for (const socket of idle) socket.on("error", () => {});
+  await Promise.all(idle.map((socket) => once(socket, "connect")));
+  const huge = await fetch(`${url}/v1/metrics`, { method: "POST", body: Buffer.alloc(8 << 20) }).then(
+    ({ status }) => status,
+    () => "cut",
+  );
+  expect([401, "cut"]).toContain(huge);
+  expect((await post(gauge("after", [{ bits: 1n, time: NOW }]))).status).toBe(200);
+  for (const socket of idle) socket.destroy();
+});
+
 test("a port that is taken is config_invalid", async () => {
-  const deps = { database: engine.database, databaseName: "metrics", clock: systemClock, logger };
+  const deps = { database: engine.database, databaseName: "metrics", token, clock: systemClock, logger };
   const second = createOtlpReceiver(deps).start("127.0.0.1", Number(new URL(url).port));
   await expect(second).rejects.toMatchObject({ code: "config_invalid" });
 });
