@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { limitShape } from "#allinone/otlp-shape.ts";
+import { BridgeError } from "#errors.ts";
 import { encodeField } from "#otlp/wire.ts";
 import { caught } from "../../helpers/caught.ts";
 import { toOtlpRequest, writeOtherKinds } from "../../helpers/otlp-request.ts";
@@ -57,16 +58,20 @@ test("what the decoder takes passes, and what is cut does not", () => {
   }
 });
 
+/** The verdict on any bytes; any other failure fails the test. */
+function verdictOn(bytes: Uint8Array): string {
+  try {
+    limitShape(bytes, 100);
+    return "passes";
+  } catch (error) {
+    return error instanceof BridgeError ? error.code : String(error);
+  }
+}
+
 test("any bytes end with a verdict", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
-      try {
-        limitShape(bytes, 100);
-      } catch (error) {
-        expect(error).toMatchObject({
-          code: expect.stringMatching(/^(body_too_large|request_invalid)$/) as string,
-        });
-      }
+      expect(["passes", "body_too_large", "request_invalid"]).toContain(verdictOn(bytes));
     }),
   );
 });
