@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import type { Keyring } from "#clusters/envelope.ts";
+import { withCadence } from "#collect/cadence.ts";
 import { uncheckedWarning } from "#collect/cluster-state.ts";
 import type { Rounds } from "#collect/round.ts";
 import type { Collection } from "#collect/status.ts";
@@ -182,7 +183,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });
   return {
     ports: {
-      collection: rounds,
+      collection: withCadence(rounds, base, { intervalMs: config.COLLECTION_INTERVAL }),
       clusters: registry,
       clusterAdmin,
       diagnoseCluster: createClusterDiagnosis(config, {
