@@ -63,6 +63,12 @@
   annotations:
     summary: The Collector refuses data for good.
     description: "GET /metrics/status lists what was refused, with the Collector's words (gaps, state refused)."
+- alert: BudSamplesLost
+  expr: sum by (budcluster_reason) ({{ include "bud.counted" (printf "budcluster_collection_lost_seconds_total{%s}" $in) }}) > 0
+  labels: {severity: critical}
+  annotations:
+    summary: "Samples can't be collected any more ({{ `{{ $labels.budcluster_reason }}` }})."
+    description: "GET /metrics/status lists the queries and times (gaps, state lost). Prometheus must keep samples longer than the bridge can be away."
 - alert: BudDeliveryFailing
   expr: >-
     sum(rate(budcluster_export_requests_total{ {{- $in }},budcluster_outcome="retryable"}[10m]))

@@ -21,6 +21,7 @@ async function exposed(): Promise<Map<string, Set<string>>> {
   metrics.exportFinished({ outcome: "rejected", durationSeconds: 1, bytes: 1, error: "collector_refused" });
   metrics.errorOccurred("state_unavailable");
   metrics.requestAnswered({ method: "GET", route: "/", status: 500, durationSeconds: 1 });
+  metrics.timeLost("no_pod_has_it", 1);
   metrics.clusterWatermark("edge-1", 0);
   const text = await metrics.prometheusText();
   await metrics.stop();
@@ -69,7 +70,7 @@ test("an alert on something that happens once sees the first time as well", asyn
   const { groups } = find(objects, "PrometheusRule", "bud-alerts")["spec"] as { groups: { rules: Rule[] }[] };
   const exprOf = (alert: string) => groups[0]?.rules.find((rule) => rule.alert === alert)?.expr;
   // increase() takes the value that a series begins with for no increase.
-  for (const alert of ["BudDataRefused", "BudCredentialsUnreadable", "BudStateUnavailable"])
+  for (const alert of ["BudDataRefused", "BudSamplesLost", "BudCredentialsUnreadable", "BudStateUnavailable"])
     expect(exprOf(alert)).toMatch(/unless .* offset 15m\) or increase\(/s);
   expect(exprOf("BudNoRounds")).toContain("or sum(process_uptime");
 });

@@ -319,3 +319,81 @@ test("what a restarted Prometheus no longer has is a lost gap, also when its fir
     [oldest - 1, endOf(collection)],
   ]);
 });
+
+test.each([
+  ["a query that is new", true],
+  ["a query that was collected before", false],
+])("samples older than Prometheus' first `up` are stored: %s", async (_name, isNew) => {
+  const collection = createCollection();
+  if (!isNew) await collection.run();
+  const before = isNew ? endOf(collection) - 15 * MINUTE : endOf(collection);
+  if (!isNew) collection.advance(20 * MINUTE);
+  // They came by remote write, or from imported blocks; targets are scraped for three minutes only.
+  const { nowMs, series } = collection.prometheus;
+  series.push({ metric: "up", labels: {}, everyMs: 15 * SECOND, offsetMs: 0, fromMs: nowMs - 3 * MINUTE });
+  expect(await collection.run()).toMatchObject({ outcome: "successful", error: null });
+  const window = { fromMs: before, toMs: endOf(collection) };
+  const samples = series
+    .filter(({ metric }) => metric !== "up")
+    .flatMap((each) => samplesIn(each, window))
+    .map(identityOf);
+  expect(samples.length).toBeGreaterThan(200);
+  expect(samples.filter((sample) => !collection.collector.points.has(sample))).toEqual([]);
+});
+
+test("a young Pod whose few samples are older than its first `up` does not settle the time that a twin has", async () => {
+  const collection = createCollection();
+  await collection.run();
+  const before = endOf(collection);
+  collection.advance(20 * MINUTE);
+  const { prometheus } = collection;
+  const bornMs = prometheus.nowMs - 5 * MINUTE;
+  prometheus.series.push({
+    metric: "up",
+    labels: {},
+    everyMs: 15 * SECOND,
+    offsetMs: 0,
+    fromMs: bornMs + MINUTE,
+  });
+  prometheus.oldestMs = bornMs;
+  await collection.run();
+  collection.advance(6 * MINUTE);
+  // The twin is ready again.
+  prometheus.otherPods = [{ uid: "pod-2", name: "prometheus-1", oldestMs: 0 }];
+  prometheus.series = prometheus.series.map((each) => (each.metric === "up" ? { ...each, fromMs: 0 } : each));
+  expect(await collection.run()).toMatchObject({ outcome: "successful" });
+  const { queries } = await collection.progress();
+  for (const { gaps, committed } of Object.values(queries)) {
+    expect(gaps).toEqual([]);
+    expect(committed).toHaveLength(1);
+  }
+  const window = { fromMs: before, toMs: bornMs };
+  const missing = prometheus.series
+    .filter(({ metric }) => metric !== "up")
+    .flatMap((each) => samplesIn(each, window))
+    .filter((sample) => !collection.collector.points.has(identityOf(sample)));
+  expect(missing).toEqual([]);
+});
+
+test("a Pod that can't be asked keeps time from counting as lost", async () => {
+  const collection = createCollection();
+  await collection.run();
+  collection.advance(20 * MINUTE);
+  const { prometheus } = collection;
+  prometheus.oldestMs = prometheus.nowMs - 5 * MINUTE;
+  prometheus.otherPods = [{ uid: "pod-2", name: "prometheus-1", oldestMs: 0 }];
+  prometheus.onOpen = (uid) =>
+    uid === "pod-2" ? new BridgeError("tunnel_refused", "connection refused") : undefined;
+  for (let round = 0; round < 3; round++) {
+    await collection.run();
+    collection.advance(6 * MINUTE);
+  }
+  const { queries, last } = await collection.progress();
+  expect(Object.values(queries).flatMap(({ gaps }) => gaps)).toEqual([]);
+  expect(last!.warnings.join()).toMatch(/Prometheus Pod prometheus-1 could not be asked/);
+  prometheus.onOpen = () => undefined;
+  await collection.run();
+  expect(
+    Object.values((await collection.progress()).queries).map(({ committed }) => committed.length),
+  ).toEqual([1, 1, 1]);
+});
