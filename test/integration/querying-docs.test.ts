@@ -83,7 +83,7 @@ afterAll(() => harness.server.stop());
 test("no example is overlooked", () => {
   expect(STATEMENTS.length).toBeGreaterThan(7);
   expect(EXAMPLES).toHaveLength(TEXT.match(/^curl /gm)!.length);
-  expect(EXAMPLES.filter(({ body }) => body !== undefined)).toHaveLength(3);
+  expect(EXAMPLES.filter(({ body }) => body !== undefined)).toHaveLength(4);
 });
 
 describe("the SQL", () => {
