@@ -174,7 +174,8 @@ const CASES: [
     () => `clusters: ${"[".repeat(50_000)}`,
     { code: "kubeconfig_invalid", message: /nested deeper/ },
   ],
-  ["an object of depth", () => DEEP, { code: "kubeconfig_invalid", message: /nested/ }],
+  // Before it is parsed, whatever the field.
+  ["an object of depth", () => DEEP, { code: "request_invalid", message: /nests deeper than 32 levels/ }],
   [
     "a YAML bomb of entries",
     () => `clusters: [${"a,".repeat(100_000)}]`,
