@@ -64,7 +64,7 @@
     summary: The Collector refuses data for good.
     description: "GET /metrics/status lists what was refused, with the Collector's words (gaps, state refused)."
 - alert: BudSamplesLost
-  expr: sum by (budcluster_reason) ({{ include "bud.counted" (printf "budcluster_collection_lost_seconds_total{%s}" $in) }}) > 0
+  expr: sum by (budcluster_reason) ({{ include "bud.counted" (printf "budcluster_collection_lost_total{%s}" $in) }}) > 0
   labels: {severity: critical}
   annotations:
     summary: "Samples can't be collected any more ({{ `{{ $labels.budcluster_reason }}` }})."
