@@ -252,6 +252,9 @@ export function scanSamples(fast: FastScan, b: Buffer, start: number, sight: num
       // Up to 15 digits and a power of ten below 1e23 are both exact, so the quotient is the correctly rounded value.
       v = decimals === 0 ? mantissa : mantissa / POWERS_OF_TEN[decimals]!;
       if (negative) v = -v;
+    } else if (c === QUOTE && digits > 15) {
+      v = Number(b.toString("latin1", v0, p));
+      if (!Number.isFinite(v)) break;
     } else {
       while (c !== QUOTE && p < end) c = b[++p]!;
       if (p >= end) break;
