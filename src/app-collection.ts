@@ -5,6 +5,7 @@ import { openCredentials } from "#clusters/open-credentials.ts";
 import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
+import type { CommitTarget } from "#collect/progress-store.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
 import { toBridgeError } from "#errors.ts";
 import type { Clock } from "#lib/clock.ts";
@@ -47,7 +48,13 @@ export interface CollectionDeps {
 export function createCollection(
   config: Config,
   deps: CollectionDeps,
-  parts: { queries: Query[]; collector: CollectorPlace; version: string; lifecycle: Lifecycle },
+  parts: {
+    queries: Query[];
+    collector: CollectorPlace;
+    version: string;
+    lifecycle: Lifecycle;
+    database?: CommitTarget;
+  },
 ): Rounds {
   const { clock, logger, metrics } = deps;
   const agent = new Agent({ connections: 64, pipelining: 1 });
@@ -95,6 +102,7 @@ export function createCollection(
       batchBytesMax: config.METRICS_BATCH_BYTES,
       batchesInFlightMax: BATCHES_IN_FLIGHT,
       version: parts.version,
+      ...(parts.database ? { database: parts.database } : {}),
     },
   );
   return createRounds(

@@ -13,7 +13,8 @@ import type { Config } from "./config.ts";
 const WAIT = { timeoutMs: 30_000, pauseMs: 500 };
 
 /** The records that nothing can make again: the registered clusters and, as sealed envelopes, their credentials; since when each was collected. */
-const COPIED = ["cluster:", "clusters:", "collected:"];
+const REGISTRY = ["cluster:", "clusters:"];
+const BEGINS = ["collected:"];
 
 /** Opens the state store that the configuration names: Dapr's, or a file in DATA_DIR. */
 export async function startStateStore(
@@ -23,7 +24,11 @@ export async function startStateStore(
   const { clock, logger, lifecycle } = base;
   if (config.DAPR_STATE_STORE === undefined) {
     const path = join(config.DATA_DIR, "state.sqlite");
-    const copy = { path: join(config.DATA_DIR, "registry-copy.sqlite"), prefixes: COPIED };
+    const copy = {
+      path: join(config.DATA_DIR, "registry-copy.sqlite"),
+      prefixes: [...REGISTRY, ...BEGINS],
+      merged: BEGINS,
+    };
     const store = createSqliteStore({ path, copy, logger });
     lifecycle.onStop("state store", () => store.close());
     return store;

@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { openChdb } from "#allinone/chdb.ts";
+import { identifyDatabase, type DatabaseIdentity } from "#allinone/database-mark.ts";
 import { requireFreeSpace } from "#allinone/free-space.ts";
 import { createOtlpReceiver } from "#allinone/otlp-receiver.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
@@ -8,6 +10,7 @@ import type { Lifecycle } from "#lib/lifecycle.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { TransportSettings } from "#otlp/transport.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";
+import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
 import { migrate } from "#storage/migrate.ts";
 import type { MigrationParameters } from "#storage/migration-parameters.ts";
@@ -109,10 +112,11 @@ const TOKEN_BYTES = 32;
 /** The all-in-one role's own ClickHouse engine behind an OTLP receiver, in this process, which no other process can send to. */
 export async function startEmbeddedStorage(
   config: Config,
-  deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
-): Promise<{ database: Database; collector: CollectorPlace }> {
-  const { clock, logger, lifecycle } = deps;
+  deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle; store: StateStore },
+): Promise<{ database: Database; collector: CollectorPlace; identity: DatabaseIdentity }> {
+  const { clock, logger, lifecycle, store } = deps;
   const path = join(config.DATA_DIR, "clickhouse");
+  const wasMissing = !existsSync(join(path, "data", "metadata"));
   const database = await openChdb({ path, logger, memoryBytesMax: config.EMBEDDED_MEMORY_MAX });
   lifecycle.onStop("embedded ClickHouse", () => database.close());
   await migrate(database, {
@@ -123,6 +127,7 @@ export async function startEmbeddedStorage(
     lock: { assertHeld: () => requireFreeSpace(path), release: () => Promise.resolve() },
     signal: new AbortController().signal,
   });
+  const identity = await identifyDatabase({ path, wasMissing }, { store, logger });
   startRollups(config, database, deps);
   // It is nowhere but in this process' memory.
   const token = createSecret(randomBytes(TOKEN_BYTES).toString("base64url"));
@@ -135,5 +140,5 @@ export async function startEmbeddedStorage(
     name: "the OTLP receiver of this process",
     headers: { authorization: createSecret(`Bearer ${token.expose()}`) },
   };
-  return { database, collector };
+  return { database, collector, identity };
 }

@@ -168,7 +168,8 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
     ...(overrides.resolve ? { resolve: overrides.resolve } : {}),
   });
   const { registry, guardOf } = clusters;
-  const storage = config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, base) : undefined;
+  const storage =
+    config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, { ...base, store }) : undefined;
   const collector = storage?.collector ?? configuredCollector(config);
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
   const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
@@ -177,7 +178,13 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   const rounds = createCollection(
     config,
     { clock, random, logger, metrics, store, registry, openPrometheus },
-    { queries, collector, version: SERVICE.version, lifecycle },
+    {
+      queries,
+      collector,
+      version: SERVICE.version,
+      lifecycle,
+      ...(storage ? { database: storage.identity } : {}),
+    },
   );
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
   const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });

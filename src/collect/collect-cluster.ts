@@ -16,7 +16,7 @@ import { recordLast } from "./last-collection.ts";
 import { createMetricKinds } from "./metric-kinds.ts";
 import { sawAbsent } from "./absence.ts";
 import { addGap, commit, LOSS_TEXTS, type ClusterProgress, type Loss } from "./progress.ts";
-import { openProgress, type ProgressFile } from "./progress-store.ts";
+import { openProgress, type CommitTarget, type ProgressFile } from "./progress-store.ts";
 import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 import { createReadPlan, type ReadPlan } from "./read-plan.ts";
@@ -51,6 +51,8 @@ export interface CollectClusterSettings extends PlanSettings {
   /** Batches of one cluster on their way at once. */
   batchesInFlightMax: number;
   version: string;
+  /** Where what is committed ends up; undefined where only the Collector knows. */
+  database?: CommitTarget;
 }
 
 interface CollectSignals {
@@ -96,9 +98,13 @@ export function createCollectCluster(
 
     let file: ProgressFile;
     try {
-      file = await openProgress(deps.store, cluster.id);
+      file = await openProgress(deps.store, cluster.id, settings.database);
     } catch (error) {
       return result("failed", undefined, toBridgeError(error, "state_unavailable"));
+    }
+    if (file.restart !== undefined) {
+      const from = new Date(file.progress.restart_from ?? 0).toISOString();
+      logger.warn({ from }, `${file.restart}: everything back to MAX_BACKFILL is read again`);
     }
     const report = createClusterReport(deps, settings, cluster);
     let totals: ReadTotals | undefined;

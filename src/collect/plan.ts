@@ -28,7 +28,7 @@ export function earliestStart(
   endMs: number,
   settings: PlanSettings,
 ): number {
-  const lookback = endMs - settings.initialLookbackMs;
+  const lookback = beginningOf(progress, endMs, settings);
   return Math.min(
     ...queries.map(({ name, promql }) => {
       const known = progress.queries[name];
@@ -41,6 +41,7 @@ export function earliestStart(
 /**
  * Makes sure that every query has a progress. A new one begins `initialLookbackMs` ago; nothing is promised of the time before `oldestMs`, the
  * oldest sample that any Pod is known to have. One whose PromQL changed begins where the old one ended; what that had not read is lost.
+ * Where the progress was lost (`restart_from`), a query begins where the collection once did: all of that was promised.
  */
 export function preparePlan(
   progress: ClusterProgress,
@@ -50,7 +51,8 @@ export function preparePlan(
   settings: PlanSettings,
 ): Loss[] {
   const losses: Loss[] = [];
-  const earliest = endMs - settings.initialLookbackMs;
+  const earliest = beginningOf(progress, endMs, settings);
+  const isRestart = progress.restart_from !== undefined;
   for (const { name, promql } of queries) {
     const known = progress.queries[name];
     if (known?.promql_hash === hashPromql(promql)) continue;
@@ -61,11 +63,17 @@ export function preparePlan(
       continue;
     }
     const fresh = newQueryProgress(promql, earliest);
-    if (oldestMs !== undefined && oldestMs - 1 > earliest)
+    if (!isRestart && oldestMs !== undefined && oldestMs - 1 > earliest)
       fresh.promised_from = Math.min(oldestMs - 1, endMs);
     progress.queries[name] = fresh;
   }
+  delete progress.restart_from;
   return losses;
+}
+
+function beginningOf(progress: ClusterProgress, endMs: number, settings: PlanSettings): number {
+  const lookback = endMs - settings.initialLookbackMs;
+  return Math.min(lookback, progress.restart_from ?? lookback);
 }
 
 /**

@@ -6,6 +6,8 @@ import { emptyProgress, type ClusterProgress } from "./progress.ts";
 /** One cluster's progress record while it is being collected. */
 export interface ProgressFile {
   progress: ClusterProgress;
+  /** Why everything back to MAX_BACKFILL is read again, if it is. */
+  restart: string | undefined;
   /** Writes the record; calls while a write is under way are joined into one more. Rejects when the store fails. */
   save(): Promise<void>;
 }
@@ -17,22 +19,39 @@ export async function readProgress(store: StateStore, clusterId: string): Promis
 
 export async function deleteProgress(store: StateStore, clusterId: string): Promise<void> {
   await store.delete(key(clusterId));
+  await store.delete(beginKey(clusterId));
 }
 
-/** Loads the record for writing. Throws BridgeError `state_*`. */
-export async function openProgress(store: StateStore, clusterId: string): Promise<ProgressFile> {
+/** The database that windows are committed to; `isNew`: it has nothing that was committed before it. */
+export interface CommitTarget {
+  id: string;
+  isNew: boolean;
+}
+
+/**
+ * Loads the record for writing. A progress that is missing although the cluster was collected before, or that is about another database than
+ * `target`, begins anew where the collection once began. Throws BridgeError `state_*`.
+ */
+export async function openProgress(
+  store: StateStore,
+  clusterId: string,
+  target?: CommitTarget,
+): Promise<ProgressFile> {
   const record = await store.get<unknown>(key(clusterId));
-  const progress = toProgress(clusterId, record?.value);
+  const stored = toProgress(clusterId, record?.value);
+  const { progress, restart } = await restarted(store, clusterId, stored, record !== undefined, target);
   let etag = record?.etag;
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
   const write = async (): Promise<void> => {
+    if (!progress.is_begin_recorded) await recordBegin(store, clusterId, progress);
     etag = await store.put(key(clusterId), progress, etag);
   };
 
   return {
     progress,
+    restart,
     save: async () => {
       if (next) return await next;
       if (!running) {
@@ -49,6 +68,48 @@ export async function openProgress(store: StateStore, clusterId: string): Promis
       return await next;
     },
   };
+}
+
+async function restarted(
+  store: StateStore,
+  clusterId: string,
+  stored: ClusterProgress,
+  isStored: boolean,
+  target: CommitTarget | undefined,
+): Promise<{ progress: ClusterProgress; restart: string | undefined }> {
+  const isOther =
+    target !== undefined &&
+    isStored &&
+    (stored.database === undefined ? target.isNew : stored.database !== target.id);
+  const database = target === undefined ? {} : { database: target.id };
+  if (isStored && !isOther) return { progress: { ...stored, ...database }, restart: undefined };
+  const begin = await readBegin(store, clusterId);
+  const froms = [
+    ...Object.values(stored.queries).map(({ from }) => from),
+    ...(begin === undefined ? [] : [begin]),
+  ];
+  if (froms.length === 0) return { progress: { ...stored, ...database }, restart: undefined };
+  return {
+    progress: { ...emptyProgress(), last: stored.last, ...database, restart_from: Math.min(...froms) },
+    restart: isOther
+      ? "its samples were committed to another database"
+      : "the record of its progress is missing, although it was collected before",
+  };
+}
+
+async function readBegin(store: StateStore, clusterId: string): Promise<number | undefined> {
+  const value = (await store.get<unknown>(beginKey(clusterId)))?.value;
+  const from = (value as { from?: unknown } | null | undefined)?.from;
+  return typeof from === "number" ? from : undefined;
+}
+
+/** Written once for a cluster: it tells a lost progress from a cluster that was never collected. */
+async function recordBegin(store: StateStore, clusterId: string, progress: ClusterProgress): Promise<void> {
+  const froms = Object.values(progress.queries).map(({ from }) => from);
+  if (froms.length === 0) return;
+  const record = await store.get<unknown>(beginKey(clusterId));
+  if (!record) await store.put(beginKey(clusterId), { from: Math.min(...froms) }, undefined);
+  progress.is_begin_recorded = true;
 }
 
 /** Only the frame is looked at: what is inside is the program's own. */
@@ -69,6 +130,11 @@ function withoutPrototypes(progress: ClusterProgress): ClusterProgress {
   for (const query of Object.values(queries)) query.types = createRecord(query.types);
   const { last } = progress;
   return { ...progress, queries, last: last && { ...last, groups: createRecord(last.groups) } };
+}
+
+/** Kept apart from the progress, and copied with the registry, so that it outlives a lost progress. */
+function beginKey(clusterId: string): string {
+  return `collected:${clusterId}`;
 }
 
 function key(clusterId: string): string {

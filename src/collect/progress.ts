@@ -74,6 +74,12 @@ export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
   pod: { uid: string; name: string; since: number } | null;
+  /** The database that the committed windows are stored in; absent where the program does not know it. */
+  database?: string;
+  /** Since when the cluster is collected is on record outside of this one (`collected:<id>`). */
+  is_begin_recorded?: true;
+  /** What was known before is of no use: queries begin at this time, where the collection once began. Until the next plan. */
+  restart_from?: number;
   /** Prometheus has had samples of `up`: they tell from when on it has data. */
   up_seen?: boolean;
   queries: Record<string, QueryProgress>;

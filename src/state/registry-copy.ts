@@ -10,6 +10,8 @@ export interface RegistryCopySettings {
   path: string;
   /** Beginnings of the keys that are copied. */
   prefixes: readonly string[];
+  /** Beginnings of those that the state file takes back whenever it lacks them: an older state file is not asked about for their sake. */
+  merged?: readonly string[];
 }
 
 /** A second file with the records that nobody can read again from anywhere: the registered clusters. */
@@ -72,7 +74,7 @@ function agree(
   main: RecordsFile,
   mainPath: string,
   copy: RecordsFile,
-  { path, prefixes }: RegistryCopySettings,
+  { path, prefixes, merged = [] }: RegistryCopySettings,
   logger: Logger,
 ): void {
   const copied = copy.list(prefixes);
@@ -89,12 +91,23 @@ function agree(
     );
     return;
   }
+  const isMerged = ({ key }: StoredText): boolean => merged.some((prefix) => key.startsWith(prefix));
   const isSame = copy.version() === 0 || copy.identity() === main.identity();
-  const lost = copied.filter(({ key, text, version }) => {
+  const lost = copied.filter((record) => {
+    const { key, text, version } = record;
+    if (isMerged(record)) return false;
     const own = main.get(key);
     return own?.text !== text && (isSame ? version > main.version() : own === undefined);
   });
   if (lost.length > 0) throw replaced(mainPath, path, lost);
+  main.transaction(() => {
+    for (const record of copied) {
+      if (!isMerged(record) || main.get(record.key)) continue;
+      const version = main.version() + 1;
+      main.setVersion(version);
+      main.set({ ...record, version });
+    }
+  });
   copyAll(main, copy, prefixes);
 }
 
