@@ -6,9 +6,7 @@ const USER = "(user)";
  * What a terminal or a page acts on instead of showing it: C0 and C1 controls (ESC among them) but tab and line breaks, and the marks that
  * turn the direction of a text around (Unicode Standard Annex 9).
  */
-const CONTROLS =
-  // oxlint-disable-next-line no-control-regex
-  /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]+/g;
+const CONTROLS = /(?:(?![\t\n\r])[\p{Cc}\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069])+/gu;
 
 /** The text without characters that could change how the rest of a log, a terminal or a page looks; a space stands for each run of them. */
 export function withoutControls(text: string): string {
