@@ -19,6 +19,7 @@ import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import { createTransport } from "#otlp/transport.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient } from "#prometheus/client.ts";
+import { namesOfSelectors } from "#prometheus/promql.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
@@ -124,6 +125,7 @@ export interface OpenPrometheusDeps extends Pick<CollectionDeps, "clock" | "logg
   /** Opens sealed credentials; without it they can't be. */
   keyring: Keyring | undefined;
   guardOf: GuardOf;
+  queries: readonly Query[];
 }
 
 /** The only place where a cluster, its tunnel and the Prometheus client meet. */
@@ -131,6 +133,8 @@ export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): 
   const { clock, logger, metrics } = deps;
   const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
   const turns = createTurns();
+  const selectors = deps.queries.flatMap((query) => (query.kind === "selector" ? [query.selector] : []));
+  const metricNames = namesOfSelectors(selectors);
   return async (cluster, pinnedPodUid, signal) => {
     try {
       const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
@@ -155,6 +159,7 @@ export function createOpenPrometheus(config: Config, deps: OpenPrometheusDeps): 
           origin,
           pathPrefix,
           timeoutMs,
+          ...(metricNames ? { metricNames } : {}),
           ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
         },
       );

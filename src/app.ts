@@ -173,7 +173,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   const collector = storage?.collector ?? configuredCollector(config);
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
   const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
-  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf });
+  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf, queries });
   const random = overrides.random ?? Math.random;
   const rounds = createCollection(
     config,

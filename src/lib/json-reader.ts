@@ -3,8 +3,11 @@ export type Pick =
   /** A string, number, boolean or null. `cutAt`: a longer string is cut after so many bytes instead of being too long. */
   | { kind: "scalar"; cutAt?: number }
   | { kind: "object"; fields: ReadonlyMap<string, Pick> }
-  /** An object with any keys. */
-  | { kind: "map"; of: Pick }
+  /**
+   * An object with any keys, or those of `names`. `each` takes the members one by one, those with too long a name left out; they are then
+   * not kept.
+   */
+  | { kind: "map"; of: Pick; names?: ReadonlySet<string>; each?: (name: string, value: unknown) => void }
   /** `each` takes the items one by one; they are then not kept. */
   | { kind: "array"; of: Pick; each?: (item: unknown) => void };
 
@@ -130,6 +133,11 @@ export function createJsonReader(root: Pick, limits: JsonLimits): JsonReader {
         values = 0;
       } else container.push(value);
     } else if (container && key !== undefined) {
+      if (pick?.kind === "map" && pick.each) {
+        pick.each(key, value);
+        values = 0;
+        return;
+      }
       // A plain assignment to `__proto__` would not make a member.
       if (key === "__proto__")
         Object.defineProperty(container, key, {
@@ -228,9 +236,10 @@ export function createJsonReader(root: Pick, limits: JsonLimits): JsonReader {
       frame!.key = names.find((known) => isSame(known.bytes, chunk, from, to))?.name;
     } else {
       const key = takeText(chunk, from, to);
-      if (isTooLong && pick?.kind === "map")
+      if (isTooLong && pick?.kind === "map" && !pick.each)
         throw new JsonReadError("text", `has a name of more than ${limits.textBytesMax} bytes`);
-      frame!.key = isTooLong ? undefined : key;
+      const isWanted = pick?.kind !== "map" || (pick.names?.has(key) ?? true);
+      frame!.key = isTooLong || !isWanted ? undefined : key;
     }
   };
 

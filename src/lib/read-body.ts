@@ -27,6 +27,19 @@ export async function readBytes(
   return buffer.subarray(0, length);
 }
 
+/** The first bytes of a body, at most `bytesMax`; the rest is not read. */
+export async function readBeginning(body: AsyncIterable<Uint8Array>, bytesMax: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafeSlow(bytesMax);
+  let length = 0;
+  for await (const part of body) {
+    const taken = part.subarray(0, bytesMax - length);
+    buffer.set(taken, length);
+    length += taken.length;
+    if (length === bytesMax) break;
+  }
+  return buffer.subarray(0, length);
+}
+
 /** Reads a body as JSON, giving up the event loop whenever `turns` asks for it. Throws what the reader and the stream throw. */
 export async function readJson(
   body: AsyncIterable<Uint8Array>,

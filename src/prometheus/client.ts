@@ -1,13 +1,16 @@
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import type { Pick } from "#lib/json-reader.ts";
+import { readBeginning } from "#lib/read-body.ts";
 import { hiderOf, toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
 import type { Turns } from "#lib/turns.ts";
 import type { Query } from "./catalogue.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits, type ScanResult } from "./matrix-scanner.ts";
-import type { FamilyMetadata, Metadata } from "./metadata.ts";
+import { familiesOf, type Metadata } from "./metadata.ts";
 import { parseSampleValue } from "./sample-value.ts";
 import type { SeriesSink } from "./series-sink.ts";
+import { listOf, readData, readMetadata, textOf, WANTED } from "./small-answers.ts";
 
 /** Left-open, closed: (fromMs, toMs], ms since the epoch. */
 export interface Window {
@@ -25,6 +28,8 @@ export interface PrometheusSettings {
   /** Sent with each request. */
   authorization?: Authorization;
   limits?: ScanLimits;
+  /** Names of metrics whose metadata are wanted. Default: all. */
+  metricNames?: ReadonlySet<string>;
 }
 
 interface ReadHooks {
@@ -50,10 +55,8 @@ export interface PrometheusClient {
   read(query: Query, window: Window, hooks: ReadHooks, signal: AbortSignal): Promise<ScanResult>;
 }
 
-const SMALL_ANSWER_BYTES_MAX = 1 << 20;
-const METADATA_BYTES_MAX = 64 << 20;
+const ERROR_BYTES_MAX = 64 << 10;
 const PROBE_STEPS = 250;
-const VERSION_CHARS_MAX = 100;
 const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
 const LOOKBACK_MS = 300_000;
 
@@ -61,7 +64,7 @@ export function createPrometheusClient(
   deps: { dispatcher: Dispatcher; clock: Clock; turns: Turns },
   settings: PrometheusSettings,
 ): PrometheusClient {
-  const { clock, dispatcher } = deps;
+  const { clock, dispatcher, turns } = deps;
   const { timeoutMs } = settings;
   const late = (): BridgeError =>
     new BridgeError("prometheus_timeout", `Prometheus did not answer in ${Math.round(timeoutMs / 1000)} s`);
@@ -93,27 +96,24 @@ export function createPrometheusClient(
       throw toAnswerError(
         answer.statusCode,
         answer.headers,
-        await readAll(answer.body, SMALL_ANSWER_BYTES_MAX),
+        await readBeginning(answer.body, ERROR_BYTES_MAX),
         authorization,
       );
     }
     return answer;
   };
 
-  /** A request whose answer is small enough to hold. */
-  const askText = async (
+  /** A request whose answer is read as a whole within the time for one. */
+  const ask = async <T>(
     path: string,
     form: Record<string, string>,
-    bytesMax: number,
+    take: (body: AsyncIterable<Uint8Array>) => Promise<T>,
     signal: AbortSignal,
-  ): Promise<string> => {
+  ): Promise<T> => {
     const limit = deadline(clock, timeoutMs, late, signal);
+    const answered = async (): Promise<T> => await take((await send(path, form, limit.signal)).body);
     try {
-      return await abortable(
-        (async () =>
-          (await readAll((await send(path, form, limit.signal)).body, bytesMax)).toString("utf8"))(),
-        limit.signal,
-      );
+      return await abortable(answered(), limit.signal);
     } catch (error) {
       throw limit.signal.aborted ? limit.signal.reason : toRequestError(error);
     } finally {
@@ -121,12 +121,13 @@ export function createPrometheusClient(
     }
   };
 
-  const ask = async <T>(
+  const askData = async (
     path: string,
     form: Record<string, string>,
-    bytesMax: number,
+    wanted: Pick,
     signal: AbortSignal,
-  ): Promise<T> => parseData(await askText(path, form, bytesMax, signal)) as T;
+  ): Promise<{ result?: unknown; version?: unknown }> =>
+    await ask(path, form, (body) => readData(body, wanted, turns), signal);
 
   const read = async (
     query: Query,
@@ -183,10 +184,10 @@ export function createPrometheusClient(
     // Not from fromMs itself: what is found there is older than the window.
     const startMs = fromMs + stepMs;
     if (startMs > toMs) return undefined;
-    const data = await ask<{ result?: unknown }>(
+    const data = await askData(
       "/api/v1/query_range",
       { query: "count(up)", start: seconds(startMs), end: seconds(toMs), step: seconds(stepMs) },
-      SMALL_ANSWER_BYTES_MAX,
+      WANTED.matrix,
       signal,
     );
     const [series] = listOf(data.result) as ({ values?: unknown } | undefined)[];
@@ -198,29 +199,20 @@ export function createPrometheusClient(
   return {
     read,
     now: async (signal) => {
-      const data = await ask<{ result?: unknown }>(
-        "/api/v1/query",
-        { query: "time()" },
-        SMALL_ANSWER_BYTES_MAX,
-        signal,
-      );
+      const data = await askData("/api/v1/query", { query: "time()" }, WANTED.scalar, signal);
       const value = listOf(data.result)[1];
       const seconds = parseSampleValue(typeof value === "string" ? value : "");
       if (!(seconds > 0)) throw new BridgeError("prometheus_answer_invalid", "time() is not a time");
       return Math.round(seconds * 1000);
     },
     metadata: async (signal) => {
-      const data = await ask<Record<string, unknown>>(
-        "/api/v1/metadata",
-        { limit_per_metric: "1" },
-        METADATA_BYTES_MAX,
-        signal,
-      );
-      return toMetadata(data);
+      const families = settings.metricNames && familiesOf(settings.metricNames);
+      const form = { limit_per_metric: "1" };
+      return await ask("/api/v1/metadata", form, (body) => readMetadata(body, families, turns), signal);
     },
     ready: async (signal) => {
       try {
-        await askText("/-/ready", {}, SMALL_ANSWER_BYTES_MAX, signal);
+        await ask("/-/ready", {}, (body) => readBeginning(body, ERROR_BYTES_MAX), signal);
         return true;
       } catch (error) {
         if (error instanceof BridgeError && error.details?.["status"] === 404) return undefined;
@@ -229,16 +221,12 @@ export function createPrometheusClient(
     },
     version: async (signal) => {
       const path = "/api/v1/status/buildinfo";
-      const { version } = await ask<{ version?: unknown }>(path, {}, SMALL_ANSWER_BYTES_MAX, signal);
-      return textOf(version, "").slice(0, VERSION_CHARS_MAX);
+      const { version } = await askData(path, {}, WANTED.version, signal);
+      return textOf(version, "");
     },
     hasSamplesAt: async (atMs, signal) => {
-      const data = await ask<{ result?: unknown }>(
-        "/api/v1/query",
-        { query: "count(up)", time: seconds(atMs) },
-        SMALL_ANSWER_BYTES_MAX,
-        signal,
-      );
+      const form = { query: "count(up)", time: seconds(atMs) };
+      const data = await askData("/api/v1/query", form, WANTED.matrix, signal);
       return listOf(data.result).length > 0;
     },
     oldestSample: async (window, signal) => {
@@ -307,64 +295,4 @@ function createWaitBudget(
       if (cancel && clock.monotonic() - since >= left) onSpent();
     },
   };
-}
-
-async function readAll(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const part of body) {
-    length += part.length;
-    if (length > bytesMax) {
-      throw new BridgeError(
-        "prometheus_answer_too_large",
-        `an answer that should be small has more than ${bytesMax} bytes`,
-      );
-    }
-    parts.push(part);
-  }
-  return Buffer.concat(parts, length);
-}
-
-function parseData(text: string): object {
-  let answer: { status?: unknown; data?: unknown };
-  try {
-    answer = JSON.parse(text) as typeof answer;
-  } catch {
-    throw text.trimStart().startsWith("{") || text === ""
-      ? new BridgeError(
-          "prometheus_answer_truncated",
-          `the answer ended after ${text.length} characters, in the middle`,
-        )
-      : new BridgeError("prometheus_unexpected_answer", "the answer is not JSON");
-  }
-  if (answer?.status !== "success" || typeof answer.data !== "object" || answer.data === null) {
-    throw new BridgeError(
-      "prometheus_unexpected_answer",
-      "the answer is JSON, but not one of Prometheus' API",
-    );
-  }
-  return answer.data;
-}
-
-function toMetadata(data: Record<string, unknown>): Metadata {
-  const metadata = new Map<string, FamilyMetadata>();
-  for (const [family, entries] of Object.entries(data)) {
-    const entry = listOf(entries)[0] as { type?: unknown; help?: unknown; unit?: unknown } | null | undefined;
-    if (!entry) continue;
-    metadata.set(family, {
-      type: textOf(entry.type, "unknown"),
-      help: textOf(entry.help, ""),
-      unit: textOf(entry.unit, ""),
-    });
-  }
-  return metadata;
-}
-
-/** What stands between may answer with other types than Prometheus does: they count as absent. */
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function textOf(value: unknown, absent: string): string {
-  return typeof value === "string" ? value : absent;
 }

@@ -58,6 +58,16 @@ function isTyped(family: FamilyMetadata | undefined): family is FamilyMetadata {
   return family !== undefined && TYPES.has(family.type);
 }
 
+/** The families that metrics of these names may belong to. */
+export function familiesOf(names: ReadonlySet<string>): ReadonlySet<string> {
+  const families = new Set(names);
+  for (const name of names) {
+    const suffix = SUFFIXES.find((ending) => name.endsWith(ending) && name.length > ending.length);
+    if (suffix !== undefined) families.add(name.slice(0, -suffix.length));
+  }
+  return families;
+}
+
 function texts(family: FamilyMetadata | undefined, name: string): { unit: string; description: string } {
   return { unit: unitOf(family, name), description: (family?.help ?? "").slice(0, DESCRIPTION_MAX) };
 }

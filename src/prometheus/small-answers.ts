@@ -1,0 +1,100 @@
+import { BridgeError } from "#errors.ts";
+import { createJsonReader, JsonReadError, type JsonLimits, type Pick } from "#lib/json-reader.ts";
+import { readJson } from "#lib/read-body.ts";
+import type { Turns } from "#lib/turns.ts";
+import type { FamilyMetadata, Metadata } from "./metadata.ts";
+
+const SCALAR: Pick = { kind: "scalar" };
+const LISTS: Pick = { kind: "array", of: { kind: "array", of: SCALAR } };
+
+function object(fields: Record<string, Pick>): Pick {
+  return { kind: "object", fields: new Map(Object.entries(fields)) };
+}
+
+/** The parts that are used of the small answers: `data` of each. */
+export const WANTED = {
+  /** [time, "value"] */
+  scalar: object({ result: { kind: "array", of: SCALAR } }),
+  /** Series with their [time, "value"] in `values`. */
+  matrix: object({ result: { kind: "array", of: object({ values: LISTS }) } }),
+  version: object({ version: { kind: "scalar", cutAt: 100 } }),
+} as const;
+
+const SMALL_LIMITS: JsonLimits = { bytesMax: 1 << 20, depthMax: 64, valuesMax: 10_000, textBytesMax: 1024 };
+/** Values are counted for each family alone. */
+const METADATA_LIMITS: JsonLimits = { ...SMALL_LIMITS, bytesMax: 64 << 20 };
+const FAMILIES_MAX = 50_000;
+/** Prometheus' own limit of help is none; a description is cut to 300 characters. */
+const HELP_BYTES_MAX = 1200;
+const TEXT_BYTES_MAX = 100;
+
+type Body = AsyncIterable<Uint8Array>;
+
+/** Reads the `data` of a success of Prometheus' API, as far as it is wanted. Throws BridgeError prometheus_*. */
+export async function readData(body: Body, wanted: Pick, turns: Turns): Promise<object> {
+  return await read(body, wanted, SMALL_LIMITS, turns);
+}
+
+/**
+ * Reads /api/v1/metadata as it comes and keeps what is said of `families`; of all, up to 50,000, where these are not known.
+ * Throws BridgeError prometheus_*.
+ */
+export async function readMetadata(
+  body: Body,
+  families: ReadonlySet<string> | undefined,
+  turns: Turns,
+): Promise<Metadata> {
+  const metadata = new Map<string, FamilyMetadata>();
+  const text = (cutAt: number): Pick => ({ kind: "scalar", cutAt });
+  const fields = { type: text(TEXT_BYTES_MAX), help: text(HELP_BYTES_MAX), unit: text(TEXT_BYTES_MAX) };
+  const each = (family: string, told: unknown): void => {
+    const entry = listOf(told)[0] as { [name in keyof FamilyMetadata]?: unknown } | null | undefined;
+    if (!entry) return;
+    metadata.set(family, {
+      type: textOf(entry.type, "unknown"),
+      help: textOf(entry.help, ""),
+      unit: textOf(entry.unit, ""),
+    });
+    if (metadata.size <= FAMILIES_MAX) return;
+    throw new BridgeError(
+      "prometheus_answer_too_large",
+      `the metadata is of more than ${FAMILIES_MAX} families of metrics`,
+    );
+  };
+  const entries: Pick = { kind: "array", of: object(fields) };
+  const wanted: Pick = { kind: "map", of: entries, each, ...(families ? { names: families } : {}) };
+  await read(body, wanted, METADATA_LIMITS, turns);
+  return metadata;
+}
+
+async function read(body: Body, wanted: Pick, limits: JsonLimits, turns: Turns): Promise<object> {
+  const reader = createJsonReader(object({ status: SCALAR, data: wanted }), limits);
+  let answer: { status?: unknown; data?: unknown } | null;
+  try {
+    answer = (await readJson(body, reader, turns)) as typeof answer;
+  } catch (error) {
+    throw error instanceof JsonReadError ? toAnswerError(error) : error;
+  }
+  if (answer?.status === "success" && typeof answer.data === "object" && answer.data !== null)
+    return answer.data;
+  throw new BridgeError("prometheus_unexpected_answer", "the answer is JSON, but not one of Prometheus' API");
+}
+
+function toAnswerError(error: JsonReadError): BridgeError {
+  const code =
+    error.problem === "truncated"
+      ? "prometheus_answer_truncated"
+      : error.problem === "invalid"
+        ? "prometheus_unexpected_answer"
+        : "prometheus_answer_too_large";
+  return new BridgeError(code, `the answer ${error.message}`, { cause: error });
+}
+
+/** What stands between may answer with other types than Prometheus does: they count as absent. */
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+export function textOf(value: unknown, absent: string): string {
+  return typeof value === "string" ? value : absent;
+}
