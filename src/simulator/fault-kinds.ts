@@ -1,3 +1,5 @@
+import type { Flood } from "./flood.ts";
+
 /**
  * Which of the matching requests a fault hits: the first `skip` pass, then `times` are hit (default: all).
  */
@@ -22,6 +24,8 @@ export type ApiFault = Limits & { layer: "api"; resource?: string } & (
     | { kind: "status"; status: number; message?: string }
     /** Answers something that is not Kubernetes'. */
     | { kind: "answer"; status?: number; contentType?: string; body: string }
+    /** A body without sense, far larger than any of Kubernetes. */
+    | { kind: "flood"; flood: Flood }
   );
 
 /** The port-forward WebSocket. `afterBytes` counts data towards the client. */
@@ -70,6 +74,8 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "max-samples"; samples: number }
     /** Asks for exactly this `authorization` header: what comes without it is answered 401. */
     | { kind: "authorization"; header: string }
+    /** A body without sense, far larger than is sane. */
+    | { kind: "flood"; flood: Flood }
     /** A body that is JSON, but no answer of the API. */
     | { kind: "wrong-shape"; body?: string }
     /** The same content as another backend writes it: more members, another order, or white space. */

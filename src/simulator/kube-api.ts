@@ -10,6 +10,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { Certificates } from "./certificates.ts";
 import type { TunnelFault } from "./fault-kinds.ts";
 import type { FaultSource } from "./faults.ts";
+import { sendFlood } from "./flood.ts";
 import {
   createAuthorizer,
   isAccessReview,
@@ -153,6 +154,7 @@ async function serve(
   if (fault?.kind === "answer") {
     return send(response, fault.status ?? 200, fault.contentType ?? "text/html", fault.body);
   }
+  if (fault?.kind === "flood") return sendFlood(response, fault.flood);
   if (fault?.kind === "slow") await clock.sleep(fault.delayMs);
   if (user && url.pathname === "/version")
     return sendJson(response, 200, { major: "1", minor: "36", gitVersion: "v1.36.3" });

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "#lib/clock.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
+import { sendFlood } from "./flood.ts";
 
 const HTML = `<!DOCTYPE html>
 <html><head><title>Sign in</title></head><body><h1>Sign in</h1><p>This is not Prometheus.</p></body></html>
@@ -41,6 +42,9 @@ export async function wholesaleAnswer(
       const body = JSON.stringify({ status: "error", errorType, error: message });
       return give(response, fault.status, "application/json", body);
     }
+    case "flood":
+      await sendFlood(response, fault.flood);
+      return true;
     case "wrong-shape":
       return give(response, 200, "application/json", fault.body ?? '{"message":"ok","result":[]}');
     case undefined:
