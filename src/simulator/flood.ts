@@ -54,8 +54,8 @@ export async function sendFlood(response: ServerResponse, flood: Flood): Promise
   }
 }
 
-/** Each byte a chunk of its own with an extension (RFC 9112, 7.1.1). */
+/** Each byte a chunk of its own, with an extension (RFC 9112, 7.1.1). */
 function toChunks(text: string, extensionBytes: number): string {
-  const extension = "x".repeat(extensionBytes);
-  return [...text].map((byte) => `1;${extension}\r\n${byte}\r\n`).join("");
+  const extension = extensionBytes === 0 ? "" : `;${"x".repeat(extensionBytes)}`;
+  return Array.from(text, (byte) => `1${extension}\r\n${byte}\r\n`).join("");
 }

@@ -103,6 +103,16 @@ const WORST: readonly (readonly [name: string, fault: Fault | (() => Fault)])[] 
     "samples behind chunk extensions",
     samples({ open: MATRIX, piece: " ", bytes: 16 * MIB, extensionBytes: 16_000 }),
   ],
+  ["brackets as series", samples({ open: MATRIX, piece: "[", bytes: 16 * MIB })],
+  ["one label of 50 MB", samples({ open: `${MATRIX}{"metric":{"a":"`, piece: "x", bytes: 50 * MIB })],
+  [
+    "a million series without samples",
+    samples({ open: MATRIX, piece: '{"metric":{"a":"#"},"values":[]},', close: "]}}", bytes: 32 * MIB }),
+  ],
+  [
+    "a series a byte at a time",
+    samples({ open: `${MATRIX}{"metric":{"a":"`, piece: "x", bytes: 64 << 10, extensionBytes: 0 }),
+  ],
   [
     "a million names of metrics",
     () =>

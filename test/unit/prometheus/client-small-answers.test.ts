@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createTurns } from "#lib/turns.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { namesOfSelectors } from "#prometheus/promql.ts";
 import { caught } from "../../helpers/caught.ts";
@@ -14,7 +15,7 @@ let agent: Agent;
 
 const clientOf = (metricNames?: ReadonlySet<string>): PrometheusClient =>
   createPrometheusClient(
-    { dispatcher: agent, clock: createManualClock() },
+    { dispatcher: agent, clock: createManualClock(), turns: createTurns() },
     { origin: server.origin, pathPrefix: "", timeoutMs: 30_000, ...(metricNames ? { metricNames } : {}) },
   );
 
