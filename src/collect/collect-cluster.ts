@@ -15,8 +15,9 @@ import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
 import { recordLast } from "./last-collection.ts";
 import { createMetricKinds } from "./metric-kinds.ts";
 import { sawAbsent } from "./absence.ts";
-import { addGap, commit, LOSS_TEXTS, type ClusterProgress, type Loss } from "./progress.ts";
+import { addGap, commit, type ClusterProgress, type Loss } from "./progress.ts";
 import { openProgress, type CommitTarget, type ProgressFile } from "./progress-store.ts";
+import { logFailures, lossText, outcomeError, reportLosses } from "./outcome.ts";
 import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 import { createReadPlan, type ReadPlan } from "./read-plan.ts";
@@ -69,7 +70,6 @@ export type CollectCluster = (cluster: Cluster, signals: CollectSignals) => Prom
 
 /** More than this between Prometheus' clock and ours is worth a warning, and not followed into the future. */
 const SKEW_TOLERATED_MS = 30_000;
-const QUERIES_LOGGED_MAX = 20;
 const DOWN_REPORT_MS = 5000;
 /** What is this new is read before any back-fill. Two rounds, so that one that fails does not fall behind it. */
 const FRESH_INTERVALS = 2;
@@ -112,7 +112,7 @@ export function createCollectCluster(
     let error: BridgeError | undefined;
     try {
       ({ totals, skewMs } = await collect(cluster, file, report, signals, logger));
-      error = totals.failures[0]?.error ?? refusal(totals) ?? lossError(totals.losses);
+      error = outcomeError(totals);
       logFailures(totals, logger);
       if (totals.windows === 0 && error && /^(cluster|tunnel|prometheus)_/.test(error.code))
         await sendDown(report);
@@ -303,14 +303,6 @@ export function createCollectCluster(
   }
 }
 
-/** One line for each kind of failure, with the queries that had it. */
-function logFailures({ failures }: ReadTotals, logger: Logger): void {
-  for (const [code, same] of Map.groupBy(failures, ({ error }) => error.code)) {
-    const queries = [...new Set(same.map(({ query }) => query))].slice(0, QUERIES_LOGGED_MAX);
-    logger.warn({ code, queries, windows: same.length }, `not collected: ${same[0]!.error.message}`);
-  }
-}
-
 async function sendQueries(
   report: ClusterReport,
   progress: ClusterProgress,
@@ -324,39 +316,6 @@ async function sendQueries(
   } catch (thrown) {
     totals.failures.push({ query: "budcluster_query_*", error: toBridgeError(thrown) });
   }
-}
-
-/** What was refused for good is on record and its windows are committed, but nobody should call that a success. */
-function refusal({ refusedPoints, refusedSeries }: ReadTotals): BridgeError | undefined {
-  if (refusedPoints === 0) return refusedSeries;
-  return new BridgeError(
-    "collector_refused",
-    `the Collector refused ${refusedPoints} points for good: see gaps in the status`,
-  );
-}
-
-/** Lost time is on record and will not be read any more, but nobody should call such a round a success. */
-function lossError(losses: readonly Loss[]): BridgeError | undefined {
-  if (losses.length === 0) return undefined;
-  return new BridgeError("samples_lost", `samples can't be collected any more: ${lossText(losses)}`);
-}
-
-/** Says in the log and in the metrics what was lost. */
-function reportLosses(losses: readonly Loss[], metrics: Pick<OwnMetrics, "timeLost">, logger: Logger): void {
-  for (const [reason, same] of Map.groupBy(losses, (loss) => loss.reason)) {
-    const queries = [...new Set(same.map(({ query }) => query))].slice(0, QUERIES_LOGGED_MAX);
-    logger.error({ code: "samples_lost", reason, queries }, `lost: ${lossText(same)}`);
-    metrics.timeLost(reason, same.reduce((sum, { from, to }) => sum + to - from, 0) / 1000);
-  }
-}
-
-function lossText(losses: readonly Loss[]): string {
-  const queries = new Set(losses.map(({ query }) => query)).size;
-  const from = losses.reduce((least, loss) => Math.min(least, loss.from), Infinity);
-  const to = losses.reduce((most, loss) => Math.max(most, loss.to), -Infinity);
-  const reasons = [...new Set(losses.map(({ reason }) => LOSS_TEXTS[reason]))].join("; ");
-  const between = `between ${new Date(from).toISOString()} and ${new Date(to).toISOString()}`;
-  return `${queries} ${queries === 1 ? "query" : "queries"} ${between} (${reasons})`;
 }
 
 async function readMetadata(
