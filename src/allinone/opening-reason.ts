@@ -11,10 +11,11 @@ const DESCRIPTORS_MIN = 64;
 /** Opens the folder as the program does, and ends. */
 const SCRIPT = `const [url, path, config] = process.argv.slice(1);
 const { Session } = await import(url);
+const { exit } = await import("node:process");
 try {
   new Session(path, { connectionArgs: ["--config-file=" + config, "--log-level=error", "--logger.console=1", "--logger.level=error"] });
 } finally {
-  process.exit(0);
+  exit(0);
 }`;
 
 /**

@@ -1,4 +1,4 @@
-import { BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
+import { toBridgeError, toErrorBody, type BridgeError } from "#errors.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import type { MemoryBudget } from "#lib/memory-budget.ts";
@@ -197,7 +197,7 @@ export function createCollectCluster(
     endMs: number,
   ): { plan: ReadPlan; losses: Loss[] } {
     const { queries, windowMsMax } = settings;
-    const changed = preparePlan(progress, queries, endMs, sources.oldestMs, settings);
+    const changed = preparePlan(progress, queries, endMs, sources, settings);
     const { reads, losses } = planReads(progress, queries, endMs, sources.boundaries, settings);
     for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
     const freshMs = FRESH_INTERVALS * settings.intervalMs;

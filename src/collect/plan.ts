@@ -40,14 +40,14 @@ export function earliestStart(
 
 /**
  * Makes sure that every query has a progress. A new one begins `initialLookbackMs` ago; nothing is promised of the time before `oldestMs`, the
- * oldest sample that any Pod is known to have. One whose PromQL changed begins where the old one ended; what that had not read is lost.
+ * oldest sample that any Pod is known to have, nor when that is the first time that any data are seen. One whose PromQL changed begins where the old one ended; what that had not read is lost.
  * Where the progress was lost (`restart_from`), a query begins where the collection once did: all of that was promised.
  */
 export function preparePlan(
   progress: ClusterProgress,
   queries: readonly Query[],
   endMs: number,
-  oldestMs: number | undefined,
+  { oldestMs, isFirstSight }: { oldestMs: number | undefined; isFirstSight: boolean },
   settings: PlanSettings,
 ): Loss[] {
   const losses: Loss[] = [];
@@ -55,7 +55,10 @@ export function preparePlan(
   const isRestart = progress.restart_from !== undefined;
   for (const { name, promql } of queries) {
     const known = progress.queries[name];
-    if (known?.promql_hash === hashPromql(promql)) continue;
+    if (known?.promql_hash === hashPromql(promql)) {
+      if (isFirstSight) promiseFrom(known, oldestMs, endMs);
+      continue;
+    }
     if (known) {
       const [changed, lost] = changedProgress(name, known, promql);
       progress.queries[name] = changed;
@@ -63,12 +66,17 @@ export function preparePlan(
       continue;
     }
     const fresh = newQueryProgress(promql, earliest);
-    if (!isRestart && oldestMs !== undefined && oldestMs - 1 > earliest)
-      fresh.promised_from = Math.min(oldestMs - 1, endMs);
+    if (!isRestart) promiseFrom(fresh, oldestMs, endMs);
     progress.queries[name] = fresh;
   }
   delete progress.restart_from;
   return losses;
+}
+
+/** Nothing is promised of the time before the oldest sample that any Pod is known to have. */
+function promiseFrom(query: QueryProgress, oldestMs: number | undefined, endMs: number): void {
+  if (oldestMs !== undefined && oldestMs - 1 > query.from)
+    query.promised_from = Math.min(oldestMs - 1, endMs);
 }
 
 function beginningOf(progress: ClusterProgress, endMs: number, settings: PlanSettings): number {

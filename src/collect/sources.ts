@@ -19,6 +19,8 @@ export interface Sources {
   boundaries: readonly number[];
   /** The oldest sample that any Pod is known to have; undefined when the Pods have data from the earliest window on. */
   oldestMs: number | undefined;
+  /** No Pod was known to have any data before: of the time before `oldestMs` nothing was promised. */
+  isFirstSight: boolean;
   /** False when a ready Pod could not be asked: then nothing may count as absent. */
   askedAll: boolean;
   warnings: readonly string[];
@@ -64,12 +66,18 @@ export async function openSources(
   const close = async (): Promise<void> => {
     await Promise.all(others.sources.map(({ connection }) => connection.close()));
   };
+  const isFirstSight = progress.up_seen !== true && !hasRead(progress);
   if (sources.some(({ oldestMs }) => oldestMs < Infinity)) progress.up_seen = true;
   if (progress.up_seen !== true) {
     await close();
     return onlyPinned(pinned);
   }
-  return { ...toSources(sources), askedAll: others.askedAll, warnings: others.warnings, close };
+  return { ...toSources(sources), isFirstSight, askedAll: others.askedAll, warnings: others.warnings, close };
+}
+
+/** Records of an earlier version don't say whether `up` was seen, but how many samples were read. */
+function hasRead({ queries }: ClusterProgress): boolean {
+  return Object.values(queries).some(({ samples_read }) => samples_read > 0);
 }
 
 function onlyPinned(pinned: PrometheusConnection): Sources {
@@ -78,6 +86,7 @@ function onlyPinned(pinned: PrometheusConnection): Sources {
     of: () => ({ pods, isCovered: true }),
     boundaries: [],
     oldestMs: undefined,
+    isFirstSight: false,
     askedAll: true,
     warnings: [],
     close: () => Promise.resolve(),

@@ -11,12 +11,14 @@ const QUERIES = toQueries([
   { name: "up", promql: "up", group: "test" },
   { name: "constructor", promql: "sum(up)", group: "test" },
 ]);
+/** Prometheus has data from the beginning on. */
+const UNKNOWN = { oldestMs: undefined, isFirstSight: false };
 const OURS = { id: "ours", isNew: false };
 
 /** One round up to `endMs` that commits everything. */
 async function round(store: MemoryStore, endMs: number, target?: { id: string; isNew: boolean }) {
   const file = await openProgress(store, "edge", target);
-  preparePlan(file.progress, QUERIES, endMs, undefined, SETTINGS);
+  preparePlan(file.progress, QUERIES, endMs, UNKNOWN, SETTINGS);
   const { reads } = planReads(file.progress, QUERIES, endMs, [], SETTINGS);
   const open = reads.map((read) => read.open);
   for (const { progress } of reads) {
@@ -99,7 +101,7 @@ test("a query that is added later begins INITIAL_LOOKBACK ago, also after a rest
     file.progress,
     toQueries([{ name: "new", promql: "new", group: "test" }]),
     end,
-    undefined,
+    UNKNOWN,
     SETTINGS,
   );
   expect(file.progress.queries["new"]?.from).toBe(end - SETTINGS.initialLookbackMs);

@@ -32,7 +32,7 @@ function plan(
   oldestMs?: number,
 ): [string, number, number][] {
   const settings = { ...SETTINGS, ...change };
-  preparePlan(progress, queries, endMs, oldestMs, settings);
+  preparePlan(progress, queries, endMs, { oldestMs, isFirstSight: false }, settings);
   const boundaries = oldestMs === undefined ? [] : [oldestMs - 1];
   const { reads } = planReads(progress, queries, endMs, boundaries, settings);
   const clock = createManualClock(endMs);
