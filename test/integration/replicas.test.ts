@@ -45,6 +45,15 @@ async function expectExact(options: ComparisonOptions): Promise<void> {
   expect(compared.samples).toBeGreaterThan(50);
 }
 
+/** The first sample of `up` that a replica has after `fromMs`: from then on it is known to have data. */
+function firstUpOf(replica: number, fromMs: number): number {
+  return Math.min(
+    ...cluster.world
+      .expected({ fromMs, toMs: endOfWindow(), metric: "up", replica })
+      .flatMap(({ timestamps }) => timestamps),
+  );
+}
+
 it("reads every window from the pinned Pod, as long as it is ready", async () => {
   for (let round = 0; round < 4; round++) {
     expect(await bridge.collect()).toMatchObject({ successful: 1 });
@@ -136,11 +145,7 @@ it("what the pinned Pod lost with its volume is read from a twin that has it", a
   await expectPod(0);
   expect((await bridge.statusOf(ID)).gaps).toEqual([]);
   // Windows change Pods where the young one's first sample of `up` is.
-  const firstUp = Math.min(
-    ...cluster.world
-      .expected({ fromMs: boundary, toMs: endOfWindow(), metric: "up" })
-      .flatMap(({ timestamps }) => timestamps),
-  );
+  const firstUp = firstUpOf(0, boundary);
   await expectExact({ replica: 2, between: [boundary, firstUp - 1] });
   await expectExact({ replica: 0, between: [firstUp - 1, endOfWindow()] });
 });
@@ -178,7 +183,7 @@ it("what no ready Pod has is lost when it is seen twice, an interval apart, and 
   clock.jump(5 * MINUTE_MS);
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   expect((await bridge.statusOf(ID)).state).toBe("healthy");
-  await expectExact({ replica: 1, between: [boundary, endOfWindow()] });
+  await expectExact({ replica: 1, between: [firstUpOf(1, boundary) - 1, endOfWindow()] });
 });
 
 it("a twin that comes back before the second look saves what the others lack", async () => {
@@ -193,10 +198,6 @@ it("a twin that comes back before the second look saves what the others lack", a
   cluster.kube.updatePod(pod(2), { ready: true });
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   expect((await bridge.statusOf(ID)).gaps).toEqual([]);
-  const firstUp = Math.min(
-    ...cluster.world
-      .expected({ fromMs: boundary, toMs: endOfWindow(), metric: "up" })
-      .flatMap(({ timestamps }) => timestamps),
-  );
+  const firstUp = firstUpOf(0, boundary);
   await expectExact({ replica: 2, between: [boundary, firstUp - 1] });
 });
