@@ -59,6 +59,7 @@ const SLOW_WINDOW_MS_MIN = 60_000;
 const WINDOW_MS_MIN = 1000;
 /** Slow reads of one query in one round: each of them may hold a connection for as long as a request may take. */
 const SLOW_READS_MAX = 3;
+const CUT_LATE_MS = 5000;
 const SKIP_DOUBLINGS_MAX = 20;
 
 /** In the order in which queries are served: see `rankOf`. */
@@ -144,7 +145,9 @@ export function createReadPlan(
         return false;
       }
       if (end === "slow") state.slowReads++;
-      const isTooMuch = end === "too_much" || end === "slow" || end === "cut";
+      // A connection that breaks after some time may be cut by what lies between; one that breaks at once says nothing about the window.
+      const isCutLate = end === "cut" && clock.monotonic() - task.startedAt >= CUT_LATE_MS;
+      const isTooMuch = end === "too_much" || end === "slow" || isCutLate;
       const isShorter = isTooMuch && shorten(state, windowMs, end);
       const isReadAgain = isShorter && end !== "cut";
       if (isReadAgain) state.open = addInterval(state.open, [task.window.fromMs, task.window.toMs]);

@@ -119,7 +119,9 @@ describe("Temporary kubeconfig, CA and private key stay on disk", () => {
     const collector = await startOtlpCollector();
     const files = (): string[] => [
       ...readdirSync(temporary),
-      ...readdirSync(join(directory, "data")).filter((name) => !/^state\.sqlite(-wal)?$/.test(name)),
+      ...readdirSync(join(directory, "data")).filter(
+        (name) => !/^(state|registry-copy)\.sqlite(-wal)?$/.test(name),
+      ),
     ];
     const during: string[] = [];
     collector.onRequest = () => {

@@ -75,7 +75,7 @@ describe("createAccess", () => {
     const { access, decide } = setUp({ tokens: [], daprToken: createSecret("d") });
     expect(access.mode).toBe("tokens");
     const headers = { "dapr-api-token": "d" };
-    expect(decide(headers, "collect")).toEqual({ caller: "dapr", clustersSeen: "all" });
+    expect(decide(headers, "collect")).toEqual({ caller: "dapr", clustersSeen: "all", viaDapr: true });
     expect(decide(headers, "read").refusal?.message).toBe('"dapr" lacks the scope read');
     expect(decide({}, "read").refusal?.message).toBe("a token is needed");
   });
@@ -133,7 +133,7 @@ describe("createAccess", () => {
     const { access, decide } = setUp({ enabled: false, tokens: [] });
     expect(access.mode).toBe("off");
     const host = "bridge.example.com";
-    const everybody = { caller: "anonymous", clustersSeen: "all" };
+    const everybody = { caller: "anonymous", clustersSeen: "all", viaDapr: false };
     for (const scope of ["open", "read", "collect", "admin"] as const) {
       expect(decide({ host }, scope, { method: "POST" })).toEqual(everybody);
     }
