@@ -50,5 +50,6 @@ FROM base AS all-in-one
 ENV ROLE=all-in-one
 COPY --from=all-in-one-packages /app/node_modules node_modules
 COPY src src
+COPY simulator simulator
 
 FROM production

@@ -9,7 +9,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/*.test.ts"] },
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/*.test.ts"],
+          // Only a test that hangs takes that long, also on a busy machine.
+          testTimeout: 30_000,
+        },
       },
       {
         extends: true,

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import { createRecord } from "#lib/records.ts";
 import { nearMiss } from "#lib/near-miss.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
 
 const SECONDS = 1000;

@@ -1,17 +1,17 @@
-import { runKeysCommand } from "#clusters/keys-command.ts";
+import { runKeysCommand } from "#commands/keys.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { onEndSignal } from "#lib/end-signals.ts";
 import { createLogger, type Logger } from "#telemetry/logger.ts";
-import { readCommandLine } from "./arguments.ts";
-import { inspectMigrations, runMigrations } from "./app-storage.ts";
-import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "./app.ts";
+import { readCommandLine } from "#commands/arguments.ts";
+import { inspectMigrations, runMigrations } from "#app/storage.ts";
+import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "#app/app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
-import { runDiagnoseCommand } from "./diagnose-command.ts";
-import { runKubeconfigCommand, type KubeconfigCommandContext } from "./kubeconfig-command.ts";
-import { showRounds } from "./round-table.ts";
-import { toStartError } from "./start-error.ts";
+import { runDiagnoseCommand } from "#commands/diagnose.ts";
+import { runKubeconfigCommand, type KubeconfigCommandContext } from "#commands/kubeconfig.ts";
+import { showRounds } from "#commands/round-table.ts";
+import { toStartError } from "#app/start-error.ts";
 
 const USAGE = `Usage: npm start -- [--kubeconfig FILE [--context NAME]]
        npm run migrate -- [status | --dry-run]
@@ -179,7 +179,7 @@ async function overridesOf(config: Config, args: Arguments): Promise<Overrides> 
 /** Loaded only when it is asked for: an image without the simulator's packages has no demo. */
 async function demo(): Promise<void> {
   const signalled = ended();
-  const { runDemo } = await import("./demo.ts").catch((error: unknown) => {
+  const { runDemo } = await import("#simulator/demo.ts").catch((error: unknown) => {
     throw new BridgeError("engine_unavailable", "the demo's packages are not installed", {
       cause: error,
       hint: "Run `npm ci` in a clone of the project; the production image has neither simulator nor ClickHouse.",

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";

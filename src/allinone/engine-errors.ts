@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { toShellWord } from "#lib/shell-word.ts";
 import { clickHouseCode, toClickHouseError } from "#storage/storage-error.ts";
 import { DATABASE_MARK } from "./database-mark.ts";

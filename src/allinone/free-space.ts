@@ -1,5 +1,5 @@
 import { statfs } from "node:fs/promises";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** Below it, the engine's own small files (a table's definition, say) might be left empty. */
 const FREE_BYTES_MIN = 4 << 20;

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo, Socket } from "node:net";
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
-import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, toBridgeError, type ErrorCode } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Secret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";

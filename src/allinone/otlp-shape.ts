@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** The submessages of a message by field number; packed: numbers of which one byte may hold one. */
 interface Shape {

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** ordinary: all items but the reserved ones; preferred: any item, and the next one that is free. */
 export type Lane = "ordinary" | "preferred";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** ClickHouse's RowBinary: the columns of each row one after the other, little-endian, without a header. */
 export interface RowBinaryWriter {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createLimiter } from "#lib/limit.ts";
 import { createSecret } from "#lib/secret.ts";
@@ -17,8 +17,8 @@ import { toCluster, type ClusterRecord } from "./cluster-record.ts";
 import type { ClusterDefaults } from "./clusters-file.ts";
 import { toCredentialFacts } from "./credential-facts.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
-import { toKubeConfig } from "./kube-config.ts";
-import { parseKubeconfig, toKubeconfigText } from "./kubeconfig.ts";
+import { toKubeConfig } from "./kubernetes-client-config.ts";
+import { parseKubeconfig, toKubeconfigText } from "./parse-kubeconfig.ts";
 import type { StoredClusters } from "./stored-clusters.ts";
 
 /** Can this cluster be collected from? Throws the BridgeError of what is wrong, or the signal's reason. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
 
 const indexSchema = z.object({

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
 import type { PrometheusCredentials } from "./cluster.ts";
 import type { TargetRecord } from "./cluster-record.ts";

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
 import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts";
 import { toCredentialFacts } from "./credential-facts.ts";
 import type { Keyring } from "./envelope.ts";
-import { readKubeconfigFile } from "./kube-config.ts";
+import { readKubeconfigFile } from "./kubernetes-client-config.ts";
 import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { openCredentials } from "./open-credentials.ts";
 import { readCertificates } from "./pem.ts";

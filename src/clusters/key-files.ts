@@ -13,7 +13,7 @@ import { mkdir, open, readdir, readFile, realpath, rename, stat, unlink } from "
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { calculateJwkThumbprint } from "jose";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** One private key of a directory. */
 export interface KeyFile {

@@ -1,6 +1,6 @@
 import { CompactEncrypt, compactDecrypt } from "jose";
 import { z } from "zod";
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";

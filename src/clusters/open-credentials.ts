@@ -1,8 +1,8 @@
 import type { KubeConfig } from "@kubernetes/client-node";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Cluster, PrometheusCredentials } from "./cluster.ts";
 import type { Keyring } from "./envelope.ts";
-import { toKubeConfig } from "./kube-config.ts";
+import { toKubeConfig } from "./kubernetes-client-config.ts";
 
 /** What a collection reaches a cluster with. Drop it when the collection ends. */
 export interface OpenedCredentials {

@@ -3,7 +3,7 @@ import { basename, resolve } from "node:path";
 import type { Cluster, ClusterRegistry } from "./cluster.ts";
 import type { ClusterDefaults } from "./clusters-file.ts";
 import { toCredentialFacts } from "./credential-facts.ts";
-import { toKubeConfig } from "./kube-config.ts";
+import { toKubeConfig } from "./kubernetes-client-config.ts";
 import type { Logger } from "#telemetry/logger.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { resealed, type DirectoryKeyring } from "./keyring.ts";

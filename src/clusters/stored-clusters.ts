@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createLimiter } from "#lib/limit.ts";
 import type { StateStore } from "#state/store.ts";

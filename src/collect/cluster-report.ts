@@ -1,6 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { credentialsEnd } from "#clusters/credential-facts.ts";
-import { toBridgeError } from "#errors.ts";
+import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";

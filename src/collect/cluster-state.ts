@@ -1,6 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
-import { type BridgeError, toErrorBody } from "#errors.ts";
+import { type BridgeError, toErrorBody } from "#errors/error.ts";
 import { boundList, boundObject, boundText } from "#lib/bounds.ts";
 import { missingIn } from "./intervals.ts";
 import {

@@ -1,4 +1,4 @@
-import { toBridgeError, toErrorBody, type BridgeError } from "#errors.ts";
+import { toBridgeError, toErrorBody, type BridgeError } from "#errors/error.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import type { MemoryBudget } from "#lib/memory-budget.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { MetricDescription } from "#otlp/writer.ts";
 import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { LOSS_TEXTS, type Loss } from "./progress.ts";

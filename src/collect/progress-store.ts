@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
 import type { StateStore } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ErrorBody } from "#errors.ts";
+import type { ErrorBody } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
 import { boundText } from "#lib/bounds.ts";
 import type { MetricType } from "#prometheus/metadata.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
-import { BridgeError, toBridgeError, toErrorBody } from "#errors.ts";
+import { BridgeError, toBridgeError, toErrorBody } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import { createLimiter } from "#lib/limit.ts";
 import type { StateStore } from "#state/store.ts";

@@ -1,4 +1,4 @@
-import type { ErrorBody } from "#errors.ts";
+import type { ErrorBody } from "#errors/error.ts";
 
 /** How one cluster fared in one round. partial: some queries' windows were committed, others not (or points were refused). */
 type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";

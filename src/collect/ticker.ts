@@ -1,4 +1,4 @@
-import { toBridgeError } from "#errors.ts";
+import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Collection } from "./status.ts";

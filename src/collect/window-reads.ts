@@ -1,4 +1,4 @@
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { assert } from "#lib/assert.ts";
 import type { Delivery } from "#otlp/delivery.ts";

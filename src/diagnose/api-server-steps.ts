@@ -1,7 +1,7 @@
 import type { Cluster, CredentialFacts } from "#clusters/cluster.ts";
 import { expiryWarnings, toCredentialFacts } from "#clusters/credential-facts.ts";
 import type { OpenedCredentials } from "#clusters/open-credentials.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { readKubernetesVersion, whoAmI } from "#tunnel/access.ts";
 import type { ApiServerGuard } from "#tunnel/api-server-guard.ts";

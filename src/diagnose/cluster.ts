@@ -1,5 +1,5 @@
 import type { Cluster } from "#clusters/cluster.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Transport } from "#otlp/transport.ts";
 import { apiServerSteps, type ApiServerDeps } from "./api-server-steps.ts";
 import { collectorStep } from "./collector-step.ts";

@@ -1,5 +1,5 @@
 import type { Cluster } from "#clusters/cluster.ts";
-import { toBridgeError } from "#errors.ts";
+import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";

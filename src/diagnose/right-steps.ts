@@ -1,6 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { NEEDED_RIGHTS, nameOfRight, ruleOfRight, type NeededRight } from "#clusters/needed-rights.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { isGranted, type Right } from "#tunnel/access.ts";
 import type { OpenedCluster } from "./api-server-steps.ts";
 import { passed, warning, type Step, type Walk } from "./walk.ts";

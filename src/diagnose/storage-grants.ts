@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Database } from "#storage/database.ts";
 import { OBJECTS } from "#storage/layout.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";

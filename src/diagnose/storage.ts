@@ -1,4 +1,4 @@
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import { inspectLayout, OBJECTS, type ObjectState } from "#storage/layout.ts";

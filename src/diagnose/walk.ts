@@ -1,4 +1,4 @@
-import { BridgeError, toBridgeError, toErrorBody, type ErrorCode } from "#errors.ts";
+import { BridgeError, toBridgeError, toErrorBody, type ErrorCode } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createLimiter } from "#lib/limit.ts";
 

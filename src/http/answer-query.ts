@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import type { QueryAdmission } from "#query/admission.ts";
 import { requestSignal } from "./app-types.ts";
 

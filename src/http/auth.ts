@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Secret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from "fastify";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { App } from "./app-types.ts";
 import { assertBodyShape } from "./body-shape.ts";
 

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** More than any route needs: a kubeconfig of 100 clusters, given as an object, has about 1,500 values on at most seven levels. */
 const BODY_SHAPE = { depthMax: 32, valuesMax: 2000 };

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from "fastify";
 import { hasZodFastifySchemaValidationErrors, validatorCompiler } from "fastify-type-provider-zod";
-import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors.ts";
+import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { scrubText, scrubValue } from "#telemetry/scrub.ts";
 

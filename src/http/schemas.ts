@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ERRORS, type ErrorCode } from "#errors.ts";
+import { ERRORS, type ErrorCode } from "#errors/error.ts";
 import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import type { ErrorAnswer } from "./errors.ts";
 

@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { HEALTH_STATUSES, type HealthAnswer } from "#query/health.ts";
-import { ISSUE_METRICS, SEVERITIES } from "#query/health-judgement.ts";
-import type { GpusAnswer } from "#query/gpus.ts";
-import type { NodesAnswer } from "#query/nodes.ts";
-import type { PodsAnswer } from "#query/pods.ts";
-import type { SummaryAnswer } from "#query/summary.ts";
+import { HEALTH_STATUSES, type HealthAnswer } from "#query/state/health.ts";
+import { ISSUE_METRICS, SEVERITIES } from "#query/state/health-judgement.ts";
+import type { GpusAnswer } from "#query/state/gpus.ts";
+import type { NodesAnswer } from "#query/state/nodes.ts";
+import type { PodsAnswer } from "#query/state/pods.ts";
+import type { SummaryAnswer } from "#query/state/summary.ts";
 import { timestamp } from "./schemas.ts";
 
 const count = (description: string) => z.int().min(0).nullable().meta({ description });

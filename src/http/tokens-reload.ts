@@ -1,5 +1,5 @@
 import type { Clock } from "#lib/clock.ts";
-import { toBridgeError } from "#errors.ts";
+import { toBridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { type ApiToken, parseTokens, readTokensFile } from "./tokens.ts";
 

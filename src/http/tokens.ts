@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /**
  * What a route asks for. open: nothing; read: look at status, clusters, metrics; collect: start a round; admin: change things.

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { OpenedCredentials } from "#clusters/open-credentials.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { stringify } from "yaml";
 
 export interface KubeconfigUser {

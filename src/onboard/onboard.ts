@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { isGranted, type Right } from "#tunnel/access.ts";
 import { kubePath, type KubeClient } from "#tunnel/kube-client.ts";
 import { managedClusterManifest, type ManifestObject, type ManifestSettings } from "./manifest.ts";

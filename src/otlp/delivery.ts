@@ -1,4 +1,4 @@
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import type { MemoryAccount } from "#lib/memory-budget.ts";
 import type { Exporter, ExportOutcome } from "./exporter.ts";
 import { sameFate, type PartOutcome } from "./fates.ts";

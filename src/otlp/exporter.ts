@@ -1,4 +1,4 @@
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { fatesOfSuccess, sameFate, type PartOutcome } from "./fates.ts";
 import {

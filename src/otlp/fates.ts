@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { ExportResult } from "./transport.ts";
 import type { BatchPart } from "./writer.ts";
 

@@ -1,5 +1,5 @@
 import { setImmediate as yieldToOthers } from "node:timers/promises";
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import { fatesOfSuccess, sameFate, type Fate, type PartOutcome } from "./fates.ts";
 import type { KnownPoints } from "./known-points.ts";
 import { POINT_KINDS, type PointKind, type SplitRequest } from "./split.ts";

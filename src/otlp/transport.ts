@@ -1,7 +1,7 @@
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import { request, type Dispatcher } from "undici";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createRecord } from "#lib/records.ts";
 import { toRemoteText, withoutControls } from "#lib/remote-text.ts";

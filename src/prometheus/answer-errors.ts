@@ -1,5 +1,5 @@
 import { errors } from "undici";
-import { BridgeError, toBridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, toBridgeError, type ErrorCode } from "#errors/error.ts";
 import { toRemoteText } from "#lib/remote-text.ts";
 import { createHider, type Secret } from "#lib/secret.ts";
 

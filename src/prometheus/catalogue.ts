@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";

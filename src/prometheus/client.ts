@@ -1,5 +1,5 @@
 import { request, type Dispatcher } from "undici";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import type { Pick } from "#lib/json-reader.ts";
 import { readBeginning } from "#lib/read-body.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** A string of the document, as it stands there between its quotes. Valid during the event only. */
 export interface JsonText {

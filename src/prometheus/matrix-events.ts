@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { JsonEvents, JsonText } from "./json-tokens.ts";
 import { addSample, beginSeries, type OpenSeries } from "./open-series.ts";
 import { createSeriesLabels } from "./series-labels.ts";

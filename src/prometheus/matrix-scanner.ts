@@ -1,5 +1,5 @@
 import { isAscii } from "node:buffer";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createJsonTokens, Next } from "./json-tokens.ts";
 import { createMatrixEvents, notAMatrix, type MatrixFrame } from "./matrix-events.ts";
 import {

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { RefusedCode, ScannedSeries, SeriesSink } from "./series-sink.ts";
 
 /** Bounds of one series. */

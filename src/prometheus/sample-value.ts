@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 const TEXT_BYTES_SHOWN = 40;
 const DECIMAL = /^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;

@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { JsonText } from "./json-tokens.ts";
 import { endLabels, type OpenSeries } from "./open-series.ts";
 import type { RefusedCode } from "./series-sink.ts";

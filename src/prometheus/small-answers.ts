@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createJsonReader, JsonReadError, type JsonLimits, type Pick } from "#lib/json-reader.ts";
 import { readJson } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";

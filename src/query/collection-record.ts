@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
 

@@ -1,4 +1,4 @@
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
 import { FINAL_SETTINGS } from "#storage/samples-sql.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";

@@ -1,5 +1,5 @@
 import type { Clock } from "#lib/clock.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { CollectionRecords } from "./collection-record.ts";
 import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "./completeness.ts";
 

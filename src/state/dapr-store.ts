@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import type * as Dapr from "@dapr/dapr";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import type { Secret } from "#lib/secret.ts";
 import { toDaprError } from "./dapr-error.ts";

@@ -1,5 +1,5 @@
 import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { toStateError } from "./state-errors.ts";
 

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { toShellWord } from "#lib/shell-word.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createRecordsFile, type RecordsFile, type StoredText } from "./records-file.ts";

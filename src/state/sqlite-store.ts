@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { toRecordText } from "./record-text.ts";
 import { createRecordsFile, type RecordsFile } from "./records-file.ts";

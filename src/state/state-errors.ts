@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 // Result codes of SQLite (https://sqlite.org/rescode.html), primary codes.
 const SQLITE_ERROR = 1;

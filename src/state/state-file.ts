@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { damagedFile, newerFile, toStateError } from "./state-errors.ts";
 
 /** `PRAGMA user_version` of the tables below; 0 are files of before, without checksums. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Secret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Database } from "./database.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Database } from "./database.ts";
 
 /** What tells an object of ours from one of the same name. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { clickHouseCode } from "./storage-error.ts";
 import type { Database } from "./database.ts";

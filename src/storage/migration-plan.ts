@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Database } from "./database.ts";
 import { findForeign, requireOwnLayout } from "./layout.ts";
 import { toTemplateValues, type MigrationParameters, type TemplateValues } from "./migration-parameters.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Database } from "./database.ts";
 
 /** The oldest ClickHouse on which every migration and query has run. 25.5 has not got the timeSeries*ToGrid functions under today's setting. */

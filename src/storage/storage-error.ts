@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /**
  * ClickHouse's codes (src/Common/ErrorCodes.cpp) of a server that can't do now what it could do later: TIMEOUT_EXCEEDED,

@@ -1,5 +1,5 @@
 import type { Attributes, Meter, MetricOptions } from "@opentelemetry/api";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 
 /** How a round ended: successful when every cluster was, failed when none was, partial in between. */
 type RoundOutcome = "successful" | "partial" | "failed";

@@ -1,5 +1,5 @@
 import { pino, stdTimeFunctions, type Logger as PinoLogger } from "pino";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createHider, type Secret } from "#lib/secret.ts";
 import { scrubText, scrubValue } from "./scrub.ts";
 

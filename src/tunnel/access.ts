@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { KubeClient } from "./kube-client.ts";
 
 /** A permission as a rule of a Role grants it. */

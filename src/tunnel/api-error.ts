@@ -1,6 +1,6 @@
 import { STATUS_CODES, type IncomingMessage, type RequestOptions } from "node:http";
 import { z } from "zod";
-import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors.ts";
+import { BridgeError, type ErrorCode, type ErrorOptions } from "#errors/error.ts";
 import { toRemoteText } from "#lib/remote-text.ts";
 import { readBytes } from "#lib/read-body.ts";
 import { hideSecrets, secretsOfHeader } from "#lib/secret.ts";

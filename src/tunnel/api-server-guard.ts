@@ -1,6 +1,6 @@
 import { lookup as systemLookup, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 
 /** Every address of a host name; rejects with the resolver's error. */

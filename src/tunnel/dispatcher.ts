@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { Pool, type Dispatcher } from "undici";
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import type { Turns } from "#lib/turns.ts";
 import type { Logger } from "#telemetry/logger.ts";

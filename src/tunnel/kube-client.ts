@@ -2,7 +2,7 @@ import { request, type RequestOptions } from "node:https";
 import type { IncomingMessage } from "node:http";
 import type { KubeConfig } from "@kubernetes/client-node";
 import type { z } from "zod";
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createJsonReader, JsonReadError } from "#lib/json-reader.ts";
 import { readJson } from "#lib/read-body.ts";

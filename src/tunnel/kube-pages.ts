@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { ANSWER_TOO_LARGE, type KubeClient } from "./kube-client.ts";
 
 /** A list of objects that is read by pages. */

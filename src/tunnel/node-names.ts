@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { toBridgeError } from "#errors.ts";
+import { toBridgeError } from "#errors/error.ts";
 import type { KubeClient } from "./kube-client.ts";
 import { listByPages } from "./kube-pages.ts";
 

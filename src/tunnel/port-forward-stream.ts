@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
 import { WebSocket } from "ws";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { errorCode, remoteText } from "./api-error.ts";
 

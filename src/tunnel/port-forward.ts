@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import { errorCode, readRefusal, toApiError, toConnectError } from "./api-error.ts";
 import { kubePath, type KubeClient, type KubeConnection } from "./kube-client.ts";

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { connect, type TLSSocket } from "node:tls";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { errorCode, isUntrusted } from "./api-error.ts";
 
 export interface SecureOptions {

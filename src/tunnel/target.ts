@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { kubePath, type KubeClient } from "./kube-client.ts";
 import { listByPages } from "./kube-pages.ts";
 

@@ -77,7 +77,7 @@ async function measure(size: { clusters: number; pods: number }, collectorUrl: s
     return child;
   };
   try {
-    run("src/simulator/main.ts", {
+    run("simulator/main.ts", {
       SIM_CLUSTERS: String(size.clusters),
       SIM_PODS: String(size.pods),
       SIM_DIR: folder,

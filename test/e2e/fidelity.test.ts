@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
-import { AGGREGATIONS, isQuantile, type AggregationName } from "#query/aggregations.ts";
+import { AGGREGATIONS, isQuantile, type AggregationName } from "#query/series/aggregations.ts";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import type { LabelFilter } from "#query/matchers.ts";
-import { createSeriesQuery, type SeriesQuery } from "#query/series.ts";
+import type { LabelFilter } from "#query/series/matchers.ts";
+import { createSeriesQuery, type SeriesQuery } from "#query/series/series.ts";
 import { migrate } from "#storage/migrate.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { differences, largestDeviation, toPoints } from "../helpers/points.ts";

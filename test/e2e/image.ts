@@ -36,6 +36,26 @@ export async function inspectImage(image: string): Promise<{ user: string; megab
   };
 }
 
+/** Of an image: which of the paths are in it. */
+export async function pathsIn(image: string, paths: readonly string[]): Promise<string[]> {
+  const { container: client } = await getContainerRuntimeClient();
+  const container = await client.dockerode.createContainer({ Image: image });
+  try {
+    const found = await Promise.all(
+      paths.map(async (path) => {
+        const there = await container.infoArchive({ path }).catch((error: { statusCode?: number }) => {
+          if (error.statusCode === 404) return undefined;
+          throw error;
+        });
+        return there === undefined ? [] : [path];
+      }),
+    );
+    return found.flat();
+  } finally {
+    await container.remove({ force: true });
+  }
+}
+
 /** A shell that is not there: what needs one fails. */
 const NO_SHELL = ["sh", "bash", "dash"].map((name) => `/dev/null:/bin/${name}:ro`);
 

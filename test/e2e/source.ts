@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { Agent, request, type Dispatcher } from "undici";
-import { parseKubeconfig } from "#clusters/kubeconfig.ts";
-import { toKubeConfig } from "#clusters/kube-config.ts";
+import { parseKubeconfig } from "#clusters/parse-kubeconfig.ts";
+import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { openTunnel } from "#tunnel/dispatcher.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
-import { createClusterState, type ClusterState } from "#query/cluster-state.ts";
-import type { SummaryAnswer } from "#query/summary.ts";
+import { createClusterState, type ClusterState } from "#query/state/cluster-state.ts";
+import type { SummaryAnswer } from "#query/state/summary.ts";
 import { migrate } from "#storage/migrate.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";

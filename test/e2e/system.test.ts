@@ -12,7 +12,7 @@ import { createSecret } from "#lib/secret.ts";
 import { createDaprStore } from "#state/dapr-store.ts";
 import { compareEverything } from "./comparison.ts";
 import { daprContainer, redisContainer, withValue } from "./dapr-sidecar.ts";
-import { inspectImage, productionImage, startImage, untilOk, type ImageContainer } from "./image.ts";
+import { inspectImage, pathsIn, productionImage, startImage, untilOk, type ImageContainer } from "./image.ts";
 import { openSource, type Source } from "./source.ts";
 import { clickhouseEnvironment, freePort, startStack, type Stack } from "./stack.ts";
 
@@ -254,6 +254,9 @@ describe("the deployed system", () => {
   });
 
   it("is small and has an ordinary user", async () => {
+    // The simulator with its embedded engine and certificates is for tests and the demo.
+    const paths = ["/app/src/main.ts", "/app/simulator", "/app/test", "/app/node_modules/chdb"];
+    expect(await pathsIn(image, paths)).toEqual(["/app/src/main.ts"]);
     const { user, megabytesOverBase } = await inspectImage(image);
     process.stderr.write(`${image}: ${Math.round(megabytesOverBase)} MB over its base\n`);
     expect(user).toMatch(/^[1-9]\d*:[1-9]\d*$/);

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { mkdir, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createApp, type App, type RunningApp } from "#app.ts";
+import { createApp, type App, type RunningApp } from "#app/app.ts";
 import { loadConfig } from "#config.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** The BridgeError that `work` fails with; anything else fails the test. */
 export async function caught(work: Promise<unknown> | (() => unknown)): Promise<BridgeError> {

@@ -1,5 +1,5 @@
 import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/otlp-proto.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 import type { Exporter } from "#otlp/exporter.ts";
 import type { Fate, PartOutcome } from "#otlp/fates.ts";

@@ -1,4 +1,4 @@
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
 import type { Query } from "#prometheus/catalogue.ts";

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { toRecordText } from "#state/record-text.ts";
 import type { StateRecord, StateStore } from "#state/store.ts";
 

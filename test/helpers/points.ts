@@ -1,4 +1,4 @@
-import type { SeriesAnswer } from "#query/series.ts";
+import type { SeriesAnswer } from "#query/series/series.ts";
 import { keyOfLabels, type Points } from "./promql-reference.ts";
 
 const NUMBERS: Record<string, number> = { NaN: Number.NaN, "+Inf": Infinity, "-Inf": -Infinity };

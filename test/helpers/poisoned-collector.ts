@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { ExportResult, Payload, Transport } from "#otlp/transport.ts";
 import type { Batch } from "#otlp/writer.ts";
 import { createKeepingWriter, pointsOf } from "./otlp-points.ts";

@@ -1,5 +1,9 @@
 import type { EmbeddedDatabase } from "#allinone/chdb.ts";
-import { createClusterState, type ClusterState, type ClusterStateSettings } from "#query/cluster-state.ts";
+import {
+  createClusterState,
+  type ClusterState,
+  type ClusterStateSettings,
+} from "#query/state/cluster-state.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { TestMetric } from "./otlp-request.ts";
 import { point, storeMetrics, storeRecord, type StoredRecord } from "./stored-world.ts";

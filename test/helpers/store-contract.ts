@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
 import { caught } from "./caught.ts";
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createApp } from "../../src/app.ts";
+import { createApp } from "#app/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterResult, ClusterStatus, CollectionStatus, RoundResult } from "#collect/status.ts";

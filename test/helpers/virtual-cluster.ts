@@ -4,7 +4,7 @@ import type { OpenPrometheus } from "#collect/ports.ts";
 import { readProgress } from "#collect/progress-store.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterResult } from "#collect/status.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline } from "#lib/clock.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";

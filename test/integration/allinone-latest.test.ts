@@ -2,7 +2,7 @@ import { beforeAll, expect, test } from "vitest";
 import { COLUMNS } from "#allinone/otlp-tables.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
-import { createLatest } from "#query/latest.ts";
+import { createLatest } from "#query/series/latest.ts";
 import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";

@@ -5,7 +5,7 @@ import protobuf from "protobufjs";
 import { Agent } from "undici";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createOtlpReceiver, type OtlpReceiver, type OtlpReceiverLimits } from "#allinone/otlp-receiver.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createTransport } from "#otlp/transport.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { ClusterDiagnosis } from "#diagnose/cluster.ts";
 import type { StepResult } from "#diagnose/walk.ts";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import { bridgeRights, type Right } from "#simulator/kube-rights.ts";
 import { startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";

@@ -1,4 +1,4 @@
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import type { ClusterResult } from "#collect/status.ts";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import type { KubeService } from "#simulator/kube-state.ts";

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createLogger } from "#telemetry/logger.ts";
-import { createApp } from "../../src/app.ts";
+import { createApp } from "#app/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";

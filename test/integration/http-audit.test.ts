@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { RouteModule } from "#http/app-types.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { ACCESS, type Harness, type HarnessOptions, SECRETS, startHarness, TOKENS } from "./http-harness.ts";

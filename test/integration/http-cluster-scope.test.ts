@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CollectionStatus } from "#collect/status.ts";
-import { createClusterState } from "#query/cluster-state.ts";
-import { createLatest } from "#query/latest.ts";
+import { createClusterState } from "#query/state/cluster-state.ts";
+import { createLatest } from "#query/series/latest.ts";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import { createMetricLookup } from "#query/metric-lookup.ts";
-import { createSeriesQuery } from "#query/series.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
+import { createSeriesQuery } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { point, storeMetrics, storeRecord } from "../helpers/stored-world.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createClusterState } from "#query/cluster-state.ts";
+import { createClusterState } from "#query/state/cluster-state.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import type { TestMetric } from "../helpers/otlp-request.ts";

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { RouteModule } from "#http/app-types.ts";
 import { HTTP_LIMITS } from "#http/server.ts";
 import { errorOf, type ErrorJson, type Harness, SECRETS, startHarness, talk } from "./http-harness.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { RouteModule } from "#http/app-types.ts";
 import { ACCESS, type ErrorJson, type Harness, startHarness, talk, TOKENS } from "./http-harness.ts";
 

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Cluster } from "#clusters/cluster.ts";
 import type { Collection, CollectionStatus, RoundResult } from "#collect/status.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { LatestSamples } from "#http/routes/cluster-metrics.ts";
 import { createHttpServer, type HttpServerDeps, type HttpServerSettings } from "#http/server.ts";
 import type { ApiToken } from "#http/tokens.ts";

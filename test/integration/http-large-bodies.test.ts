@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import { errorOf, type Harness, startHarness } from "./http-harness.ts";
 
 // Bodies that are within the limit of bytes, but would take seconds to parse, compare or describe.

@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { MetricQueries } from "#http/routes/cluster-metrics-query.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { ACCESS, errorOf, type Harness, startHarness, TOKENS } from "./http-harness.ts";

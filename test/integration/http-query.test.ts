@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import { createMetricLookup, type LabelsAnswer, type MetricsAnswer } from "#query/metric-lookup.ts";
-import { createSeriesQuery, type SeriesAnswer, type SeriesRequest } from "#query/series.ts";
+import { createMetricLookup, type LabelsAnswer, type MetricsAnswer } from "#query/series/lookup.ts";
+import { createSeriesQuery, type SeriesAnswer, type SeriesRequest } from "#query/series/series.ts";
 import { systemClock } from "#lib/clock.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { storeMetric } from "../helpers/stored-series.ts";

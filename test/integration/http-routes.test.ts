@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { LatestSamples } from "#http/routes/cluster-metrics.ts";
 import { errorOf, type Harness, startHarness, STATUS, talk } from "./http-harness.ts";
 

@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import { createMetricLookup } from "#query/metric-lookup.ts";
-import { createSeriesQuery, type SeriesAnswer } from "#query/series.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
+import { createSeriesQuery, type SeriesAnswer } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { storeMetric } from "../helpers/stored-series.ts";

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { systemClock, type Clock } from "#lib/clock.ts";
-import { AGGREGATIONS, type AggregationName } from "#query/aggregations.ts";
+import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
 import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
-import type { LabelFilter } from "#query/matchers.ts";
-import { createSeriesQuery, type SeriesAnswer } from "#query/series.ts";
+import type { LabelFilter } from "#query/series/matchers.ts";
+import { createSeriesQuery, type SeriesAnswer } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { createMetricLookup } from "#query/metric-lookup.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
 import { createReadNodeAddresses, hostOf, hostSql, toNodeNamedSql } from "#query/node-addresses.ts";
 import { limitDatabase, QUERY_LIMITS } from "#query/limits.ts";
-import { createSeriesQuery, type SeriesRequest } from "#query/series.ts";
+import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
-import { createMetricLookup } from "#query/metric-lookup.ts";
-import { createSeriesQuery, type SeriesRequest } from "#query/series.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
+import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { caught } from "../helpers/caught.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";

@@ -10,9 +10,9 @@ import {
   uniqueArray,
 } from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { AGGREGATIONS, type AggregationName } from "#query/aggregations.ts";
+import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import { createSeriesQuery, type SeriesRequest } from "#query/series.ts";
+import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { differences, toPoints } from "../helpers/points.ts";

@@ -1,9 +1,9 @@
 import { assert, asyncProperty, boolean, constantFrom, integer, record } from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { AGGREGATIONS, type AggregationName } from "#query/aggregations.ts";
+import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import type { LabelFilter } from "#query/matchers.ts";
-import { createSeriesQuery } from "#query/series.ts";
+import type { LabelFilter } from "#query/series/matchers.ts";
+import { createSeriesQuery } from "#query/series/series.ts";
 import { createEngine } from "#simulator/evaluate.ts";
 import type { ClusterShape } from "#simulator/layout.ts";
 import { parsePromql } from "#simulator/promql.ts";

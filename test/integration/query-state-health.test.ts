@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { HEALTH_THRESHOLDS } from "#query/health-judgement.ts";
+import { HEALTH_THRESHOLDS } from "#query/state/health-judgement.ts";
 import { useEngine } from "../helpers/engine.ts";
 import {
   AS_OF_MS,

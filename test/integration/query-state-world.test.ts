@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { createClusterState, type ClusterState } from "#query/cluster-state.ts";
+import { createClusterState, type ClusterState } from "#query/state/cluster-state.ts";
 import { createEngine, type Engine } from "#simulator/evaluate.ts";
 import { parsePromql } from "#simulator/promql.ts";
 import { createWorld, type ClusterWorld } from "#simulator/world.ts";

@@ -93,7 +93,7 @@ test("what the bridge reads through the port-forward is the truth, sample by sam
 
 test("npm run simulator writes its files, says what to do next and ends with Ctrl-C", async () => {
   const directory = join(folder, "run");
-  const child = spawn(process.execPath, ["src/simulator/main.ts"], {
+  const child = spawn(process.execPath, ["simulator/main.ts"], {
     env: { ...process.env, SIM_CLUSTERS: "2", SIM_DIR: directory },
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -129,7 +129,7 @@ test("npm run simulator writes its files, says what to do next and ends with Ctr
 });
 
 test("a wrong number in the environment ends with exit code 78", async () => {
-  const child = spawn(process.execPath, ["src/simulator/main.ts"], {
+  const child = spawn(process.execPath, ["simulator/main.ts"], {
     env: { ...process.env, SIM_CLUSTERS: "many" },
     stdio: ["ignore", "ignore", "pipe"],
   });

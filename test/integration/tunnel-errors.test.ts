@@ -1,7 +1,7 @@
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createCertificate, type Certificate } from "../helpers/certificates.ts";
 import { addPrometheus, sendStatus, startKubeApi, type FakeKubeApi } from "../helpers/kube-api.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";

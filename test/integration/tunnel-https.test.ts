@@ -1,6 +1,6 @@
 import type { RequestListener } from "node:http";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Tunnel } from "#tunnel/dispatcher.ts";
 import { issueCertificate } from "../helpers/certificate-chain.ts";
 import { createCertificate, type Certificate } from "../helpers/certificates.ts";

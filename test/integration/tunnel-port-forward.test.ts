@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { WebSocket } from "ws";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createCertificate, type Certificate } from "../helpers/certificates.ts";
 import { frame, openChannels, rawStatus, startKubeApi, type FakeKubeApi } from "../helpers/kube-api.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";

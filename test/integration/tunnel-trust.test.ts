@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { toKubeConfig } from "#clusters/kube-config.ts";
+import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createKubeClient } from "#tunnel/kube-client.ts";

@@ -3,7 +3,7 @@ import type { RequestListener } from "node:http";
 import { readdirSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Tunnel } from "#tunnel/dispatcher.ts";
 import { createCertificate, type Certificate } from "../helpers/certificates.ts";
 import {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { startSimulator } from "#simulator/simulator.ts";
-import { createApp } from "../../src/app.ts";
+import { createApp } from "#app/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { startBridgeChild } from "../helpers/bridge-child.ts";
 import { isOwn, startOtlpCollector } from "../helpers/otlp-collector.ts";

@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from "vitest";
 import { createSecret } from "#lib/secret.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { createLogger } from "#telemetry/logger.ts";
-import { startKeyring } from "../../src/app-credentials.ts";
+import { startKeyring } from "#app/credentials.ts";
 import { loadConfig } from "../../src/config.ts";
 import { caught } from "../helpers/caught.ts";
 import { createManualClock, type ManualClock } from "../helpers/manual-clock.ts";

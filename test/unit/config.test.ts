@@ -2,9 +2,9 @@ import { resolve } from "node:path";
 import { inspect } from "node:util";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { toParameters } from "#app-storage.ts";
+import { toParameters } from "#app/storage.ts";
 import { loadConfig, VARIABLES, type Environment } from "#config.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 
 /** What is wrong with an environment, by variable; nothing when it is taken. Any other failure fails the test. */
 function problemsOf(environment: Environment): string[] {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
-import { toStartError } from "../../src/start-error.ts";
+import { BridgeError } from "#errors/error.ts";
+import { toStartError } from "#app/start-error.ts";
 
 const system = (code: string, call: string): Error =>
   Object.assign(new Error(`${call} ${code}: too many open files`), { code });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
 import { clusterInput, clusterPatch, clusterView, toClusterView } from "#http/cluster-schemas.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";

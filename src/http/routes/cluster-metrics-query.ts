@@ -1,14 +1,14 @@
 import { z } from "zod";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
 import type { App, RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
 import { completeness, exampleCompleteness } from "#http/state-schemas.ts";
 import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
-import { AGGREGATIONS } from "#query/aggregations.ts";
-import { FILTER_OPERATORS } from "#query/matchers.ts";
-import type { LabelsAnswer, MetricLookup, MetricsAnswer } from "#query/metric-lookup.ts";
-import type { SeriesAnswer, SeriesQuery } from "#query/series.ts";
+import { AGGREGATIONS } from "#query/series/aggregations.ts";
+import { FILTER_OPERATORS } from "#query/series/matchers.ts";
+import type { LabelsAnswer, MetricLookup, MetricsAnswer } from "#query/series/lookup.ts";
+import type { SeriesAnswer, SeriesQuery } from "#query/series/series.ts";
 
 /** What answers the routes of this file. */
 export interface MetricQueries extends MetricLookup {

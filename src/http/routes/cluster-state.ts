@@ -1,8 +1,8 @@
 import { z } from "zod";
-import type { ErrorCode } from "#errors.ts";
-import type { ClusterState } from "#query/cluster-state.ts";
-import { POD_SORTS } from "#query/pod-sql.ts";
-import { PODS_DEFAULT, PODS_MAX } from "#query/pods.ts";
+import type { ErrorCode } from "#errors/error.ts";
+import type { ClusterState } from "#query/state/cluster-state.ts";
+import { POD_SORTS } from "#query/state/pod-sql.ts";
+import { PODS_DEFAULT, PODS_MAX } from "#query/state/pods.ts";
 import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
 import type { App, RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { RouteModule } from "#http/app-types.ts";
 import { clusterView, toClusterView } from "#http/cluster-schemas.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";

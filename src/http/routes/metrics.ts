@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Collection, RoundStart, RoundTrigger } from "#collect/status.ts";
 import { type App, requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, errors, fields, json, OPEN_ERRORS } from "#http/schemas.ts";

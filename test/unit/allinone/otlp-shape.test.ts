@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { limitShape } from "#allinone/otlp-shape.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { encodeField } from "#otlp/wire.ts";
 import { caught } from "../../helpers/caught.ts";
 import { toOtlpRequest, writeOtherKinds } from "../../helpers/otlp-request.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { clusterFromCommandLine, toClusterId } from "#clusters/registry.ts";
 import { createCertificate } from "../../helpers/certificates.ts";

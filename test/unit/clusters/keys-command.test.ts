@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { loadKeyring } from "#clusters/keyring.ts";
-import { runKeysCommand } from "#clusters/keys-command.ts";
+import { runKeysCommand } from "#commands/keys.ts";
 import { openCredentials } from "#clusters/open-credentials.ts";
 import { rsaPem, tokenKubeconfig, writeFiles } from "../../helpers/keys.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";

@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
-import { toKubeConfig } from "#clusters/kube-config.ts";
-import { parseKubeconfig } from "#clusters/kubeconfig.ts";
+import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
+import { parseKubeconfig } from "#clusters/parse-kubeconfig.ts";
 import { createCertificate, type Certificate } from "../../helpers/certificates.ts";
 
 const SECRET = "s3cr3t-t0ken-abcdef";

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { startRewrap, type RewrapDeps } from "#clusters/rewrap.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { createLatch } from "../../helpers/latch.ts";

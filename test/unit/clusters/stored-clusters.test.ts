@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { caught } from "../../helpers/caught.ts";
 import { createMemoryStore, type MemoryStore } from "../../helpers/memory-store.ts";
 import { clusterRecord, createMortalStore, openStoredClusters } from "../../helpers/stored-clusters.ts";

@@ -9,7 +9,7 @@ import {
   type ClusterProgress,
   type LastCollection,
 } from "#collect/progress.ts";
-import { BridgeError, toErrorBody } from "#errors.ts";
+import { BridgeError, toErrorBody } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 

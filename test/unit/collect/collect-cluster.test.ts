@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import {
   createCollection,
   endOf,

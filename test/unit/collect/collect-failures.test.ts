@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { ClusterProgress } from "#collect/progress.ts";
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { createCollection, endOf, MINUTE, SECOND, START, type Collection } from "../../helpers/collection.ts";
 import { DOWN, identityOf } from "../../helpers/fake-collector.ts";
 import { samplesIn } from "../../helpers/fake-prometheus.ts";

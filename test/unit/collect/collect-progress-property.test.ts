@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { HOUR, LAG, MINUTE, SECOND, START } from "../../helpers/collection.ts";
 import { createVirtualCluster, type VirtualCluster } from "../../helpers/virtual-cluster.ts";
 

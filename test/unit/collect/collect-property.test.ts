@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { ClusterProgress, QueryProgress } from "#collect/progress.ts";
 import { watermarkOf } from "#collect/progress.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createCollection, endOf, MINUTE, SECOND, type Collection } from "../../helpers/collection.ts";
 import { identityOf } from "../../helpers/fake-collector.ts";
 import { samplesIn, type SourceSample } from "../../helpers/fake-prometheus.ts";

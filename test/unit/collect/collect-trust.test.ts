@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createCollection, endOf, HOUR, MINUTE, SECOND, type Collection } from "../../helpers/collection.ts";
 import { identityOf } from "../../helpers/fake-collector.ts";
 import { samplesIn } from "../../helpers/fake-prometheus.ts";

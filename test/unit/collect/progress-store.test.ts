@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { newQueryProgress } from "#collect/progress.ts";
 import { openProgress, readProgress } from "#collect/progress-store.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
 import { caught } from "../../helpers/caught.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";

@@ -4,7 +4,7 @@ import type { CollectCluster } from "#collect/collect-cluster.ts";
 import { commit, emptyProgress, newQueryProgress } from "#collect/progress.ts";
 import { createRounds, type RoundDeps, type RoundSettings } from "#collect/round.ts";
 import type { ClusterResult } from "#collect/status.ts";
-import { BridgeError, toErrorBody, type ErrorCode } from "#errors.ts";
+import { BridgeError, toErrorBody, type ErrorCode } from "#errors/error.ts";
 import { caught } from "../../helpers/caught.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { RoundStart, RoundTrigger } from "#collect/status.ts";
 import { createTicker } from "#collect/ticker.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { MINUTE, SECOND } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createWalk, notNeeded, passed, warning, type Finding, type Walk } from "#diagnose/walk.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createLatch } from "../../helpers/latch.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 

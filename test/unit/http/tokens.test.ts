@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import { parseTokens, readTokensFile } from "#http/tokens.ts";
 
 const A = "a".repeat(64);

@@ -1,6 +1,6 @@
 import { array, assert, constantFrom, integer, object, property } from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BridgeError, toErrorBody } from "#errors.ts";
+import { BridgeError, toErrorBody } from "#errors/error.ts";
 import { boundList, boundObject, boundText } from "#lib/bounds.ts";
 
 const KIB = 1024;

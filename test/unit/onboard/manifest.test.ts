@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
 import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { parseKubeconfig } from "#clusters/kubeconfig.ts";
+import { parseKubeconfig } from "#clusters/parse-kubeconfig.ts";
 import { NEEDED_RIGHTS, nameOfRight, ruleOfRight } from "#clusters/needed-rights.ts";
 import { toKubeconfigText } from "#onboard/kubeconfig-text.ts";
 import { managedClusterManifest, toManifestText } from "#onboard/manifest.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BridgeError, toBridgeError } from "#errors.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { createDelivery, type Delivery } from "#otlp/delivery.ts";
 import type { Exporter, ExportOutcome } from "#otlp/exporter.ts";
 import type { PartOutcome } from "#otlp/fates.ts";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createExporter, type Exporter, type ExportOutcome } from "#otlp/exporter.ts";
 import type { Fate, PartOutcome } from "#otlp/fates.ts";
 import { createIsolationRound, type Probe } from "#otlp/isolation.ts";

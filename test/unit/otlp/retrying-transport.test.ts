@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createObservedTransport, type ExportAttempt } from "#otlp/observed-transport.ts";
 import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import type { ExportResult, Payload, Transport } from "#otlp/transport.ts";

@@ -3,7 +3,7 @@ import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createTransport, type ExportResult, type Payload, type Transport } from "#otlp/transport.ts";
 import { caught } from "../../helpers/caught.ts";

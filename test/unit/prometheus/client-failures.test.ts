@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTurns } from "#lib/turns.ts";
-import { BridgeError, type ErrorCode } from "#errors.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import type { ScanResult } from "#prometheus/matrix-scanner.ts";

@@ -1,7 +1,7 @@
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTurns } from "#lib/turns.ts";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { toQueries, type Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { caught } from "../../helpers/caught.ts";

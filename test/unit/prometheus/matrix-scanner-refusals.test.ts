@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { ErrorCode } from "#errors.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits } from "#prometheus/matrix-scanner.ts";
 import { caught } from "../../helpers/caught.ts";
 import {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { limitDatabase, QUERY_LIMITS } from "#query/limits.ts";
 import type { Database } from "#storage/database.ts";
 import { toClickHouseError } from "#storage/storage-error.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { toNodeAddresses } from "#query/node-addresses.ts";
-import { createNodeDirectory } from "#query/node-directory.ts";
+import { createNodeDirectory } from "#query/state/node-directory.ts";
 
 const LISTED = [
   { node: "a", internal_ip: "10.0.0.1" },

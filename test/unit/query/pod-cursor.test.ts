@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
-import { parsePodCursor, toPodCursor, type PodCursor } from "#query/pod-cursor.ts";
+import { BridgeError } from "#errors/error.ts";
+import { parsePodCursor, toPodCursor, type PodCursor } from "#query/state/pod-cursor.ts";
 
 const CURSOR: PodCursor = {
   sort: "cpu",

@@ -1,7 +1,7 @@
 import { parser } from "@prometheus-io/lezer-promql";
 import { describe, expect, it } from "vitest";
-import { AGGREGATIONS, toAggregation, toPromql, toUnit } from "#query/aggregations.ts";
-import { toSelector, type LabelFilter } from "#query/matchers.ts";
+import { AGGREGATIONS, toAggregation, toPromql, toUnit } from "#query/series/aggregations.ts";
+import { toSelector, type LabelFilter } from "#query/series/matchers.ts";
 import { caught } from "../../helpers/caught.ts";
 
 const OF_GAUGES = {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { anchor, checkExpression } from "#query/regular-expression.ts";
+import { anchor, checkExpression } from "#query/series/regular-expression.ts";
 
 test("anchors as Prometheus does", () => {
   expect(anchor("a|b")).toBe("^(?s:a|b)$");

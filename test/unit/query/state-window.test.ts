@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
-import { parseRange, toStateWindow } from "#query/state-window.ts";
+import { BridgeError } from "#errors/error.ts";
+import { parseRange, toStateWindow } from "#query/state/window.ts";
 
 const NOW_MS = Date.UTC(2025, 5, 1, 12);
 const HOUR_MS = 3_600_000;

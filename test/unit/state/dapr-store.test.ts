@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import type { BridgeError } from "#errors.ts";
+import type { BridgeError } from "#errors/error.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createDaprStore } from "#state/dapr-store.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { waitForStore } from "#state/wait-for-store.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";

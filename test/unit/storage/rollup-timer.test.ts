@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { Database } from "#storage/database.ts";
 import { createRollupTimer } from "#storage/rollup-timer.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createLogger, type LogLevel } from "#telemetry/logger.ts";
 

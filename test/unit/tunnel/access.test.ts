@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { isGranted, readKubernetesVersion, whoAmI } from "#tunnel/access.ts";
 import type { KubeRequest, KubeWrite } from "#tunnel/kube-client.ts";
 import { caught } from "../../helpers/caught.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import { remoteText, toApiError, toConnectError } from "#tunnel/api-error.ts";
 
 function nodeError(code: string): Error {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BridgeError } from "#errors.ts";
+import { BridgeError } from "#errors/error.ts";
 import type { KubeClient, KubeRequest } from "#tunnel/kube-client.ts";
 import { listNodeNames } from "#tunnel/node-names.ts";
 import { resolveTarget } from "#tunnel/target.ts";

@@ -1,0 +1,327 @@
+import { hostname } from "node:os";
+import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.ts";
+import type { Cluster } from "#clusters/cluster.ts";
+import type { Keyring } from "#clusters/envelope.ts";
+import { withCadence } from "#collect/cadence.ts";
+import { uncheckedWarning } from "#collect/cluster-state.ts";
+import type { Rounds } from "#collect/round.ts";
+import type { Collection } from "#collect/status.ts";
+import { createTicker } from "#collect/ticker.ts";
+import { toBridgeError } from "#errors/error.ts";
+import { createHttpServer, type HttpServerDeps } from "#http/server.ts";
+import { systemClock, type Clock } from "#lib/clock.ts";
+import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
+import { loadQueries } from "#prometheus/catalogue.ts";
+import { createQueryAdmission } from "#query/admission.ts";
+import { createClusterState } from "#query/state/cluster-state.ts";
+import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/state/health-judgement.ts";
+import { createLatest } from "#query/series/latest.ts";
+import type { QueryLimits } from "#query/limits.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
+import { createSeriesQuery } from "#query/series/series.ts";
+import { prepareDataDirectory } from "#state/data-directory.ts";
+import type { StateStore } from "#state/store.ts";
+import type { Database } from "#storage/database.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import { createOwnMetrics, type OwnMetrics } from "#telemetry/metrics.ts";
+import type { Resolve } from "#tunnel/api-server-guard.ts";
+import { loadAccess } from "./access.ts";
+import { createClusters } from "./clusters.ts";
+import { createCollection, createOpenPrometheus } from "./collection.ts";
+import { startKeyring, warnOfPlaintext } from "./credentials.ts";
+import { createClusterDiagnosis, createStorageDiagnosis } from "./diagnosis.ts";
+import { startStateStore } from "./state.ts";
+import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
+import type { Config } from "#config.ts";
+
+export const SERVICE = { name: "budcluster", version: "0.1.0" };
+
+/** What tests, the demo and the command line put in place of the program's own parts. */
+export interface Overrides {
+  clock?: Clock;
+  random?: () => number;
+  /** Instead of CLUSTERS_FILE. */
+  clusters?: readonly Cluster[];
+  /** How the names of API servers are resolved. */
+  resolve?: Resolve;
+}
+
+export interface App {
+  /** Starts everything; when a part fails, ends the others again and throws its BridgeError. */
+  start(): Promise<RunningApp>;
+  /** Ends a round within `STOP_GRACE_MS` and then everything else. Never throws; may be called at any time. */
+  stop(): Promise<void>;
+}
+
+export interface RunningApp {
+  /** Base URL of the HTTP API. */
+  url: string;
+  /** Of the roles that collect. */
+  collection?: Collection;
+}
+
+/** What a round gets to come to an end before it is abandoned. Kubernetes kills after 30 s, users expect 10 s. */
+const STOP_GRACE_MS = 6000;
+const LAG_CLUSTERS_MAX = 500;
+
+/** What every part of a running program shares. */
+interface Base {
+  config: Config;
+  clock: Clock;
+  logger: Logger;
+  lifecycle: Lifecycle;
+}
+
+/** The roles that run until they are stopped: bridge, query and all-in-one. */
+export function createApp(config: Config, logger: Logger, overrides: Overrides = {}): App {
+  const clock = overrides.clock ?? systemClock;
+  const lifecycle = createLifecycle((part, error) =>
+    logger.error({ err: error, part }, "a part did not end well"),
+  );
+  const base: Base = { config, clock, logger, lifecycle };
+
+  const start = async (): Promise<RunningApp> => {
+    const access = await loadAccess(config, base);
+    const { ports, collection, ownMetrics, facts } =
+      config.ROLE === "query" ? startQuery(base) : await startCollecting(base, overrides);
+    const server = createHttpServer(
+      {
+        logger,
+        clock,
+        ownMetrics,
+        ...ports,
+        warnings: () => [...access.warnings(), ...(ports.warnings?.() ?? [])],
+      },
+      {
+        host: config.HOST,
+        port: config.PORT,
+        service: SERVICE,
+        access: access.settings,
+      },
+    );
+    const { url } = await server.start();
+    access.follow(server);
+    // Together: requests that wait must not delay the end of the round, nor the round the end of the requests.
+    lifecycle.onStop("HTTP server and collection", async () => {
+      await Promise.all([server.stop(), collection?.stop(STOP_GRACE_MS)]);
+    });
+    if (collection && config.SCHEDULER === "internal" && config.METRICS_COLLECTION_ENABLED) {
+      const ticker = createTicker({ collection, clock, logger }, { intervalMs: config.COLLECTION_INTERVAL });
+      ticker.start();
+      lifecycle.onStop("ticker", () => ticker.stop());
+    }
+    logger.info({ url, role: config.ROLE, ...facts }, "listening");
+    return { url, ...(collection ? { collection } : {}) };
+  };
+
+  return {
+    stop: () => lifecycle.stop(),
+    start: async () => {
+      try {
+        return await start();
+      } catch (error) {
+        await lifecycle.stop();
+        throw toBridgeError(error);
+      }
+    },
+  };
+}
+
+/** What a role gives the HTTP server. */
+interface Started {
+  ports: Omit<HttpServerDeps, "logger" | "clock" | "ownMetrics">;
+  ownMetrics: OwnMetrics;
+  collection?: Rounds;
+  /** For the log. */
+  facts: Record<string, unknown>;
+}
+
+/** The role query: answers from the ClickHouse server, and knows nothing else. */
+function startQuery(base: Base): Started {
+  const { config } = base;
+  const database = startServerStorage(config, base);
+  return {
+    ports: { ...queryPorts(config, database, base.clock), readiness: () => checkStorage(database) },
+    ownMetrics: startOwnMetrics(base, undefined),
+    facts: { clickhouse: config.CLICKHOUSE_URL.host },
+  };
+}
+
+/** The roles bridge and all-in-one: everything that collects. */
+async function startCollecting(base: Base, overrides: Overrides): Promise<Started> {
+  const { config, clock, logger, lifecycle } = base;
+  // Before anything is put into it.
+  if (config.ROLE === "all-in-one" || config.DAPR_STATE_STORE === undefined) {
+    prepareDataDirectory(config.DATA_DIR, logger);
+  }
+  const queries = await loadQueries(config.QUERIES_FILE);
+  const keyring = await startKeyring(config, base);
+  const fixed = overrides.clusters ?? (await loadClusters(config, keyring));
+  warnOfUnverified(fixed, logger);
+  warnOfPlaintext(fixed, logger);
+  const store = await startStateStore(config, base);
+  const clusters = createClusters(config, base, {
+    fixed,
+    defaults: clusterDefaults(config),
+    store,
+    keyring,
+    ...(overrides.resolve ? { resolve: overrides.resolve } : {}),
+  });
+  const { registry, guardOf } = clusters;
+  const storage =
+    config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, { ...base, store }) : undefined;
+  const collector = storage?.collector ?? configuredCollector(config);
+  // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
+  const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
+  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf, queries });
+  const random = overrides.random ?? Math.random;
+  const rounds = createCollection(
+    config,
+    { clock, random, logger, metrics, store, registry, openPrometheus },
+    {
+      queries,
+      collector,
+      version: SERVICE.version,
+      lifecycle,
+      ...(storage ? { database: storage.identity } : {}),
+    },
+  );
+  lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
+  const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });
+  return {
+    ports: {
+      collection: withCadence(rounds, base, { intervalMs: config.COLLECTION_INTERVAL }),
+      clusters: registry,
+      clusterAdmin,
+      diagnoseCluster: createClusterDiagnosis(config, {
+        ...base,
+        keyring,
+        guardOf,
+        queries,
+        collector,
+      }),
+      readiness: () => checkStore(store),
+      ...(keyring ? { warnings: () => keyring.warnings() } : {}),
+      ...(storage ? queryPorts(config, storage.database, clock) : {}),
+    },
+    ownMetrics: metrics,
+    collection: rounds,
+    facts: { scheduler: config.SCHEDULER, queries: queries.length },
+  };
+}
+
+/** What the HTTP API answers from ClickHouse. */
+function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
+  const deps = { database, clock };
+  const settings = {
+    databaseName: config.CLICKHOUSE_DATABASE,
+    limits: queryLimits(config),
+    staleAfterMs: config.STALE_AFTER,
+  };
+  return {
+    metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
+    latest: createLatest(database, settings),
+    admission: createQueryAdmission(deps, {
+      parallelMax: config.QUERY_PARALLEL_MAX,
+      queueMax: config.QUERY_QUEUE_MAX,
+      timeoutMs: config.QUERY_TIMEOUT,
+    }),
+    diagnoseStorage: createStorageDiagnosis(config, database, deps.clock),
+    clusterState: createClusterState(deps, {
+      ...settings,
+      thresholds: healthThresholds(config),
+    }),
+  };
+}
+
+function queryLimits(config: Config): QueryLimits {
+  return {
+    rangeMaxMs: config.QUERY_RANGE_MAX,
+    pointsPerSeriesMax: config.QUERY_SERIES_POINTS_MAX,
+    pointsMax: config.QUERY_POINTS_MAX,
+    seriesMax: config.QUERY_SERIES_MAX,
+    rowsReadMax: config.QUERY_ROWS_READ_MAX,
+    memoryBytesMax: config.QUERY_MEMORY_MAX,
+    timeoutMs: config.QUERY_TIMEOUT,
+  };
+}
+
+function healthThresholds(config: Config): HealthThresholds {
+  return {
+    ...HEALTH_THRESHOLDS,
+    cpuPercent: config.HEALTH_CPU_PERCENT,
+    memoryPercent: config.HEALTH_MEMORY_PERCENT,
+    diskPercent: config.HEALTH_DISK_PERCENT,
+    loadPerCore: config.HEALTH_LOAD_PER_CORE,
+    podRestarts: config.HEALTH_POD_RESTARTS,
+    gpuTemperatureCelsius: config.HEALTH_GPU_TEMPERATURE,
+  };
+}
+
+async function checkStorage(database: Database): Promise<string[]> {
+  try {
+    await database.query("SELECT 1 AS ok");
+    return [];
+  } catch (error) {
+    return [toBridgeError(error, "storage_unavailable").message];
+  }
+}
+
+/** Defaults that the configuration gives every cluster. */
+export function clusterDefaults(config: Config): ClusterDefaults {
+  return {
+    prometheus: {
+      namespace: config.PROMETHEUS_NAMESPACE,
+      service: config.PROMETHEUS_SERVICE_NAME,
+      port: config.PROMETHEUS_PORT,
+      scheme: "http",
+      pathPrefix: "",
+    },
+    validateCerts: config.VALIDATE_CERTS,
+  };
+}
+
+function warnOfUnverified(clusters: readonly Cluster[], logger: Logger): void {
+  for (const cluster of clusters) {
+    if (!cluster.validateCerts) logger.warn({ cluster_id: cluster.id }, uncheckedWarning);
+  }
+}
+
+async function loadClusters(config: Config, keyring: Keyring | undefined): Promise<Cluster[]> {
+  if (config.CLUSTERS_FILE === undefined) return [];
+  return await loadClustersFile(config.CLUSTERS_FILE, clusterDefaults(config), keyring);
+}
+
+async function checkStore(store: StateStore): Promise<string[]> {
+  try {
+    await store.check();
+    return [];
+  } catch (error) {
+    return [toBridgeError(error, "state_unavailable").message];
+  }
+}
+
+function startOwnMetrics(
+  { config, clock, logger, lifecycle }: Base,
+  pushUrl: string | undefined,
+): OwnMetrics {
+  const headers = Object.fromEntries(
+    Object.entries(config.OTLP_HEADERS).map(([name, value]) => [name, value.expose()]),
+  );
+  const push = { intervalMs: config.OWN_METRICS_INTERVAL, timeoutMs: config.EXPORT_TIMEOUT, headers };
+  const metrics = createOwnMetrics(
+    { clock, logger },
+    {
+      serviceName: SERVICE.name,
+      serviceVersion: SERVICE.version,
+      instanceId: hostname(),
+      lagClustersMax: LAG_CLUSTERS_MAX,
+      ...(config.OWN_METRICS_INTERVAL > 0 && pushUrl !== undefined
+        ? { push: { url: pushUrl, ...push } }
+        : {}),
+    },
+  );
+  metrics.start();
+  lifecycle.onStop("own metrics", () => metrics.stop());
+  return metrics;
+}

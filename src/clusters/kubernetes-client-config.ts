@@ -1,0 +1,218 @@
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
+import { parse } from "yaml";
+import { BridgeError } from "#errors/error.ts";
+import type { ClearCredentials } from "./cluster.ts";
+import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
+import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
+import { isYamlMap } from "./yaml.ts";
+
+const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
+ * Credentials as client-node's KubeConfig, which then authenticates requests. Make a new one for every round: client-node
+ * caches connections' settings by name inside of it, so changed credentials would go unnoticed.
+ *
+ * `inline` credentials go through the allow-list parser and only what it let through gets here. Trusted ones are read as
+ * kubectl does: files are read, and exec plugins run when a request is authenticated. Relative paths are relative to the
+ * file, in a trusted text to the working directory.
+ *
+ * `validateCerts` alone decides whether the API server's certificate is verified. Throws BridgeError `kubeconfig_refused` or
+ * `kubeconfig_invalid`, without any text of the file in it.
+ */
+export async function toKubeConfig(
+  credentials: ClearCredentials,
+  validateCerts: boolean,
+): Promise<KubeConfig> {
+  if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
+  const kubeConfig = await loadTrusted(credentials);
+  checkCluster(kubeConfig, validateCerts);
+  return kubeConfig;
+}
+
+type InlineCredentials = Extract<ClearCredentials, { kind: "inline" }>;
+type TrustedCredentials = Exclude<ClearCredentials, InlineCredentials>;
+
+function fromParsed(credentials: InlineCredentials, validateCerts: boolean): KubeConfig {
+  const parsed = parseKubeconfig(credentials.kubeconfig.expose(), {
+    validateCerts,
+    ...(credentials.context === undefined ? {} : { context: credentials.context }),
+  });
+  const base64 = (text: string): string => Buffer.from(text, "latin1").toString("base64");
+  const { caPem, tlsServerName, token, clientCertificate } = parsed;
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromClusterAndUser(
+    {
+      name: "cluster",
+      server: parsed.server,
+      skipTLSVerify: !validateCerts,
+      ...(caPem === undefined ? {} : { caData: base64(caPem) }),
+      ...(tlsServerName === undefined ? {} : { tlsServerName }),
+    },
+    {
+      name: "user",
+      ...(token === undefined ? {} : { token }),
+      ...(clientCertificate
+        ? { certData: base64(clientCertificate.certPem), keyData: base64(clientCertificate.keyPem) }
+        : {}),
+    },
+  );
+  return kubeConfig;
+}
+
+async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig> {
+  const text =
+    credentials.kind === "trusted-file"
+      ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
+      : credentials.kubeconfig.expose();
+  if (isEncodedKubeconfig(text)) throw encodedKubeconfig();
+  const directory = credentials.kind === "trusted-file" ? dirname(credentials.path) : "";
+  const kubeConfig = new KubeConfig();
+  try {
+    // kubectl doesn't mind an entry that is of no use, as long as no context in use names it.
+    kubeConfig.loadFromString(text, { onInvalidEntry: "filter" });
+    dropAbsent(kubeConfig);
+    if (directory !== "") kubeConfig.makePathsAbsolute(directory);
+  } catch (error) {
+    // The loader's own messages quote the file, secrets and all.
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
+  }
+  selectContext(kubeConfig, credentials.context);
+  await takeTokenFile(kubeConfig, text, directory);
+  return kubeConfig;
+}
+
+/**
+ * Empty fields count as missing, and data win over a file, both as client-go has it: client-node would impersonate the user "", and read the
+ * file though there are data.
+ */
+function dropAbsent(kubeConfig: KubeConfig): void {
+  kubeConfig.clusters = kubeConfig.clusters.map((cluster) => {
+    const { name, server, skipTLSVerify } = cluster;
+    const { caFile, ...rest } = withoutAbsent({ ...cluster });
+    return { ...rest, ...(rest["caData"] ? {} : { caFile }), name, server, skipTLSVerify } as Cluster;
+  });
+  kubeConfig.users = kubeConfig.users.map((user) => {
+    const { certFile, keyFile, ...rest } = withoutAbsent({ ...user });
+    const files = { ...(rest["certData"] ? {} : { certFile }), ...(rest["keyData"] ? {} : { keyFile }) };
+    return { ...rest, ...files, name: user.name } as User;
+  });
+}
+
+/**
+ * client-node does not know kubectl's `tokenFile`, which wins over `token`. It is read for the user in use, anew for each round as the whole
+ * kubeconfig is.
+ */
+async function takeTokenFile(kubeConfig: KubeConfig, text: string, directory: string): Promise<void> {
+  const current = kubeConfig.getCurrentUser();
+  const file: unknown = parse(text, { logLevel: "silent" });
+  const users: unknown[] = isYamlMap(file) && Array.isArray(file["users"]) ? file["users"] : [];
+  const entry = users.find((each) => isYamlMap(each) && each["name"] === current?.name);
+  const user = isYamlMap(entry) ? entry["user"] : undefined;
+  const tokenFile = isYamlMap(user) ? user["tokenFile"] : undefined;
+  if (typeof tokenFile !== "string" || tokenFile === "") return;
+  let token: string;
+  try {
+    token = (await readFile(resolve(directory, tokenFile), "utf8")).trim();
+  } catch (error) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig's tokenFile can't be read${place(error)}`, {
+      details: { field: "tokenFile" },
+      hint: "Check that the path is right and that this process may read the file.",
+    });
+  }
+  kubeConfig.users = kubeConfig.users.map((each) => (each === current ? { ...each, token } : each));
+}
+
+/** The text of a kubeconfig file. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */
+export async function readKubeconfigFile(path: string, bytesMax: number): Promise<string> {
+  let content: Buffer;
+  try {
+    content = await readFile(path);
+  } catch (error) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig file ${path} can't be read${place(error)}`, {
+      hint: "Check that the path is right and that this process may read the file.",
+    });
+  }
+  if (content.length > bytesMax) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      `the kubeconfig file ${path} is larger than ${bytesMax} bytes`,
+    );
+  }
+  return content.toString("utf8");
+}
+
+/** Where a loader failed: a system error's code or a YAML error's line, which are all that is safe to tell. */
+function place(error: unknown): string {
+  if (typeof error !== "object" || error === null) return "";
+  if ("code" in error && typeof error.code === "string" && /^[A-Z_]+$/.test(error.code)) {
+    return ` (${error.code})`;
+  }
+  const mark = "mark" in error ? error.mark : undefined;
+  const line = typeof mark === "object" && mark !== null && "line" in mark ? mark.line : undefined;
+  return typeof line === "number" ? ` (line ${line + 1})` : "";
+}
+
+function selectContext(kubeConfig: KubeConfig, wanted: string | undefined): void {
+  const names = kubeConfig.contexts.map((context) => context.name);
+  const name =
+    wanted ?? (kubeConfig.currentContext || undefined) ?? (names.length === 1 ? names[0] : undefined);
+  const context = kubeConfig.contexts.find((each) => each.name === name);
+  if (!name || !context) {
+    const what = name ? `no context ${JSON.stringify(name)}` : "no current-context";
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig has ${what}`, {
+      hint: `Name one of its contexts: ${names.slice(0, 20).join(", ") || "it has none"}.`,
+    });
+  }
+  kubeConfig.setCurrentContext(name);
+  if (context.user && !kubeConfig.getCurrentUser()) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      "the kubeconfig's context names a user that it does not have",
+    );
+  }
+  if (!context.user) {
+    // Without a user client-node ignores the cluster's CA and TLS settings.
+    kubeConfig.addUser({ name: ANONYMOUS });
+    kubeConfig.contexts = kubeConfig.contexts.map((each) =>
+      each === context ? { ...each, user: ANONYMOUS } : each,
+    );
+  }
+}
+
+const ANONYMOUS = "budcluster-anonymous";
+
+function checkCluster(kubeConfig: KubeConfig, validateCerts: boolean): void {
+  const cluster = kubeConfig.getCurrentCluster();
+  if (!cluster) {
+    throw new BridgeError(
+      "kubeconfig_invalid",
+      "the kubeconfig's context names a cluster that it does not have",
+    );
+  }
+  const caProblem = cluster.caData && pemDataProblem(cluster.caData, "certificate");
+  if (caProblem) {
+    throw new BridgeError("kubeconfig_invalid", `the kubeconfig's certificate-authority-data ${caProblem}`, {
+      details: { field: "certificate-authority-data" },
+    });
+  }
+  if (URL.parse(cluster.server)?.protocol !== "https:") {
+    throw new BridgeError(
+      "kubeconfig_refused",
+      "the kubeconfig's server is not allowed: only https servers are",
+      {
+        details: { field: "server" },
+      },
+    );
+  }
+  if (cluster.skipTLSVerify && validateCerts) {
+    throw new BridgeError("kubeconfig_refused", "the kubeconfig asks for insecure-skip-tls-verify", {
+      hint: "Remove the field and name the cluster's CA, or set validate_certs: false for this cluster (or VALIDATE_CERTS=false).",
+      details: { field: "insecure-skip-tls-verify" },
+    });
+  }
+  kubeConfig.clusters = kubeConfig.clusters.map((each) =>
+    each === cluster ? { ...each, skipTLSVerify: !validateCerts } : each,
+  );
+}

@@ -1,0 +1,169 @@
+import { refuseField } from "#query/limits.ts";
+import { toLabelName } from "./matchers.ts";
+
+/** As stored: "sum" is a sum that may fall, and is asked like a gauge. */
+export type MetricType = "gauge" | "counter" | "sum";
+
+export const AGGREGATIONS = [
+  "avg",
+  "min",
+  "max",
+  "sum",
+  "count",
+  "last",
+  "rate",
+  "increase",
+  "p50",
+  "p90",
+  "p95",
+  "p99",
+] as const;
+
+export type AggregationName = (typeof AGGREGATIONS)[number];
+
+/** Many values to one, each as the PromQL function or operator of the name has it. */
+export type Reduction =
+  | { of: "avg" | "min" | "max" | "sum" | "count" | "last" }
+  | { of: "quantile"; q: number };
+
+/** Of counters, with Prometheus' resets and extrapolation. */
+export interface Rate {
+  of: "rate" | "increase";
+}
+
+export function isRate(perSeries: Reduction | Rate): perSeries is Rate {
+  return perSeries.of === "rate" || perSeries.of === "increase";
+}
+
+/** What an aggregation means: first each series over the window of a point, then across the series of a group. */
+export interface Aggregation {
+  perSeries: Reduction | Rate;
+  across: Reduction;
+}
+
+const QUANTILES: Partial<Record<AggregationName, number>> = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 };
+
+export function isQuantile(name: AggregationName): boolean {
+  return name in QUANTILES;
+}
+
+const OF_GAUGES: Partial<Record<AggregationName, Aggregation>> = {
+  avg: { perSeries: { of: "avg" }, across: { of: "avg" } },
+  min: { perSeries: { of: "min" }, across: { of: "min" } },
+  max: { perSeries: { of: "max" }, across: { of: "max" } },
+  // A sum of all samples would grow with the number of scrapes.
+  sum: { perSeries: { of: "avg" }, across: { of: "sum" } },
+  count: { perSeries: { of: "last" }, across: { of: "count" } },
+  last: { perSeries: { of: "last" }, across: { of: "avg" } },
+};
+
+const OF_COUNTERS: Partial<Record<AggregationName, Aggregation>> = {
+  avg: { perSeries: { of: "rate" }, across: { of: "avg" } },
+  min: { perSeries: { of: "rate" }, across: { of: "min" } },
+  max: { perSeries: { of: "rate" }, across: { of: "max" } },
+  sum: { perSeries: { of: "rate" }, across: { of: "sum" } },
+  count: { perSeries: { of: "rate" }, across: { of: "count" } },
+  last: { perSeries: { of: "rate" }, across: { of: "avg" } },
+  rate: { perSeries: { of: "rate" }, across: { of: "sum" } },
+  increase: { perSeries: { of: "increase" }, across: { of: "sum" } },
+};
+
+/** Throws `request_invalid` for an aggregation that a metric of this type can't have. */
+export function toAggregation(name: AggregationName, type: MetricType): Aggregation {
+  const q = QUANTILES[name];
+  if (type === "counter") {
+    if (q !== undefined) return { perSeries: { of: "rate" }, across: { of: "quantile", q } };
+    return OF_COUNTERS[name]!;
+  }
+  if (q !== undefined) return { perSeries: { of: "quantile", q }, across: { of: "avg" } };
+  const aggregation = OF_GAUGES[name];
+  if (aggregation === undefined) {
+    throw refuseField(
+      "aggregation",
+      `${name} is for counters, and the metric is a ${type}`,
+      `Use one of: ${[...Object.keys(OF_GAUGES), ...Object.keys(QUANTILES)].join(", ")}.`,
+    );
+  }
+  return aggregation;
+}
+
+/** The labels by which series are put together; "each" keeps every series by itself, none is all in one. */
+export type Grouping = readonly string[] | "each";
+
+/** The PromQL expression that an aggregation over `selector[window]` equals. */
+export function toPromql(
+  aggregation: Aggregation,
+  selector: string,
+  windowSeconds: number,
+  grouping: Grouping,
+): string {
+  const { perSeries, across } = aggregation;
+  const range = `${selector}[${windowSeconds}s]`;
+  const inner = isRate(perSeries)
+    ? `${perSeries.of}(${range})`
+    : perSeries.of === "quantile"
+      ? `quantile_over_time(${perSeries.q}, ${range})`
+      : `${perSeries.of}_over_time(${range})`;
+  const by =
+    grouping === "each"
+      ? " without () "
+      : grouping.length === 0
+        ? ""
+        : ` by (${grouping.map(toLabelName).join(", ")}) `;
+  return `${across.of}${by}(${across.of === "quantile" ? `${across.q}, ` : ""}${inner})`;
+}
+
+/** The unit of an aggregation's values for a metric of the unit; "" is not known. */
+export function toUnit(aggregation: Aggregation, unit: string): string {
+  if (aggregation.across.of === "count") return "{series}";
+  return aggregation.perSeries.of === "rate" && unit !== "" ? `${unit}/s` : unit;
+}
+
+/** Two to the 64th: what values are scaled by when their sum is more than a double holds. */
+const SCALE = "18446744073709551616.";
+
+const NUMBERS = "NOT isNaN(value)";
+const extreme = (of: "min" | "max"): readonly string[] => [
+  `countIf(${NUMBERS}) AS numbers, ${of}If(value, ${NUMBERS}) AS extreme`,
+  "if(numbers = 0, nan, extreme) AS v",
+];
+
+const REDUCTION_SQL: Record<Exclude<Reduction["of"], "quantile">, readonly string[]> = {
+  avg: [
+    `sumKahan(value) AS total, sum(value / ${SCALE}) AS scaled, count() AS n`,
+    `if(isFinite(total), total / n, scaled / n * ${SCALE}) AS v`,
+  ],
+  sum: ["sumKahan(value) AS total, sum(value) AS plain", "if(isFinite(total), total, plain) AS v"],
+  count: ["toFloat64(count()) AS v"],
+  last: ["argMax(value, time) AS v"],
+  min: extreme("min"),
+  max: extreme("max"),
+};
+
+/**
+ * The reduction of the column `value` (`last` also needs `time`) to `v`, as the select lists of `inStages`. NaN and infinities as in Prometheus:
+ * min and max pass over NaN unless there is nothing else, quantiles take it for the least value, sums and averages become NaN; an average
+ * whose sum overflows is still right (promql/engine.go, promql/functions.go, promql/quantile.go of 3.x).
+ */
+export function toReductionSql(reduction: Reduction): readonly string[] {
+  if (reduction.of !== "quantile") return REDUCTION_SQL[reduction.of];
+  return [
+    `arrayConcat(arrayWithConstant(countIf(isNaN(value)), nan), arraySort(groupArrayIf(value, ${NUMBERS}))) AS ordered`,
+    `ordered, ${reduction.q} * (length(ordered) - 1) AS rank`,
+    "ordered, rank, toUInt32(floor(rank)) AS lower",
+    `ordered[lower + 1] * (1 - (rank - lower)) + ordered[least(lower + 2, length(ordered))] * (rank - lower) AS v`,
+  ];
+}
+
+/**
+ * A SELECT of `keys` and what the last list gives: the first list is the aggregates of `from` by the keys, each other one is computed from the one before,
+ * and names all that is still needed. A column that refers to another by its alias is planned with a copy of that one's whole expression; written as
+ * stages, statements take half the time.
+ */
+export function inStages(keys: string, lists: readonly string[], from: string, having = "1"): string {
+  const [aggregates, ...others] = lists;
+  return others.reduce(
+    (inner, list) => `SELECT ${keys}, ${list} FROM (${inner})`,
+    `SELECT ${keys}, ${aggregates} FROM (${from}) GROUP BY ${keys}${having === "1" ? "" : ` HAVING ${having}`}`,
+  );
+}

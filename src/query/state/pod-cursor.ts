@@ -1,0 +1,64 @@
+import { refuseField } from "#query/limits.ts";
+import type { PodSort } from "./pod-sql.ts";
+
+/** Where a page ended, and what it was a page of. */
+export interface PodCursor {
+  sort: PodSort;
+  /** The namespace that was asked for; "" is all. */
+  asked: string;
+  /** The last Pod: its sort key as a whole number, and its name. */
+  key: string;
+  namespace: string;
+  pod: string;
+  /** Unix seconds: every page describes the same time. */
+  range: { from: string; to: string };
+}
+
+const CURSOR_CHARS_MAX = 4096;
+const TEXT_CHARS_MAX = 512;
+const REMEDY = "Send next_cursor of the answer before as it is, with the same sort and namespace.";
+
+/** Opaque to callers. */
+export function toPodCursor(cursor: PodCursor): string {
+  const { sort, asked, key, namespace, pod, range } = cursor;
+  return Buffer.from(JSON.stringify([sort, asked, key, namespace, pod, range.from, range.to])).toString(
+    "base64url",
+  );
+}
+
+/** Throws `request_invalid` for what is no cursor of this sort and namespace. */
+export function parsePodCursor(text: string, sort: PodSort, asked: string): PodCursor {
+  const parts = text.length <= CURSOR_CHARS_MAX ? decode(text) : undefined;
+  if (!Array.isArray(parts) || parts.length !== 7 || !parts.every(isShortText)) {
+    throw refuseField("cursor", "is none of this API", REMEDY);
+  }
+  const [ownSort, ownAsked, key, namespace, pod, from, to] = parts as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  const isTime = (value: string): boolean => /^\d{1,11}(\.\d{1,3})?$/.test(value);
+  if (!/^\d{1,19}$/.test(key) || !isTime(from) || !isTime(to)) {
+    throw refuseField("cursor", "is none of this API", REMEDY);
+  }
+  if (ownSort !== sort || ownAsked !== asked) {
+    throw refuseField("cursor", "belongs to another sort or namespace", REMEDY);
+  }
+  return { sort, asked, key, namespace, pod, range: { from, to } };
+}
+
+function isShortText(value: unknown): boolean {
+  return typeof value === "string" && value.length <= TEXT_CHARS_MAX;
+}
+
+function decode(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,295 @@
+import { GPU_METRICS, toGpuGrids, type GpuGrids } from "./gpu-grids.ts";
+import type { NodeAddresses } from "#query/node-addresses.ts";
+import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
+import {
+  cpuShare,
+  deviceShare,
+  diskShare,
+  largest,
+  load,
+  mean,
+  memoryShare,
+  percent,
+  sumShares,
+  type Share,
+} from "./node-values.ts";
+import type { Frame, OpenFrame, StateHead, StateRequest, StateWindowAnswer } from "./answer.ts";
+import { POD_INFO, POD_PHASE, type StateGrid, type StateRow, type StateRowReader } from "./rows.ts";
+import type { WindowRules } from "./window.ts";
+
+/**
+ * One cluster in numbers; null where nothing is known. `total_`, `used_` and counts are as of `as_of`. `avg_` is the mean over the window's
+ * steps of the whole cluster's value; `max_` the largest value that a single node, file system or GPU had at a step. GB are 2^30 bytes.
+ */
+export interface SummaryAnswer extends StateHead {
+  window: StateWindowAnswer & { step_seconds: number };
+  /**
+   * What the `avg_` and `max_` are made of: samples, at steps that end at `as_of`; or hours of the roll-ups (steps of whole hours: over more than 60 hours), at
+   * the multiples of the step, where they are the same but for rounding.
+   */
+  storage: "raw" | "hours";
+  node_count: number | null;
+  total_cpu_cores: number | null;
+  avg_cpu_usage_percent: number | null;
+  max_cpu_usage_percent: number | null;
+  total_memory_gb: number | null;
+  used_memory_gb: number | null;
+  avg_memory_usage_percent: number | null;
+  max_memory_usage_percent: number | null;
+  total_disk_gb: number | null;
+  used_disk_gb: number | null;
+  avg_disk_usage_percent: number | null;
+  max_disk_usage_percent: number | null;
+  avg_load_1: number | null;
+  avg_load_5: number | null;
+  avg_load_15: number | null;
+  pod_count: number | null;
+  running_pod_count: number | null;
+  gpu_count: number | null;
+  avg_gpu_utilization_percent: number | null;
+  max_gpu_utilization_percent: number | null;
+  total_gpu_memory_gb: number | null;
+  used_gpu_memory_gb: number | null;
+  avg_gpu_memory_usage_percent: number | null;
+  max_gpu_memory_usage_percent: number | null;
+  gpu_power_watts: number | null;
+  avg_gpu_power_watts: number | null;
+}
+
+type Numbers = Omit<SummaryAnswer, keyof StateHead | "storage">;
+
+export type Summary = (request: StateRequest) => Promise<SummaryAnswer>;
+
+interface SummaryDeps {
+  openFrame: OpenFrame;
+  readRows: StateRowReader;
+  /** The same from the roll-ups. */
+  readHourRows: StateRowReader;
+}
+
+const METRICS = [...NODE_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS];
+const WANTED = {
+  metrics: [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS],
+  podsByNode: false,
+};
+/** Of Pods only their number at the end counts. */
+const WANTED_OF_HOURS = { metrics: [...NODE_ROW_METRICS, ...GPU_METRICS], podsByNode: false };
+const STEPS_SECONDS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
+const LONGEST_STEP_SECONDS = 86_400;
+const POINTS_MAX = 120;
+const HOUR_MS = 3_600_000;
+const GIB = 2 ** 30;
+const MIB_PER_GIB = 1024;
+
+const NO_GPUS = {
+  avg_gpu_utilization_percent: null,
+  max_gpu_utilization_percent: null,
+  total_gpu_memory_gb: null,
+  used_gpu_memory_gb: null,
+  avg_gpu_memory_usage_percent: null,
+  max_gpu_memory_usage_percent: null,
+  gpu_power_watts: null,
+  avg_gpu_power_watts: null,
+};
+
+/** The answer of a cluster without any sample in the window. */
+const NOTHING: Numbers = {
+  node_count: null,
+  total_cpu_cores: null,
+  avg_cpu_usage_percent: null,
+  max_cpu_usage_percent: null,
+  total_memory_gb: null,
+  used_memory_gb: null,
+  avg_memory_usage_percent: null,
+  max_memory_usage_percent: null,
+  total_disk_gb: null,
+  used_disk_gb: null,
+  avg_disk_usage_percent: null,
+  max_disk_usage_percent: null,
+  avg_load_1: null,
+  avg_load_5: null,
+  avg_load_15: null,
+  pod_count: null,
+  running_pod_count: null,
+  gpu_count: null,
+  ...NO_GPUS,
+};
+
+export function createSummary(
+  deps: SummaryDeps,
+  settings: { lookbackMs: number; window: WindowRules },
+): Summary {
+  const { openFrame, readRows, readHourRows } = deps;
+  const { lookbackMs } = settings;
+
+  const readSamples = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const grid = toGrid(frame.fromMs, frame.asOfMs, stepMs, lookbackMs);
+    const [rows, addresses] = await Promise.all([
+      readRows(frame.clusterId, grid, WANTED, signal),
+      frame.nodeAddresses(),
+    ]);
+    return toNumbers(rows, addresses, grid, frame);
+  };
+
+  const readHours = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const { clusterId, fromMs, asOfMs } = frame;
+    const steps = toAlignedGrid(fromMs, asOfMs, stepMs);
+    const end = toGrid(asOfMs - 1000, asOfMs, 1000, lookbackMs);
+    const [hours, samples, addresses] = await Promise.all([
+      readHourRows(clusterId, steps, WANTED_OF_HOURS, signal),
+      readRows(clusterId, end, WANTED, signal),
+      frame.nodeAddresses(),
+    ]);
+    const overSteps = Object.entries(toNumbers(hours, addresses, steps, frame)).filter(([name]) =>
+      /^(avg|max)_/.test(name),
+    );
+    return { ...toNumbers(samples, addresses, end, frame), ...Object.fromEntries(overSteps) };
+  };
+
+  return async (request) => {
+    const frame = await openFrame(request, METRICS, settings.window);
+    const { fromMs, asOfMs } = frame;
+    const { signal } = request;
+    const rangeMs = (asOfMs ?? frame.toMs) - fromMs;
+    const stepMs = stepFor(rangeMs);
+    const ofHours = stepMs % HOUR_MS === 0;
+    const read = ofHours ? readHours : readSamples;
+    const [head, numbers] = await Promise.all([
+      frame.head(METRICS),
+      asOfMs === null ? NOTHING : read({ ...frame, asOfMs }, stepMs, signal),
+    ]);
+    return {
+      ...head,
+      window: { ...head.window, step_seconds: stepMs / 1000 },
+      storage: ofHours ? "hours" : "raw",
+      ...numbers,
+    };
+  };
+}
+
+type Known = Frame & { asOfMs: number };
+
+function toNumbers(rows: readonly StateRow[], addresses: NodeAddresses, grid: StateGrid, frame: Frame) {
+  return {
+    ...nodeNumbers(toNodeGrids(rows, addresses), grid),
+    ...podNumbers(rows),
+    ...gpuNumbers(toGpuGrids(rows, grid), frame.collects(GPU_METRICS[0]!) ? 0 : null),
+  };
+}
+
+/** Steps of a minute at least, at most 120 of them. */
+function stepFor(rangeMs: number): number {
+  const fits = (seconds: number): boolean => rangeMs / 1000 / seconds <= POINTS_MAX;
+  return (STEPS_SECONDS.find(fits) ?? LONGEST_STEP_SECONDS) * 1000;
+}
+
+/** The steps end at `asOfMs`; the first is after `fromMs`. */
+function toGrid(fromMs: number, asOfMs: number, stepMs: number, lookbackMs: number): StateGrid {
+  const steps = Math.ceil((asOfMs - fromMs) / stepMs) - 1;
+  const windowMs = Math.max(stepMs, lookbackMs);
+  return {
+    firstMs: asOfMs - steps * stepMs,
+    lastMs: asOfMs,
+    stepMs,
+    lookbackMs: windowMs,
+    rateWindowMs: windowMs,
+  };
+}
+
+/** The multiples of the step in (fromMs, asOfMs], each with the step before it. */
+function toAlignedGrid(fromMs: number, asOfMs: number, stepMs: number): StateGrid {
+  return {
+    firstMs: (Math.floor(fromMs / stepMs) + 1) * stepMs,
+    lastMs: Math.floor(asOfMs / stepMs) * stepMs,
+    stepMs,
+    lookbackMs: stepMs,
+    rateWindowMs: stepMs,
+  };
+}
+
+function nodeNumbers(nodes: readonly NodeGrids[], grid: StateGrid) {
+  const times = Array.from({ length: (grid.lastMs - grid.firstMs) / grid.stepMs + 1 }, (_, i) => i);
+  const last = times.length - 1;
+  const all = (share: (node: NodeGrids, i: number) => Share | null) => ({
+    now: sumShares(nodes.map((node) => share(node, last))),
+    average: mean(times.map((i) => percent(sumShares(nodes.map((node) => share(node, i)))))),
+    most: largest(times.flatMap((i) => nodes.map((node) => percent(share(node, i))))),
+  });
+  const cpu = all(cpuShare);
+  const memory = all(memoryShare);
+  const disk = all(diskShare);
+  const devices = nodes.flatMap((node) => node.devices);
+  const averageLoad = (minutes: 1 | 5 | 15): number | null =>
+    mean(times.map((i) => mean(nodes.map((node) => load(node, minutes, i)))));
+  const cores = nodes.reduce((sum, node) => sum + node.cpus, 0);
+  return {
+    node_count: countNodes(nodes, last),
+    total_cpu_cores: nodes.some((node) => node.cpuAll.length > 0) ? cores : null,
+    avg_cpu_usage_percent: cpu.average,
+    max_cpu_usage_percent: cpu.most,
+    total_memory_gb: inGib(memory.now?.total),
+    used_memory_gb: inGib(memory.now?.used),
+    avg_memory_usage_percent: memory.average,
+    max_memory_usage_percent: memory.most,
+    total_disk_gb: inGib(disk.now?.total),
+    used_disk_gb: inGib(disk.now?.used),
+    avg_disk_usage_percent: disk.average,
+    max_disk_usage_percent: largest(
+      times.flatMap((i) => devices.map((device) => percent(deviceShare(device, i)))),
+    ),
+    avg_load_1: averageLoad(1),
+    avg_load_5: averageLoad(5),
+    avg_load_15: averageLoad(15),
+  };
+}
+
+/** Kubernetes' own list counts; without it, the machines that are measured. */
+function countNodes(nodes: readonly NodeGrids[], last: number): number | null {
+  if (nodes.length === 0) return null;
+  const isListed = nodes.some((node) => node.listed.length > 0);
+  return nodes.filter((node) =>
+    isListed
+      ? (node.listed[last] ?? null) !== null
+      : node.cpus > 0 || memoryShare(node, last) !== null || load(node, 1, last) !== null,
+  ).length;
+}
+
+function gpuNumbers(gpus: GpuGrids | undefined, none: 0 | null) {
+  if (gpus === undefined) return { ...NO_GPUS, gpu_count: none };
+  const used = gpus.memoryUsed.at(-1) ?? null;
+  const free = gpus.memoryFree.at(-1) ?? null;
+  const known = used !== null && free !== null;
+  return {
+    gpu_count: gpus.count,
+    avg_gpu_utilization_percent: mean(gpus.utilizationAverage),
+    max_gpu_utilization_percent: largest(gpus.utilizationMax),
+    total_gpu_memory_gb: known ? (used + free) / MIB_PER_GIB : null,
+    used_gpu_memory_gb: used === null ? null : used / MIB_PER_GIB,
+    avg_gpu_memory_usage_percent: mean(
+      gpus.memoryUsed.map((value, i) => {
+        const rest = gpus.memoryFree[i] ?? null;
+        return value === null || rest === null ? null : percent({ used: value, total: value + rest });
+      }),
+    ),
+    max_gpu_memory_usage_percent: largest(gpus.memoryPercentMax),
+    gpu_power_watts: gpus.power.at(-1) ?? null,
+    avg_gpu_power_watts: mean(gpus.power),
+  };
+}
+
+function inGib(bytes: number | undefined): number | null {
+  return bytes === undefined ? null : bytes / GIB;
+}
+
+/** Pods at the end of the grid. */
+function podNumbers(rows: readonly StateRow[]) {
+  const info = rows.find(({ metric_name }) => metric_name === POD_INFO)?.members ?? 0;
+  const phases = rows.filter(({ metric_name }) => metric_name === POD_PHASE);
+  // A cluster always has Pods: none means that nobody counts them.
+  const known = info || phases.reduce((sum, { members }) => sum + members, 0);
+  const running = phases.find(({ labels }) => labels["phase"] === "Running");
+  return {
+    pod_count: known === 0 ? null : known,
+    running_pod_count: phases.length === 0 ? null : (running?.members ?? 0),
+  };
+}
