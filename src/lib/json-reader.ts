@@ -218,9 +218,9 @@ export function createJsonReader(root: Pick, limits: JsonLimits): JsonReader {
       parts = [];
       partBytes = 0;
     }
-    if (!hasEscapes) return text;
-    // What was cut may end in the middle of an escape.
-    const whole = isTooLong ? text.replace(/\\(u[0-9a-fA-F]{0,3})?$/, "") : text;
+    // Of a name that is too long only its end may be here, and it is not wanted.
+    if (!hasEscapes || (isKey && isTooLong)) return text;
+    const whole = isTooLong ? withoutHalfEscape(text) : text;
     try {
       return JSON.parse(`"${whole}"`) as string;
     } catch {
@@ -365,6 +365,13 @@ export function createJsonReader(root: Pick, limits: JsonLimits): JsonReader {
       return result;
     },
   };
+}
+
+/** Takes off the escape in whose middle a text was cut. A backslash that is itself escaped begins none. */
+function withoutHalfEscape(text: string): string {
+  const [end = ""] = /\\+(?:u[0-9a-fA-F]{0,3})?$/.exec(text) ?? [];
+  const backslashes = end.lastIndexOf("\\") + 1;
+  return backslashes % 2 === 0 ? text : text.slice(0, text.length - end.length + backslashes - 1);
 }
 
 function isSame(known: Buffer, chunk: Buffer, from: number, to: number): boolean {

@@ -4,6 +4,17 @@ import type { Turns } from "./turns.ts";
 /** What is read between two looks at the clock. */
 const SLICE_BYTES = 16 << 10;
 
+/** A piece that is smaller than this part of the buffer that it lies in is copied. */
+const SMALL_SHARE = 4;
+
+/**
+ * The piece itself, or a copy when it is a small part of its buffer: what is queued would keep the whole buffer alive. The queue of a stream
+ * counts the pieces, not their buffers.
+ */
+export function copyIfSmall(piece: Buffer): Buffer {
+  return piece.length * SMALL_SHARE < piece.buffer.byteLength ? Buffer.from(piece) : piece;
+}
+
 /**
  * The whole of a body, or undefined when it is larger than `bytesMax` (leaving destroys the stream). It is copied as it comes: a small piece
  * would keep the whole buffer of the socket alive that it lies in.

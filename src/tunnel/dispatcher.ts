@@ -5,6 +5,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { Pool, type Dispatcher } from "undici";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
+import { copyIfSmall } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { ApiServerGuard } from "./api-server-guard.ts";
@@ -224,9 +225,6 @@ function toOrigin(clusterId: string): string {
   return `http://prometheus-${hash}.invalid`;
 }
 
-/** A piece of a body that is smaller than this part of the buffer that it lies in is copied. */
-const SMALL_SHARE = 4;
-
 /**
  * A body's piece is a slice of the socket's buffer. Whoever keeps a byte of payload from each buffer keeps all of them alive (chunk extensions
  * of HTTP may be 16 KB for each byte): small slices are copied before anybody queues them.
@@ -238,10 +236,7 @@ const copySmallPieces: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (
       handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart: (controller, status, headers, text) =>
       handler.onResponseStart?.(controller, status, headers, text),
-    onResponseData: (controller, piece) => {
-      const isSmall = piece.length * SMALL_SHARE < piece.buffer.byteLength;
-      handler.onResponseData?.(controller, isSmall ? Buffer.from(piece) : piece);
-    },
+    onResponseData: (controller, piece) => handler.onResponseData?.(controller, copyIfSmall(piece)),
     onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),
     onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
   });

@@ -2,6 +2,7 @@ import { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
+import { copyIfSmall } from "#lib/read-body.ts";
 import { errorCode, remoteText } from "./api-error.ts";
 
 /** Largest message that is accepted; kubelets send at most 32 KiB at once. */
@@ -80,7 +81,7 @@ export class PortForwardStream extends Duplex {
       return;
     }
     this.#received += payload.length;
-    if (!this.push(payload)) this.#options.webSocket.pause();
+    if (!this.push(copyIfSmall(payload))) this.#options.webSocket.pause();
   }
 
   /** What is left of a message after the channel's leading port number; undefined when that was wrong. */

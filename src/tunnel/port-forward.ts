@@ -7,6 +7,13 @@ import { kubePath, type KubeClient, type KubeConnection } from "./kube-client.ts
 import { MESSAGE_BYTES_MAX, PortForwardStream } from "./port-forward-stream.ts";
 
 const PROTOCOL = "v4.channel.k8s.io";
+/**
+ * Parts of one message: kubelets send a message in one frame. Each part may keep a whole buffer of the socket alive, as control frames between
+ * them can fill the rest of it.
+ */
+const FRAGMENTS_MAX = 256;
+/** Buffers of the socket in which one frame arrives: a message of 1 MiB comes in some 800 TCP segments. */
+const BUFFERS_MAX = 4096;
 /** Kubelets leave the TCP connection open after their close message, behind which nothing can follow: don't wait for its end. */
 const CLOSE_TIMEOUT_MS = 1;
 
@@ -98,6 +105,8 @@ function createWebSocket({ url, options }: KubeConnection): WebSocket {
     ...options,
     perMessageDeflate: false,
     maxPayload: MESSAGE_BYTES_MAX,
+    maxFragments: FRAGMENTS_MAX,
+    maxBufferedChunks: BUFFERS_MAX,
     followRedirects: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
   };

@@ -179,6 +179,62 @@ describe("a server that misbehaves", () => {
     expect((await broken(openTestForward(api))).code).toBe("tunnel_protocol");
   });
 
+  // 130 bytes each: one fills a buffer of the socket together with a byte of payload.
+  const PONGS = Buffer.concat(
+    Array.from({ length: 126 }, () => Buffer.concat([Buffer.of(0x8a, 125), Buffer.alloc(125)])),
+  );
+
+  test("bytes between control frames keep no buffers of the socket alive", async () => {
+    const bytes = 400;
+    api.forward = afterOpen((webSocket) => {
+      const socket = rawSocket(webSocket);
+      for (let sent = 0; sent < bytes; sent++) {
+        socket.write(Buffer.concat([Buffer.of(0x82, 2, 0, 0x78), PONGS]));
+      }
+      webSocket.close(1000);
+    });
+    const stream = await openTestForward(api);
+    const buffers = new Set<ArrayBufferLike>();
+    let received = 0;
+    for await (const chunk of stream) {
+      buffers.add((chunk as Buffer).buffer);
+      received += (chunk as Buffer).length;
+    }
+    expect(received).toBe(bytes);
+    let kept = 0;
+    for (const { byteLength } of buffers) kept += byteLength;
+    expect(kept).toBeLessThan(512 * 1024);
+  });
+
+  test("a message in more parts than any kubelet makes: tunnel_protocol, before many of them are kept", async () => {
+    let sent = 0;
+    api.forward = afterOpen((webSocket) => {
+      const socket = rawSocket(webSocket);
+      const next = (): void => {
+        if (socket.destroyed || sent === 3000) return;
+        sent++;
+        socket.write(Buffer.concat([Buffer.of(sent === 1 ? 0x02 : 0x00, 1, 0), PONGS]), next);
+      };
+      next();
+    });
+    const error = await broken(openTestForward(api));
+    expect(error).toMatchObject({
+      code: "tunnel_protocol",
+      message: expect.stringContaining("WS_ERR_TOO_MANY"),
+    });
+    expect(sent).toBeLessThan(3000);
+  });
+
+  test("a message in a few parts is one message", async () => {
+    api.forward = afterOpen((webSocket) => {
+      webSocket.send(frame(0, "one "), { fin: false });
+      for (let part = 0; part < 100; part++) webSocket.send(Buffer.from("x"), { fin: false });
+      webSocket.send(Buffer.from(" end"), { fin: true });
+      webSocket.close(1000);
+    });
+    expect(await readAll(await openTestForward(api))).toBe(`one ${"x".repeat(100)} end`);
+  });
+
   test("another port than asked for", async () => {
     api.forward = (webSocket) => openChannels(webSocket, 9091);
     await expect(openTestForward(api)).rejects.toMatchObject({ code: "tunnel_protocol" });

@@ -91,6 +91,34 @@ describe("what is wanted", () => {
     expect(read(`{"help":"${"\\n".repeat(5000)}"}`, cut, {}, 4096)).toEqual({ help: "\n\n\n\n\n" });
   });
 
+  const ESCAPED = String.raw`C:\\u12 \\\\ \\\u00e9\"\n${"x".repeat(5000)}`;
+
+  test.each(Array.from({ length: 30 }, (_, index) => index + 1))(
+    "a text may be cut after %i bytes, in the middle of an escape",
+    (cutAt) => {
+      const cut = object({ help: { kind: "scalar", cutAt } });
+      const whole = JSON.parse(`"${ESCAPED}"`) as string;
+      for (const chunkBytes of [1, 5, 4096]) {
+        const { help } = read(`{"help":"${ESCAPED}"}`, cut, {}, chunkBytes) as { help: string };
+        expect(whole.startsWith(help)).toBe(true);
+        // An escape takes six bytes at most.
+        expect(JSON.stringify(help).length - 2).toBeGreaterThanOrEqual(cutAt - 10);
+      }
+    },
+  );
+
+  test("a name that is too long and ends in the middle of an escape is left out", () => {
+    const names: string[] = [];
+    const each = (name: string): void => void names.push(name);
+    const long = `${"x".repeat(1500)}${"\\u0041".repeat(200)}`;
+    for (const chunkBytes of [1, 5, 7, 1501, 1503, 4096]) {
+      expect(read(`{"a":1,"${long}":2,"b":3}`, { kind: "map", of: SCALAR, each }, {}, chunkBytes)).toEqual(
+        {},
+      );
+    }
+    expect(names).toEqual(Array.from({ length: 6 }, () => ["a", "b"]).flat());
+  });
+
   test("any document that JSON.stringify writes is read as JSON.parse reads it", () => {
     const values = jsonValue({ maxDepth: 4 }).filter((value) => !containsArray(value));
     assert(
