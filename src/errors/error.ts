@@ -35,7 +35,7 @@ export class BridgeError extends Error {
     );
     this.name = "BridgeError";
     this.code = code;
-    this.hint = options.hint === undefined ? ERRORS[code].hint : boundText(options.hint, HINT_BYTES_MAX);
+    this.hint = options.hint === undefined ? ERRORS[code].remedy : boundText(options.hint, HINT_BYTES_MAX);
     this.details = options.details && boundObject(options.details, DETAILS_BYTES_MAX);
     this.httpStatus = options.httpStatus ?? ERRORS[code].httpStatus;
   }

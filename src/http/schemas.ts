@@ -29,7 +29,7 @@ const errorAnswer = z.object({ error: errorBody }).meta({
       error: {
         code: "cluster_not_found",
         message: 'no cluster has the id "edge-9"',
-        hint: ERRORS.cluster_not_found.hint,
+        hint: ERRORS.cluster_not_found.remedy,
       },
     },
   ],
