@@ -3,13 +3,13 @@ import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { onEndSignal } from "#lib/end-signals.ts";
-import { createLogger, type Logger } from "#telemetry/logger.ts";
+import { createLogger } from "#telemetry/logger.ts";
 import { readCommandLine } from "#commands/arguments.ts";
-import { inspectMigrations, runMigrations } from "#app/storage.ts";
 import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "#app/app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
 import { runDiagnoseCommand } from "#commands/diagnose.ts";
 import { runKubeconfigCommand, type KubeconfigCommandContext } from "#commands/kubeconfig.ts";
+import { runMigrateCommand } from "#commands/migrate.ts";
 import { showRounds } from "#commands/round-table.ts";
 import { toStartError } from "#app/start-error.ts";
 
@@ -95,6 +95,8 @@ function parseCommandLine(argv: string[]) {
   });
 }
 
+const out = (text: string): void => void process.stdout.write(text);
+
 /** Resolves at the first signal that asks to end; a repeat after two seconds ends the process at once. */
 function ended(): Promise<NodeJS.Signals> {
   // A terminal that was closed takes no words any more, which must not keep the parts from ending.
@@ -116,27 +118,27 @@ async function run(args: Arguments): Promise<number> {
     level: isByHand && !process.env["LOG_LEVEL"] ? "warn" : config.LOG_LEVEL,
     secrets: secrets.filter((secret) => secret !== undefined),
   });
-  process.on("unhandledRejection", (reason) => logger.error({ err: reason }, "a promise failed unobserved"));
+  process.on("unhandledRejection", (reason) => logger.error({ err: reason }, "unhandled promise rejection"));
   process.on("uncaughtException", (error) => {
-    logger.fatal({ err: error }, "an exception nobody caught");
+    logger.fatal({ err: error }, "uncaught exception");
     process.exit(70);
   });
   const signalled = ended();
   if (config.ROLE === "migrate" || args.command.startsWith("migrate")) {
-    return await runMigrate(args.command, config, logger, signalled);
+    return await runMigrateCommand(args.command, { config, logger, ended: signalled, out });
   }
   const app = createApp(config, logger, await overridesOf(config, args));
   // A start that waits for somebody is given up at the first signal.
   const running = await Promise.race([app.start(), signalled.then(() => undefined)]);
   if (isByHand && running) void showUntil(signalled, running, config);
   const signal = await signalled;
-  logger.info({ signal }, "ending");
+  logger.info({ signal }, "shutting down");
   systemClock.after(STOP_MS_MAX, () => {
-    logger.error("a part did not end in time; what was acknowledged is kept");
+    logger.error("shutdown took too long; what was acknowledged is kept");
     process.exit(1);
   });
   await app.stop();
-  logger.info("ended");
+  logger.info("shutdown complete");
   return 0;
 }
 
@@ -146,24 +148,6 @@ async function showUntil(ended: Promise<unknown>, running: RunningApp, config: C
   const footer = `A round every ${config.COLLECTION_INTERVAL / 1000} s, kept in ${config.DATA_DIR}; Ctrl-C ends.`;
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   await showRounds(running, { signal: finished.signal, footer, say });
-}
-
-async function runMigrate(
-  command: Arguments["command"],
-  config: Config,
-  logger: Logger,
-  ended: Promise<unknown>,
-): Promise<number> {
-  const interrupted = new AbortController();
-  void ended.then(() => interrupted.abort(new Error("interrupted")));
-  if (command !== "migrate status" && command !== "migrate plan") {
-    await runMigrations(config, logger, interrupted.signal);
-    return 0;
-  }
-  const what = command === "migrate plan" ? "plan" : "status";
-  const { text, isUpToDate } = await inspectMigrations(config, what, logger, interrupted.signal);
-  process.stdout.write(`${text.trimEnd()}\n`);
-  return isUpToDate ? 0 : 1;
 }
 
 async function overridesOf(config: Config, args: Arguments): Promise<Overrides> {
@@ -193,7 +177,7 @@ async function keys(argv: string[]): Promise<number> {
   return await runKeysCommand(argv, {
     clock: systemClock,
     keysDirectory: process.env["CREDENTIALS_KEYS_DIR"] || undefined,
-    out: (text) => void process.stdout.write(text),
+    out,
     tell: (text) => void process.stderr.write(text),
     readInput: readStandardInput,
   });
@@ -214,7 +198,7 @@ async function readStandardInput(bytesMax: number): Promise<string> {
 function context(): KubeconfigCommandContext {
   return {
     environment: process.env,
-    out: (text) => void process.stdout.write(text),
+    out,
     tell: (text) => void process.stderr.write(text),
   };
 }
@@ -229,7 +213,7 @@ function report(error: BridgeError, command: string | undefined): number {
     : [`  ${error.message}`];
   // Of a defect nothing else would tell where it is: there may be no logger yet.
   const cause = error.code === "internal" && error.cause instanceof Error ? `${error.cause.stack}\n` : "";
-  const failed = TOOLS.has(command ?? "") ? `${command} failed` : `${SERVICE.name} can't start`;
+  const failed = TOOLS.has(command ?? "") ? `${command} failed` : `${SERVICE.name}: startup failed`;
   process.stderr.write(`${failed} (${error.code}):\n${lines.join("\n")}\n  ${error.hint}\n${cause}`);
   return CONFIG_CODES.has(error.code) ? EXIT_CONFIG : 1;
 }

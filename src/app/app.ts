@@ -76,7 +76,7 @@ interface Base {
 export function createApp(config: Config, logger: Logger, overrides: Overrides = {}): App {
   const clock = overrides.clock ?? systemClock;
   const lifecycle = createLifecycle((part, error) =>
-    logger.error({ err: error, part }, "a part did not end well"),
+    logger.error({ err: error, part }, `shutdown of ${part} failed`),
   );
   const base: Base = { config, clock, logger, lifecycle };
 

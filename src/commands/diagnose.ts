@@ -173,7 +173,9 @@ async function diagnoseFromHere(
 ): Promise<Outcome> {
   const config = loadConfig({ ...environment, CLUSTERS_FILE: undefined }, { hasKubeconfig: true });
   const logger = createLogger({ level: "error", destination: process.stderr });
-  const lifecycle = createLifecycle((part, error) => logger.error({ err: error, part }, "did not end well"));
+  const lifecycle = createLifecycle((part, error) =>
+    logger.error({ err: error, part }, `shutdown of ${part} failed`),
+  );
   try {
     const diagnose = createClusterDiagnosis(config, {
       clock: systemClock,

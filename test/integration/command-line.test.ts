@@ -44,7 +44,7 @@ describe.concurrent("the command line", () => {
     const { code, stderr } = await runBridge({ DATA_DIR: folder, PORT: "0" }, args);
     expect(code).toBe(EXIT_CONFIG);
     expect(stderr).toMatch(problem);
-    expect(stderr).toMatch(/^budcluster can't start/);
+    expect(stderr).toMatch(/^budcluster: startup failed/);
   });
 
   it.each([
@@ -72,7 +72,7 @@ it("npm start passes SIGTERM on, and leaves no process behind", async () => {
     said += part.toString("utf8");
     if (said.includes('"msg":"listening"') && !child.killed) child.kill("SIGTERM");
   }
-  expect(said).toContain('"msg":"ended"');
+  expect(said).toContain('"msg":"shutdown complete"');
 });
 
 describe.concurrent("a wrong configuration ends with 78 and names each problem", () => {

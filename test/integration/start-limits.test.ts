@@ -25,7 +25,7 @@ test.each([30, 44])("all-in-one with %i file descriptors names their limit", asy
   expect([said.code, said.stderr]).toEqual([
     EXIT_CONFIG,
     expect.stringContaining(
-      "can't start (file_descriptors_exhausted):\n  the limit of open files (ulimit -n)",
+      "startup failed (file_descriptors_exhausted):\n  the limit of open files (ulimit -n)",
     ),
   ]);
   expect(said.stderr).not.toMatch(/PORT|CLICKHOUSE_URL|another process/);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { CLUSTER_METRICS, toSeries } from "#collect/report.ts";
+import { CLUSTER_METRICS, toSeries } from "#collect/cluster-report.ts";
 
 test("an own sample becomes a series with its labels, time and value", () => {
   const series = toSeries({
