@@ -34,6 +34,7 @@ export interface ClusterReport {
 
 /** Kubernetes lists up to 5,000 nodes, each with a name and a few addresses. */
 const NODE_ADDRESSES_MAX = 40_000;
+const SAMPLES_AT_ONCE = 2000;
 /** A DNS subdomain, as Kubernetes has it. An address that is longer is none. */
 const ADDRESS_CHARS_MAX = 253;
 
@@ -68,9 +69,12 @@ export function createClusterReport(
   };
 
   const send = async (samples: readonly OwnSample[], signal: AbortSignal): Promise<void> => {
-    for (const batch of encode(samples)) {
-      const outcome = await deps.exporter.send(batch, () => Promise.resolve(false), signal);
-      if (outcome.stop) throw outcome.stop;
+    // A part at a time: encoding the nodes of a large cluster at once would hold the event loop.
+    for (let at = 0; at < samples.length; at += SAMPLES_AT_ONCE) {
+      for (const batch of encode(samples.slice(at, at + SAMPLES_AT_ONCE))) {
+        const outcome = await deps.exporter.send(batch, () => Promise.resolve(false), signal);
+        if (outcome.stop) throw outcome.stop;
+      }
     }
   };
 

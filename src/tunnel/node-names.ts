@@ -30,6 +30,8 @@ const PAGE_NODES = 100;
 const NODES_MAX = 10_000;
 /** A Node has a handful. */
 const ADDRESSES_MAX = 32;
+/** Of all nodes together, beside their own names. */
+const ALL_ADDRESSES_MAX = 40_000;
 
 /**
  * Lists the nodes for their addresses. Node names only enrich the samples, so a listing that fails gives what there is and a
@@ -51,7 +53,10 @@ export async function listNodeNames(kube: KubeClient, signal: AbortSignal): Prom
   try {
     const { items, isWhole } = await listByPages(kube, list, begin, signal);
     const names = directory.names();
-    return isWhole ? { names } : { names, warning: `node names: only the first ${items} nodes were read` };
+    if (!isWhole) return { names, warning: `node names: only the first ${items} nodes were read` };
+    if (!directory.isWhole())
+      return { names, warning: `node names: only the first ${ALL_ADDRESSES_MAX} addresses were read` };
+    return { names };
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     const { code, message } = toBridgeError(error);
@@ -60,17 +65,25 @@ export async function listNodeNames(kube: KubeClient, signal: AbortSignal): Prom
 }
 
 /** An address that two nodes claim (a shared gateway) says nothing and is left out; a node's own name always stands. */
-function createDirectory(): { add: (node: Node) => void; names: () => Map<string, string> } {
+function createDirectory(): {
+  add: (node: Node) => void;
+  names: () => Map<string, string>;
+  isWhole: () => boolean;
+} {
   const byAddress = new Map<string, string>();
   const ambiguous = new Set<string>();
   const nodeNames: string[] = [];
+  let isWhole = true;
   return {
+    isWhole: () => isWhole,
     add: ({ metadata: { name }, status }) => {
       nodeNames.push(name);
       for (const { type, address } of status?.addresses?.slice(0, ADDRESSES_MAX) ?? []) {
         if (!ADDRESS_TYPES.has(type) || address === "") continue;
-        if (byAddress.has(address) && byAddress.get(address) !== name) ambiguous.add(address);
-        byAddress.set(address, name);
+        const known = byAddress.get(address);
+        if (known !== undefined && known !== name) ambiguous.add(address);
+        if (known === undefined && byAddress.size >= ALL_ADDRESSES_MAX) isWhole = false;
+        else byAddress.set(address, name);
       }
     },
     names: () => {

@@ -9,6 +9,8 @@ import { errorCode, remoteText } from "./api-error.ts";
 export const MESSAGE_BYTES_MAX = 1024 * 1024;
 const WRITE_BYTES_MAX = 32 * 1024;
 const BUFFER_BYTES = 64 * 1024;
+/** What is taken in one turn of the event loop. Messages of one byte, or of many small HTTP answers, would hold it long. */
+const TURN = { bytes: 128 * 1024, messages: 512 };
 
 const DATA = 0;
 const ERROR = 1;
@@ -38,6 +40,10 @@ export class PortForwardStream extends Duplex {
   readonly #headerBytes: [number, number] = [0, 0];
   #received = 0;
   #isAlive = true;
+  /** The reader has enough for now. */
+  #isFull = false;
+  /** What this turn of the event loop took so far; undefined when it took nothing. */
+  #turn: { bytes: number; messages: number } | undefined;
   #cancelPing: () => void;
 
   constructor(options: PortForwardStreamOptions) {
@@ -70,6 +76,7 @@ export class PortForwardStream extends Duplex {
   #onMessage(data: WebSocket.RawData, isBinary: boolean): void {
     this.#isAlive = true;
     if (this.destroyed || this.readableEnded) return;
+    this.#countInTurn(Buffer.isBuffer(data) ? data.length : 0);
     if (!isBinary || !Buffer.isBuffer(data)) return this.#fail("the server sent a text message");
     const channel = data[0];
     if (channel === undefined) return;
@@ -81,7 +88,34 @@ export class PortForwardStream extends Duplex {
       return;
     }
     this.#received += payload.length;
-    if (!this.push(copyIfSmall(payload))) this.#options.webSocket.pause();
+    if (this.push(copyIfSmall(payload))) return;
+    this.#isFull = true;
+    this.#options.webSocket.pause();
+  }
+
+  /** Lets the event loop go on when this turn of it took enough. */
+  #countInTurn(bytes: number): void {
+    if (!this.#turn) {
+      this.#turn = { bytes: 0, messages: 0 };
+      setImmediate(() => {
+        this.#turn = undefined;
+        this.#resume();
+      });
+    }
+    this.#turn.bytes += bytes;
+    this.#turn.messages++;
+    if (this.#isTurnSpent()) this.#options.webSocket.pause();
+  }
+
+  #isTurnSpent(): boolean {
+    return (
+      this.#turn !== undefined && (this.#turn.bytes >= TURN.bytes || this.#turn.messages >= TURN.messages)
+    );
+  }
+
+  #resume(): void {
+    const { webSocket } = this.#options;
+    if (!this.#isFull && !this.#isTurnSpent() && webSocket.isPaused) webSocket.resume();
   }
 
   /** What is left of a message after the channel's leading port number; undefined when that was wrong. */
@@ -121,7 +155,8 @@ export class PortForwardStream extends Duplex {
   }
 
   override _read(): void {
-    if (this.#options.webSocket.isPaused) this.#options.webSocket.resume();
+    this.#isFull = false;
+    this.#resume();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

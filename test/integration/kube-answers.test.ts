@@ -149,6 +149,23 @@ describe("real clusters", () => {
     await pinned.close();
   });
 
+  test("nodes with more addresses than any cluster has: the first 40,000, and a warning", async () => {
+    const objects = Array.from({ length: 2000 }, (_, i) => {
+      const addresses = Array.from({ length: 32 }, (_, j) => ({
+        type: "InternalIP",
+        address: `10.${i}.${j}`,
+      }));
+      return JSON.stringify({ metadata: { name: `node-${i}` }, status: { addresses } });
+    });
+    servePages(NODES, objects);
+    const tunnel = await openTestTunnel(api);
+    expect(tunnel.warnings).toEqual(["node names: only the first 40000 addresses were read"]);
+    expect(tunnel.nodeNames.size).toBe(40_000 + 2000);
+    expect(tunnel.nodeNames.get("10.0.31")).toBe("node-0");
+    expect(tunnel.nodeNames.get("node-1999")).toBe("node-1999");
+    await tunnel.close();
+  });
+
   test("nodes of 50 KB: all of them, by pages that fit", async () => {
     const limits = servePages(
       NODES,

@@ -206,6 +206,27 @@ describe("a server that misbehaves", () => {
     expect(kept).toBeLessThan(512 * 1024);
   });
 
+  test("messages of one byte leave the event loop its turns", async () => {
+    const bytes = 300_000;
+    api.forward = afterOpen((webSocket) => {
+      rawSocket(webSocket).write(Buffer.alloc(4 * bytes, Buffer.of(0x82, 2, 0, 0x78)));
+      webSocket.close(1000);
+    });
+    const stream = await openTestForward(api);
+    let received = 0;
+    let inTurn = 0;
+    let most = 0;
+    stream.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+      if (inTurn === 0) setImmediate(() => (inTurn = 0));
+      most = Math.max(most, ++inTurn);
+    });
+    await once(stream, "close");
+    expect(received).toBe(bytes);
+    // A turn ends with the TLS record (16 KiB) in which it has taken enough, and two turns may be counted as one here.
+    expect(most).toBeLessThan(10_000);
+  });
+
   test("a message in more parts than any kubelet makes: tunnel_protocol, before many of them are kept", async () => {
     let sent = 0;
     api.forward = afterOpen((webSocket) => {
