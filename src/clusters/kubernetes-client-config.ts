@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
-import { parse } from "yaml";
+import { parse, YAMLParseError } from "yaml";
 import { BridgeError } from "#errors/error.ts";
 import type { ClearCredentials } from "./cluster.ts";
+import { withExecInfo } from "./exec-plugin.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
-import { isYamlMap } from "./yaml.ts";
+import { isYamlMap, type YamlMap } from "./yaml.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -26,8 +27,14 @@ export async function toKubeConfig(
   validateCerts: boolean,
 ): Promise<KubeConfig> {
   if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
-  const kubeConfig = await loadTrusted(credentials);
+  const directory = credentials.kind === "trusted-file" ? dirname(credentials.path) : "";
+  const kubeConfig = await loadTrusted(credentials, directory);
   checkCluster(kubeConfig, validateCerts);
+  const [user, cluster] = [kubeConfig.getCurrentUser(), kubeConfig.getCurrentCluster()];
+  if (user && cluster) {
+    const prepared = await withExecInfo(user, cluster, directory);
+    kubeConfig.users = kubeConfig.users.map((each) => (each === user ? prepared : each));
+  }
   return kubeConfig;
 }
 
@@ -61,17 +68,20 @@ function fromParsed(credentials: InlineCredentials, validateCerts: boolean): Kub
   return kubeConfig;
 }
 
-async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig> {
+async function loadTrusted(credentials: TrustedCredentials, directory: string): Promise<KubeConfig> {
   const text =
     credentials.kind === "trusted-file"
       ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
       : credentials.kubeconfig.expose();
   if (isEncodedKubeconfig(text)) throw encodedKubeconfig();
-  const directory = credentials.kind === "trusted-file" ? dirname(credentials.path) : "";
   const kubeConfig = new KubeConfig();
+  let file: unknown;
   try {
+    // Read here, not by client-node: kubectl knows merge keys (`<<`), and takes the last of two equal keys.
+    file = parse(text, { merge: true, uniqueKeys: false, logLevel: "error" });
+    if (!isYamlMap(file)) throw new Error("no mapping");
     // kubectl doesn't mind an entry that is of no use, as long as no context in use names it.
-    kubeConfig.loadFromString(text, { onInvalidEntry: "filter" });
+    kubeConfig.loadFromString(JSON.stringify(file), { onInvalidEntry: "filter" });
     dropAbsent(kubeConfig);
     if (directory !== "") kubeConfig.makePathsAbsolute(directory);
   } catch (error) {
@@ -79,7 +89,8 @@ async function loadTrusted(credentials: TrustedCredentials): Promise<KubeConfig>
     throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
   }
   selectContext(kubeConfig, credentials.context);
-  await takeTokenFile(kubeConfig, text, directory);
+  await takeTokenFile(kubeConfig, file, directory);
+  checkToken(kubeConfig.getCurrentUser()?.token);
   return kubeConfig;
 }
 
@@ -96,7 +107,9 @@ function dropAbsent(kubeConfig: KubeConfig): void {
   kubeConfig.users = kubeConfig.users.map((user) => {
     const { certFile, keyFile, ...rest } = withoutAbsent({ ...user });
     const files = { ...(rest["certData"] ? {} : { certFile }), ...(rest["keyData"] ? {} : { keyFile }) };
-    return { ...rest, ...files, name: user.name } as User;
+    const token: unknown = rest["token"];
+    const trimmed = typeof token === "string" ? { token: token.trim() } : {};
+    return { ...rest, ...files, ...trimmed, name: user.name } as User;
   });
 }
 
@@ -104,10 +117,9 @@ function dropAbsent(kubeConfig: KubeConfig): void {
  * client-node does not know kubectl's `tokenFile`, which wins over `token`. It is read for the user in use, anew for each round as the whole
  * kubeconfig is.
  */
-async function takeTokenFile(kubeConfig: KubeConfig, text: string, directory: string): Promise<void> {
+async function takeTokenFile(kubeConfig: KubeConfig, file: YamlMap, directory: string): Promise<void> {
   const current = kubeConfig.getCurrentUser();
-  const file: unknown = parse(text, { logLevel: "silent" });
-  const users: unknown[] = isYamlMap(file) && Array.isArray(file["users"]) ? file["users"] : [];
+  const users: unknown[] = Array.isArray(file["users"]) ? file["users"] : [];
   const entry = users.find((each) => isYamlMap(each) && each["name"] === current?.name);
   const user = isYamlMap(entry) ? entry["user"] : undefined;
   const tokenFile = isYamlMap(user) ? user["tokenFile"] : undefined;
@@ -124,7 +136,19 @@ async function takeTokenFile(kubeConfig: KubeConfig, text: string, directory: st
   kubeConfig.users = kubeConfig.users.map((each) => (each === current ? { ...each, token } : each));
 }
 
-/** The text of a kubeconfig file. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */
+/** Without this check, the first request would fail as if the network had. */
+function checkToken(token: string | undefined): void {
+  if (token === undefined || /^[\x21-\x7e]*$/.test(token)) return;
+  throw new BridgeError(
+    "kubeconfig_invalid",
+    "the kubeconfig's token must be printable ASCII without spaces",
+    {
+      details: { field: "token" },
+    },
+  );
+}
+
+/** The text of a kubeconfig file, UTF-8 or, as PowerShell's `>` writes it, UTF-16. Throws BridgeError `kubeconfig_invalid` when it can't be read or is too large. */
 export async function readKubeconfigFile(path: string, bytesMax: number): Promise<string> {
   let content: Buffer;
   try {
@@ -140,18 +164,18 @@ export async function readKubeconfigFile(path: string, bytesMax: number): Promis
       `the kubeconfig file ${path} is larger than ${bytesMax} bytes`,
     );
   }
-  return content.toString("utf8");
+  const isUtf16 = content[0] === 0xff && content[1] === 0xfe;
+  return content.toString(isUtf16 ? "utf16le" : "utf8");
 }
 
 /** Where a loader failed: a system error's code or a YAML error's line, which are all that is safe to tell. */
 function place(error: unknown): string {
-  if (typeof error !== "object" || error === null) return "";
-  if ("code" in error && typeof error.code === "string" && /^[A-Z_]+$/.test(error.code)) {
-    return ` (${error.code})`;
+  if (error instanceof YAMLParseError) {
+    const line = error.linePos?.[0].line;
+    return line === undefined ? "" : ` (line ${line})`;
   }
-  const mark = "mark" in error ? error.mark : undefined;
-  const line = typeof mark === "object" && mark !== null && "line" in mark ? mark.line : undefined;
-  return typeof line === "number" ? ` (line ${line + 1})` : "";
+  if (typeof error !== "object" || error === null || !("code" in error)) return "";
+  return typeof error.code === "string" && /^[A-Z_]+$/.test(error.code) ? ` (${error.code})` : "";
 }
 
 function selectContext(kubeConfig: KubeConfig, wanted: string | undefined): void {

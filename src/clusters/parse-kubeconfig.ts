@@ -80,7 +80,10 @@ export function parseKubeconfig(text: string, options: ParseOptions = {}): Parse
   const read = readYaml(text, LIMITS);
   if (!read.ok) throw new BridgeError("kubeconfig_invalid", `the kubeconfig ${read.reason}`);
   if (typeof read.value === "string" && isEncodedKubeconfig(read.value)) throw encodedKubeconfig();
-  const file = asMap(read.value, "the kubeconfig");
+  if (!isYamlMap(read.value)) {
+    throw new BridgeError("kubeconfig_invalid", "the kubeconfig must be a mapping, as text in UTF-8");
+  }
+  const file = withoutAbsent(read.value);
   checkFields(file, ALLOWED.file, "");
   if (file["kind"] !== undefined && file["kind"] !== "Config") throw invalid("kind", 'must be "Config"');
   const clusters = namedEntries(file, "clusters", "cluster");
