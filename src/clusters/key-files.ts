@@ -198,7 +198,9 @@ export async function writeKeyFile(directory: string, nowMs: number): Promise<st
   } catch (error) {
     await unlink(unfinished).catch(() => {});
     throw new BridgeError("credentials_keys_invalid", `${path} can't be written (${codeOf(error)})`, {
-      hint: "Give a directory that this user may write to.",
+      hint: isDiskFull(error)
+        ? `Free space on the disk under ${directory}, then start again.`
+        : "Give a directory that this user may write to.",
       cause: error,
     });
   }
@@ -213,6 +215,10 @@ export function keysInvalid(directory: string, problems: readonly string[]): Bri
 
 function unreadable(directory: string, error: unknown): BridgeError {
   return keysInvalid(directory, [`can't be read (${codeOf(error)})`]);
+}
+
+function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes(codeOf(error));
 }
 
 function codeOf(error: unknown): string {

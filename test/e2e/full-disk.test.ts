@@ -99,6 +99,7 @@ test("all-in-one on a full disk: whatever it does, it says so, and nothing is br
   const first = await disk.start();
   expect(first.listens).toBe(false);
   expect(first.output).toMatch(/disk under .* is full|ENOSPC/);
+  expect(first.output).toMatch(/Free space on the disk/);
   disk.free();
   const made = await disk.start();
   expect(made).toMatchObject({ listens: true });
