@@ -14,9 +14,9 @@ export function withoutControls(text: string): string {
 }
 
 const NAME = String.raw`[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]+)*\.?`;
-/** Words before a colon and a number that are no hosts. */
 /** API groups and label prefixes look like hosts. */
 const NO_GROUP = String.raw`(?!(?:[a-z0-9_-]+\.){0,6}(?:k8s|kubernetes|x-k8s|openshift|opentelemetry)\.io\b)`;
+/** Words before a colon and a number that are no hosts. */
 const NO_HOST =
   "(?!(?:char|character|code|col|column|count|errno|error|http|id|length|level|limit|line|offset|pid|port|position|rc|size|status|version):)";
 const INTERNAL_ENDS =
