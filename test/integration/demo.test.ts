@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { spawn } from "node:child_process";
 import { expect, onTestFinished, test } from "vitest";
 import type { CollectionStatus } from "#collect/status.ts";
-import { demoConfig } from "../../src/demo.ts";
+import { demoConfig } from "../../simulator/demo.ts";
 
 // The README's first command, as users run it.
 test("the demo shows a round's table, its URLs answer, and Ctrl-C ends it", async () => {
