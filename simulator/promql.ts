@@ -1,5 +1,5 @@
-import { parser } from "@prometheus-io/lezer-promql";
 import type { SyntaxNode } from "@lezer/common";
+import { parseTree } from "#prometheus/promql.ts";
 import { QueryError } from "./query-error.ts";
 
 type MatchOperator = "=" | "!=" | "=~" | "!~";
@@ -65,7 +65,7 @@ export type Expression =
  */
 export function parsePromql(text: string): Expression {
   if (text.trim() === "") throw badQuery("unknown position: parse error: no expression found in input");
-  const tree = parser.parse(text);
+  const tree = parseTree(text);
   tree.iterate({
     enter: (node) => {
       if (!node.type.isError) return;

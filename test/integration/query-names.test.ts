@@ -49,3 +49,16 @@ test("queries and groups may have the names of what every object inherits", asyn
   const metrics = new Set([...collector.acknowledged.values()].map(({ metric }) => metric));
   expect(INHERITED.filter((name) => !metrics.has(name))).toEqual([]);
 });
+
+test("a query that is its metric's name reads that metric, whatever an object inherits by that name", async () => {
+  const queriesFile = join(folder, "metrics.json");
+  const queries = INHERITED.map((name) => ({ name }));
+  writeFileSync(queriesFile, JSON.stringify({ extends: "none", queries: [...queries, { name: "up" }] }));
+  const { bridge } = await setScene({ environment: { QUERIES_FILE: queriesFile } });
+
+  const { clusters } = await bridge.collect();
+  expect(clusters.map(({ outcome, error }) => [outcome, error])).toEqual([["successful", null]]);
+  const { queries: recorded } = await bridge.progress("sim-1");
+  const whole = INHERITED.map((name) => [[recorded[name]!.from, recorded[name]!.attempted]]);
+  expect(INHERITED.map((name) => recorded[name]!.committed)).toEqual(whole);
+});

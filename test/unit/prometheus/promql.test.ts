@@ -13,6 +13,11 @@ describe("PromQL", () => {
     ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_UTIL"],
     ['up{a="rate(x[5m])"}', 'up{a="rate(x[5m])"}'],
     ["up{a='}'}", "up{a='}'}"],
+    ...Object.getOwnPropertyNames(Object.prototype).flatMap((name) => [
+      [name, name],
+      [name.toUpperCase(), name.toUpperCase()],
+      [`up{${name}="${name}"} # ${name}`, `up{${name}="${name}"}`],
+    ]),
   ])("%s is a selector", (promql, selector) => {
     expect(classifyPromql(promql)).toEqual({ kind: "selector", selector });
   });
@@ -33,6 +38,7 @@ describe("PromQL", () => {
     "time()",
     "1",
     "a and on (node) b",
+    "sum by (constructor) (rate(__proto__[5m]))",
   ])("%s is an expression", (promql) => {
     expect(classifyPromql(promql)).toEqual({ kind: "expression" });
   });
