@@ -8,7 +8,7 @@ import {
   type QueryProgress,
 } from "./progress.ts";
 
-/** Stretches kept per query. The oldest are forgotten beyond them, which only delays that they count as lost. */
+/** Stretches kept per query. Beyond them neighbours become one, seen when the later one was; where there are none, the oldest is forgotten. Both only delay that they count as lost. */
 const STRETCHES_MAX = 50;
 
 /**
@@ -50,8 +50,20 @@ function setAbsent(query: QueryProgress, stretches: readonly AbsentStretch[]): v
     missingIn([from, to], settled).map(([start, end]) => ({ from: start, to: end, seen_at })),
   );
   const merged = mergeNeighbours(open.toSorted((a, b) => a.from - b.from));
+  while (merged.length > STRETCHES_MAX) joinOrForget(merged);
   if (merged.length === 0) delete query.absent;
-  else query.absent = merged.slice(-STRETCHES_MAX);
+  else query.absent = merged;
+}
+
+function joinOrForget(stretches: AbsentStretch[]): void {
+  const at = stretches.findIndex(({ to }, i) => stretches[i + 1]?.from === to);
+  if (at < 0) {
+    stretches.shift();
+    return;
+  }
+  const [first, second] = stretches.slice(at, at + 2) as [AbsentStretch, AbsentStretch];
+  const seenAt = Math.max(first.seen_at, second.seen_at);
+  stretches.splice(at, 2, { from: first.from, to: second.to, seen_at: seenAt });
 }
 
 function mergeNeighbours(stretches: readonly AbsentStretch[]): AbsentStretch[] {

@@ -196,12 +196,12 @@ export function createCollectCluster(
     sources: Sources,
     endMs: number,
   ): { plan: ReadPlan; losses: Loss[] } {
-    const { queries, windowMsMax } = settings;
+    const { queries, windowMsMax, lanes } = settings;
     const changed = preparePlan(progress, queries, endMs, sources, settings);
     const { reads, losses } = planReads(progress, queries, endMs, sources.boundaries, settings);
     for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
     const freshMs = FRESH_INTERVALS * settings.intervalMs;
-    const plan = createReadPlan(deps, { windowMsMax, freshMs }, reads, endMs);
+    const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes }, reads, endMs);
     return { plan, losses: [...changed, ...losses] };
   }
 

@@ -19,7 +19,7 @@ export interface ReadTask {
  * - done: it was read to its end.
  * - too_much: the source refused it as too many samples or too large.
  * - slow: no answer in time.
- * - cut: the connection or the answer broke off after samples had arrived.
+ * - cut: the connection or the answer broke off after samples had arrived, or after some time.
  * - failed: any other failure of this window.
  * - unreachable: the cluster or the Collector failed, which says nothing about the window.
  * - aborted: the end of the round cut it short.
@@ -41,6 +41,8 @@ export interface ReadPlanSettings {
   windowMsMax: number;
   /** What is this new is read before any back-fill, ms before the end. */
   freshMs: number;
+  /** Windows that are read at once. */
+  lanes: number;
 }
 
 /** What one query has to read. */
@@ -59,7 +61,8 @@ const SLOW_WINDOW_MS_MIN = 60_000;
 const WINDOW_MS_MIN = 1000;
 /** Slow reads of one query in one round: each of them may hold a connection for as long as a request may take. */
 const SLOW_READS_MAX = 3;
-const CUT_LATE_MS = 5000;
+/** A read that fails after this time may have failed because of it: a proxy or a load balancer on the way has limits of its own. */
+export const LATE_MS = 5000;
 const SKIP_DOUBLINGS_MAX = 20;
 
 /** In the order in which queries are served: see `rankOf`. */
@@ -79,7 +82,8 @@ interface QueryState extends QueryReads {
 /**
  * The order: the newest window of every query, then the rest of what is fresh, then the back-fill from the oldest window on. Within each, the
  * query that was read longest ago comes first, and one that was slow in this round after all others: a slow query costs only itself.
- * Several windows of one query are read at once only when no other query has anything to read.
+ * Several windows of one query are read at once only when no other query has anything to read, and queries that are slow leave one lane to the
+ * others: many of them, each with a time-out of its own, would use up the round.
  */
 export function createReadPlan(
   deps: { clock: Clock },
@@ -98,21 +102,34 @@ export function createReadPlan(
     ]),
   );
 
-  const choose = (): QueryState | undefined => {
+  for (const { progress } of states.values()) {
+    // The clock was set back since. A query must not wait for the time to come again.
+    if ((progress.read_at ?? 0) > clock.now()) delete progress.read_at;
+  }
+
+  const chooseAmong = (isCandidate: (state: QueryState) => boolean): QueryState | undefined => {
     let best: QueryState | undefined;
     for (const state of states.values()) {
-      if (state.open.length === 0) continue;
+      if (state.open.length === 0 || !isCandidate(state)) continue;
       if (state.underWay > 0 && (state.slowReads > 0 || !state.wasTried)) continue;
       if (!best || isBefore(state, best, freshFromMs)) best = state;
     }
     return best;
   };
 
+  const choose = (): QueryState | undefined => {
+    const best = chooseAmong(() => true);
+    if (!best || !isSlow(best)) return best;
+    const slowUnderWay = [...states.values()].reduce((sum, s) => sum + (isSlow(s) ? s.underWay : 0), 0);
+    return slowUnderWay < Math.max(1, settings.lanes - 1)
+      ? best
+      : (chooseAmong((state) => !isSlow(state)) ?? best);
+  };
+
   /** Makes the query's windows shorter than this one. False when they can't be. */
   const shorten = (state: QueryState, windowMs: number, end: ReadEnd): boolean => {
-    const isSlow = end === "slow";
     const msMin = end === "too_much" ? WINDOW_MS_MIN : SLOW_WINDOW_MS_MIN;
-    const length = afterTooMuch(lengthOf(state, windowMsMax), windowMs, { msMin, isSlow });
+    const length = afterTooMuch(lengthOf(state, windowMsMax), windowMs, { msMin, isSlow: end === "slow" });
     setLength(state, length, windowMsMax);
     return windowMs > msMin;
   };
@@ -145,11 +162,11 @@ export function createReadPlan(
         return false;
       }
       if (end === "slow") state.slowReads++;
-      // A connection that breaks after some time may be cut by what lies between; one that breaks at once says nothing about the window.
-      const isCutLate = end === "cut" && clock.monotonic() - task.startedAt >= CUT_LATE_MS;
-      const isTooMuch = end === "too_much" || end === "slow" || isCutLate;
-      const isShorter = isTooMuch && shorten(state, windowMs, end);
-      const isReadAgain = isShorter && end !== "cut";
+      // A read that fails after some time may be cut by what lies between; one that fails at once says nothing about the window.
+      const isLate = clock.monotonic() - task.startedAt >= LATE_MS && (end === "cut" || end === "failed");
+      const isTooMuch = end === "too_much" || end === "slow";
+      const isShorter = (isTooMuch || isLate) && shorten(state, windowMs, end);
+      const isReadAgain = isShorter && isTooMuch;
       if (isReadAgain) state.open = addInterval(state.open, [task.window.fromMs, task.window.toMs]);
       else if (end !== "aborted" && end !== "unreachable") skip(state, task.window, freshFromMs);
       const isTooSlow = end === "slow" && (!isShorter || state.slowReads >= SLOW_READS_MAX);
@@ -194,6 +211,11 @@ function skip(state: QueryState, { fromMs, toMs }: Window, freshFromMs: number):
 
 function without(open: readonly Interval[], { fromMs, toMs }: Window): Interval[] {
   return toMs <= fromMs ? [...open] : open.flatMap((stretch) => missingIn(stretch, [[fromMs, toMs]]));
+}
+
+/** Did the query's last window take too long, in this round or before? */
+function isSlow({ slowReads, progress }: QueryState): boolean {
+  return slowReads > 0 || (progress.window?.failures ?? 0) > 0;
 }
 
 /** 0: not read yet in this round; 1: has something fresh to read, 2: as well, but was slow in this round; 3 and 4: the same for back-fill. */

@@ -9,7 +9,7 @@ import type { Window } from "#prometheus/client.ts";
 import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import type { Loss } from "./progress.ts";
-import type { ReadEnd, ReadPlan, ReadTask } from "./read-plan.ts";
+import { LATE_MS, type ReadEnd, type ReadPlan, type ReadTask } from "./read-plan.ts";
 import type { Sources } from "./sources.ts";
 
 /** A window that is being read and sent. It is settled when it was read to the end and every point of it has its fate. */
@@ -309,7 +309,9 @@ function endOf(error: BridgeError, read: WindowRead, deps: ReadDeps): ReadEnd {
   if (isSlow(error)) return "slow";
   const isAboutData = /^prometheus_(query|answer|unexpected|overloaded)/.test(error.code);
   const isCut = error.code.startsWith("tunnel_") || error.code === "prometheus_answer_truncated";
-  if (isCut && read.read > 0) return "cut";
+  // Before the first sample it may be what lies between that gives up waiting, or the way to the cluster that breaks.
+  const isLate = deps.clock.monotonic() - read.task.startedAt >= LATE_MS;
+  if (isCut && (read.read > 0 || (isLate && error.code === "tunnel_closed"))) return "cut";
   return isAboutData ? "failed" : "unreachable";
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { HOUR, LAG, MINUTE, START } from "../../helpers/collection.ts";
+import { BridgeError, type ErrorCode } from "#errors/error.ts";
+import { HOUR, LAG, MINUTE, SECOND, START } from "../../helpers/collection.ts";
 import {
   createVirtualCluster,
   type VirtualCluster,
@@ -82,6 +83,62 @@ test.each([29, 20, 7, 1])(
   },
   60_000,
 );
+
+test.each<[ErrorCode, string]>([
+  ["tunnel_closed", "the port-forward broke off (WebSocket code 1006)"],
+  ["prometheus_answer_truncated", "the connection closed before the answer was whole"],
+  ["prometheus_overloaded", "Prometheus answered 504 with an HTML page"],
+  ["prometheus_query_failed", "Prometheus answered 422 execution: context deadline exceeded"],
+])(
+  "an outage is read over a proxy that gives a long answer up before its first sample (%s)",
+  async (code, message) => {
+    const names = ["a", "b", "c", "d"];
+    const cluster = createVirtualCluster(names.map((name) => ({ name, series: 1 })));
+    await cluster.collect(DEADLINE);
+    cluster.time.clock.advance(3 * HOUR);
+    // A second for each minute, and the proxy waits for 15.
+    cluster.costs = (_query, { fromMs, toMs }) =>
+      toMs - fromMs > 15 * MINUTE
+        ? {
+            bytesPerSecond: Infinity,
+            roundTripMs: 15 * SECOND,
+            msPerMinute: 0,
+            failure: new BridgeError(code, message),
+          }
+        : { bytesPerSecond: Infinity, roundTripMs: 0, msPerMinute: 1000 };
+    await rounds(cluster, 20, () => isComplete(cluster));
+    const { queries: states } = await cluster.progress();
+    for (const name of names) expect(states[name]!.gaps).toEqual([]);
+  },
+);
+
+test("twenty queries that can't be answered do not keep the others from their back-fill", async () => {
+  const light = Array.from({ length: 10 }, (_, i) => `light_${i}`);
+  const heavy = Array.from({ length: 20 }, (_, i) => `heavy_${i}`);
+  const cluster = createVirtualCluster([...heavy, ...light].map((name) => ({ name, series: 1 })));
+  await cluster.collect(DEADLINE);
+  cluster.time.clock.advance(3 * HOUR);
+  cluster.costs = (query) => ({
+    bytesPerSecond: Infinity,
+    roundTripMs: 10,
+    msPerMinute: query.startsWith("heavy") ? 100_000 : 0,
+  });
+  const isRead = async (): Promise<boolean> => {
+    const { queries: states } = await cluster.progress();
+    return light.every(
+      (name) => cluster.missing(name, { fromMs: START, toMs: states[name]!.attempted }) === 0,
+    );
+  };
+  await rounds(cluster, 5, isRead);
+  // The heavy ones get their turns all the same.
+  cluster.reads.length = 0;
+  for (let round = 0; round < 3; round++) {
+    cluster.time.clock.advance(INTERVAL);
+    await cluster.collect(DEADLINE);
+  }
+  const read = new Set(cluster.reads.map(({ query }) => query));
+  expect(heavy.filter((name) => !read.has(name))).toEqual([]);
+});
 
 test("heavy queries do not hold light ones up, though they are first in the catalogue", async () => {
   const names = ["heavy_1", "heavy_2", "heavy_3", "light_1", "light_2", "light_3"];

@@ -37,7 +37,7 @@ function plan(
   const { reads } = planReads(progress, queries, endMs, boundaries, settings);
   const clock = createManualClock(endMs);
   const { windowMsMax } = settings;
-  const readPlan = createReadPlan({ clock }, { windowMsMax, freshMs: 10 * MINUTE }, reads, endMs);
+  const readPlan = createReadPlan({ clock }, { windowMsMax, freshMs: 10 * MINUTE, lanes: 1 }, reads, endMs);
   const tasks: [string, number, number][] = [];
   for (let task = readPlan.next(); task; task = readPlan.next()) {
     tasks.push([task.query.name, task.window.fromMs - START, task.window.toMs - START]);
