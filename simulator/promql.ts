@@ -1,5 +1,5 @@
 import type { SyntaxNode } from "@lezer/common";
-import { parseTree } from "#prometheus/promql.ts";
+import { parsePromqlTree } from "#lib/promql-tree.ts";
 import { QueryError } from "./query-error.ts";
 
 type MatchOperator = "=" | "!=" | "=~" | "!~";
@@ -65,7 +65,7 @@ export type Expression =
  */
 export function parsePromql(text: string): Expression {
   if (text.trim() === "") throw badQuery("unknown position: parse error: no expression found in input");
-  const tree = parseTree(text);
+  const tree = parsePromqlTree(text);
   tree.iterate({
     enter: (node) => {
       if (!node.type.isError) return;

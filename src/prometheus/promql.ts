@@ -1,5 +1,4 @@
-import type { Tree } from "@lezer/common";
-import { parser } from "@prometheus-io/lezer-promql";
+import { parsePromqlTree } from "#lib/promql-tree.ts";
 
 export type PromqlClass =
   | { kind: "selector"; selector: string }
@@ -7,22 +6,11 @@ export type PromqlClass =
   | { kind: "invalid"; problem: string };
 
 /**
- * The grammar looks names up, in lower case, in plain objects, and takes these two for keywords. While the text is parsed, another name of the
- * same length stands for them.
- */
-const INHERITED = /constructor|__proto__/gi;
-
-/** The text's tree by Prometheus' own grammar; its positions are those of `promql`. */
-export function parseTree(promql: string): Tree {
-  return parser.parse(promql.replace(INHERITED, (name) => "x".repeat(name.length)));
-}
-
-/**
  * Tells a plain vector selector, whose raw samples can be read as `selector[window]`, from any other PromQL, by Prometheus' own grammar.
  * `offset` and `@` make an expression: they move the samples' times.
  */
 export function classifyPromql(promql: string): PromqlClass {
-  const tree = parseTree(promql);
+  const tree = parsePromqlTree(promql);
   let errorAt: number | undefined;
   tree.iterate({
     enter: (node) => {
