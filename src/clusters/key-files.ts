@@ -118,7 +118,7 @@ const MAKE_ONE = "make one with `npm run keys -- generate` or `rotate`";
 function parsePrivateKey(text: string): ParsedKey {
   const labels = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]{1,40})-----/g)].map(([, label]) => label ?? "");
   const [label] = labels;
-  if (label === undefined) return refuse(`is not a PEM file: ${MAKE_ONE}`);
+  if (label === undefined) return refuse(`is not a PEM file: restore it from a copy, or ${MAKE_ONE}`);
   if (labels.length > 1) return refuse("has several PEM blocks: give each key a file of its own");
   if (label === "ENCRYPTED PRIVATE KEY" || /^Proc-Type:.*ENCRYPTED/m.test(text)) {
     return refuse("is encrypted: write it without a passphrase (openssl pkey -in FILE -out NEW.pem)");

@@ -56,6 +56,7 @@ export interface PrometheusClient {
 }
 
 const ERROR_BYTES_MAX = 64 << 10;
+const COMPRESSIONS: ReadonlySet<string> = new Set(["gzip", "x-gzip", "deflate", "br", "zstd", "compress"]);
 const PROBE_STEPS = 250;
 const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
 const LOOKBACK_MS = 300_000;
@@ -98,6 +99,14 @@ export function createPrometheusClient(
         answer.headers,
         await readBeginning(answer.body, ERROR_BYTES_MAX),
         authorization,
+      );
+    }
+    const encoding = String(answer.headers["content-encoding"]).toLowerCase();
+    if (COMPRESSIONS.has(encoding)) {
+      answer.body.on("error", () => {}).destroy();
+      throw new BridgeError(
+        "prometheus_unexpected_answer",
+        `the answer is compressed (${encoding}), which was not asked for: something between changes Prometheus' answers`,
       );
     }
     return answer;

@@ -35,7 +35,8 @@ export function checkExpression(expression: string): ExpressionProblem | undefin
   if (error === undefined) return undefined;
   const position = outline.parenthesis ?? positionOf(error.fragment, expression);
   const at = position === undefined ? "" : ` at character ${position + 1}`;
-  const fragment = error.fragment === expression ? "" : ` (${error.fragment.slice(0, SHOWN_CHARS_MAX)})`;
+  const isTelling = error.fragment !== "" && error.fragment !== expression;
+  const fragment = isTelling ? ` (${error.fragment.slice(0, SHOWN_CHARS_MAX)})` : "";
   return {
     problem: `is not a regular expression of RE2: ${error.description}${fragment}${at}`,
     remedy: `${SYNTAX}; to match a character like ) or + itself, write \\ before it.`,

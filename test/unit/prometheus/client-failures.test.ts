@@ -1,4 +1,5 @@
 import { getEventListeners } from "node:events";
+import { gzipSync } from "node:zlib";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTurns } from "#lib/turns.ts";
@@ -123,6 +124,25 @@ describe("an answer that is an error", () => {
   test("a page is known by its content type too", async () => {
     server.respond = (response) => void response.writeHead(503, { "content-type": "text/html" }).end("Sorry");
     expect((await caught(read())).code).toBe("prometheus_overloaded");
+  });
+
+  test.each(["gzip", "br", "zstd"])(
+    "an answer that is compressed unasked (%s) is named as such",
+    async (encoding) => {
+      server.respond = (response) =>
+        void response.writeHead(200, { "content-encoding": encoding }).end(gzipSync(" ".repeat(1 << 20)));
+      for (const work of [read(), client.now(signal), client.metadata(signal)]) {
+        const error = await caught(work);
+        expect(error.code).toBe("prometheus_unexpected_answer");
+        expect(error.message).toContain(`is compressed (${encoding})`);
+      }
+      expect(server.requests.every(({ headers }) => headers["accept-encoding"] === undefined)).toBe(true);
+    },
+  );
+
+  test("an encoding that compresses nothing is none", async () => {
+    server.respond = (response) => void response.writeHead(200, { "content-encoding": "utf-8" }).end(ANSWER);
+    expect(await read()).toMatchObject({ samples: 1 });
   });
 
   test("long words are cut", async () => {

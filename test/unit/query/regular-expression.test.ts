@@ -46,7 +46,7 @@ test.each<[string, RegExp]>([
   ["a(?<!b)", /at character 2$/],
   [String.raw`(a)\1`, /invalid escape sequence \(\\1\) at character 4$/],
   ["[b-a]", /invalid character class range \(b-a\) at character 2$/],
-  ["abc\\", /trailing backslash/],
+  ["abc\\", /trailing backslash at end of expression$/],
   [String.raw`a\Qb`, /missing closing \)/],
   ["(".repeat(1500) + ")".repeat(1500), /nests too deeply/],
 ])("refuses %j with its place", (expression, problem) => {
