@@ -88,6 +88,7 @@ async function loadTrusted(credentials: TrustedCredentials, directory: string): 
     // The loader's own messages quote the file, secrets and all.
     throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
   }
+  checkTexts(file);
   selectContext(kubeConfig, credentials.context);
   await takeTokenFile(kubeConfig, file, directory);
   checkToken(kubeConfig.getCurrentUser()?.token);
@@ -134,6 +135,45 @@ async function takeTokenFile(kubeConfig: KubeConfig, file: YamlMap, directory: s
     });
   }
   kubeConfig.users = kubeConfig.users.map((each) => (each === current ? { ...each, token } : each));
+}
+
+const TEXTS = {
+  clusters: ["server", "certificate-authority", "certificate-authority-data", "proxy-url", "tls-server-name"],
+  users: [
+    "token",
+    "tokenFile",
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "username",
+    "password",
+    "as",
+  ],
+} as const;
+
+/** client-node takes any value for a text, and fails on it later. kubectl refuses a number there as well. */
+function checkTexts(file: YamlMap): void {
+  for (const [list, fields] of Object.entries(TEXTS)) {
+    const entries: unknown[] = Array.isArray(file[list]) ? file[list] : [];
+    for (const [index, entry] of entries.entries()) {
+      const kind = list.slice(0, -1);
+      const body = isYamlMap(entry) ? entry[kind] : undefined;
+      if (!isYamlMap(body)) continue;
+      const field = fields.find(
+        (each) => !["string", "undefined"].includes(typeof (body[each] ?? undefined)),
+      );
+      if (field === undefined) continue;
+      const path = `${list}[${index}].${kind}.${field}`;
+      throw new BridgeError(
+        "kubeconfig_invalid",
+        `the kubeconfig's ${path} must be a text (put it in quotes)`,
+        {
+          details: { field: path },
+        },
+      );
+    }
+  }
 }
 
 /** Without this check, the first request would fail as if the network had. */

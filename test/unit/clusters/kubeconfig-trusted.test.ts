@@ -85,6 +85,13 @@ ${kubeconfig(`token: ${TOKEN}`, "<<: *defaults")}`;
 
   test.each([
     ["a token with a space inside", () => kubeconfig("token: two words"), /token must be printable ASCII/],
+    ["a number as a token", () => kubeconfig("token: 12345"), /users\[0\]\.user\.token must be a text/],
+    [
+      "a list as a CA",
+      () => kubeconfig("token: a", "certificate-authority-data: []\ntls-server-name: 5"),
+      /must be a text/,
+    ],
+    ["a mapping as a key", () => kubeconfig("client-key-data: {a: b}"), /client-key-data must be a text/],
     ["broken YAML", () => kubeconfig(`token: "${TOKEN}`), /can't be loaded \(line \d+\)/],
     ["no mapping", () => TOKEN, /can't be loaded/],
     ["an empty file", () => "", /can't be loaded/],
