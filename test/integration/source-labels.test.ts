@@ -46,6 +46,7 @@ interface Answer {
 async function startProgram(
   series: readonly SourceSeries[],
   metadata: Record<string, { type: string; help: string; unit: string }[]> = {},
+  expected: [outcome: string, code: string | undefined] = ["successful", undefined],
 ) {
   prometheus = await startSourcePrometheus(series, metadata);
   simulator = await startSimulator({
@@ -68,7 +69,7 @@ async function startProgram(
   });
   const url = await child.url;
   const round = await child.collect();
-  expect(round.clusters.map(({ outcome, error }) => [outcome, error])).toEqual([["successful", null]]);
+  expect(round.clusters.map(({ outcome, error }) => [outcome, error?.code])).toEqual([expected]);
   const call = async <T>(path: string, body?: unknown): Promise<T> => {
     const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
     const answer = await fetch(`${url}${path}`, {
@@ -168,4 +169,41 @@ test("where the metadata says unknown for everything, counters are known by thei
     ["counter", [[{}, 2]]],
     ["gauge", [[{}, 5]]],
   ]);
+}, 60_000);
+
+test("a series with a label that is too large is on record as refused, the others are stored and answered", async () => {
+  const large = "last_applied_configuration";
+  const { call, ask } = await startProgram(
+    [
+      gauge("annotations", { pod: "a" }, 1),
+      gauge("annotations", { pod: "b", [large]: "x".repeat(70_000) }, 1),
+      gauge("annotations", { pod: "c", note: "x".repeat(60_000) }, 1),
+      gauge("node_load1", {}, 1),
+    ],
+    {},
+    ["partial", "prometheus_label_too_large"],
+  );
+  const rows = await ask({ metric_name: "annotations", aggregation: "sum", group_by: ["pod"] });
+  expect(lastValues(rows)).toEqual([
+    [{ pod: "a" }, 1],
+    [{ pod: "c" }, 1],
+  ]);
+  const { clusters } = await call<{
+    clusters: { state: string; gaps: { query: string; state: string; reason: string; points: number }[] }[];
+  }>("/metrics/status");
+  const [{ state, gaps }] = clusters as [(typeof clusters)[0]];
+  expect([state, gaps.map((gap) => [gap.query, gap.state])]).toEqual([
+    "partial",
+    [["annotations", "refused"]],
+  ]);
+  expect(gaps[0]!.reason).toMatch(new RegExp(`"annotations".*65536 bytes.*"${large}"`));
+
+  const samples = async (metric: string): Promise<number> => {
+    const { series } = await call<{ series: { labels: Record<string, string>; value: number }[] }>(
+      `/cluster-metrics/sim-1/latest?metric=budcluster_query_samples_${metric}_total`,
+    );
+    return series.find(({ labels }) => labels["query"] === "annotations")!.value;
+  };
+  expect((await samples("read")) - (await samples("sent"))).toBe(gaps[0]!.points);
+  expect(await samples("sent")).toBe(2 * gaps[0]!.points);
 }, 60_000);
