@@ -4,7 +4,7 @@ import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { onEndSignal } from "#lib/end-signals.ts";
 import { createLogger } from "#telemetry/logger.ts";
-import { readCommandLine } from "#commands/arguments.ts";
+import { invalidArguments, readCommandLine } from "#commands/arguments.ts";
 import { clusterDefaults, createApp, SERVICE, type Overrides, type RunningApp } from "#app/app.ts";
 import { invalid, loadConfig, type Config } from "./config.ts";
 import { runDiagnoseCommand } from "#commands/diagnose.ts";
@@ -64,15 +64,15 @@ function readArguments(argv: string[]): Arguments {
   if (values.version) return { command: "version" };
   const command = positionals.length === 0 ? "start" : positionals.join(" ");
   if (values["dry-run"] && command !== "migrate")
-    throw invalid(["--dry-run: belongs to the command migrate"]);
+    throw invalidArguments("--dry-run: belongs to the command migrate");
   if (command === "migrate" || command === "migrate status") {
     return { command: values["dry-run"] ? "migrate plan" : command };
   }
   if (command !== "start" && command !== "demo") {
-    throw invalid([`unknown command ${JSON.stringify(command)}: see --help`]);
+    throw invalidArguments(`unknown command ${JSON.stringify(command)}: see --help`);
   }
   if (values.context !== undefined && values.kubeconfig === undefined) {
-    throw invalid(["--context: needs --kubeconfig FILE"]);
+    throw invalidArguments("--context: needs --kubeconfig FILE");
   }
   return {
     command,

@@ -79,12 +79,18 @@ async function loadTrusted(credentials: TrustedCredentials, directory: string): 
   try {
     // Read here, not by client-node: kubectl knows merge keys (`<<`), and takes the last of two equal keys.
     file = parse(text, { merge: true, uniqueKeys: false, logLevel: "error" });
-    if (!isYamlMap(file)) throw new Error("no mapping");
+    if (!isYamlMap(file)) {
+      throw new BridgeError(
+        "kubeconfig_invalid",
+        "the kubeconfig is empty or is no kubeconfig: it must be a mapping",
+      );
+    }
     // kubectl doesn't mind an entry that is of no use, as long as no context in use names it.
     kubeConfig.loadFromString(JSON.stringify(file), { onInvalidEntry: "filter" });
     dropAbsent(kubeConfig);
     if (directory !== "") kubeConfig.makePathsAbsolute(directory);
   } catch (error) {
+    if (error instanceof BridgeError) throw error;
     // The loader's own messages quote the file, secrets and all.
     throw new BridgeError("kubeconfig_invalid", `the kubeconfig can't be loaded${place(error)}`);
   }

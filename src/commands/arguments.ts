@@ -7,9 +7,14 @@ export function readCommandLine<const T extends ParseArgsConfig>(config: T): Ret
     return parseArgs(config);
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
-    throw new BridgeError("config_invalid", `arguments: ${problem}`, {
-      details: { problems: [problem] },
-      hint: "--help lists the options.",
-    });
+    throw invalidArguments(problem);
   }
+}
+
+/** BridgeError `config_invalid` about the command line. */
+export function invalidArguments(problem: string): BridgeError {
+  return new BridgeError("config_invalid", `arguments: ${problem}`, {
+    details: { problems: [problem] },
+    hint: "--help lists the options.",
+  });
 }

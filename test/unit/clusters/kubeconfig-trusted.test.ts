@@ -93,8 +93,8 @@ ${kubeconfig(`token: ${TOKEN}`, "<<: *defaults")}`;
     ],
     ["a mapping as a key", () => kubeconfig("client-key-data: {a: b}"), /client-key-data must be a text/],
     ["broken YAML", () => kubeconfig(`token: "${TOKEN}`), /can't be loaded \(line \d+\)/],
-    ["no mapping", () => TOKEN, /can't be loaded/],
-    ["an empty file", () => "", /can't be loaded/],
+    ["no mapping", () => TOKEN, /must be a mapping/],
+    ["an empty file", () => "", /is empty or/],
   ])("%s is named", async (_, content, message) => {
     const error = await caught(sentBy(content()));
     expect(error).toMatchObject({ code: "kubeconfig_invalid", message: expect.stringMatching(message) });
