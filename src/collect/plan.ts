@@ -56,7 +56,7 @@ export function preparePlan(
   for (const { name, promql } of queries) {
     const known = progress.queries[name];
     if (known?.promql_hash === hashPromql(promql)) {
-      if (isFirstSight) promiseFrom(known, oldestMs, endMs);
+      if (isFirstSight) promiseFrom(known, oldestMs);
       continue;
     }
     if (known) {
@@ -66,7 +66,7 @@ export function preparePlan(
       continue;
     }
     const fresh = newQueryProgress(promql, earliest);
-    if (!isRestart) promiseFrom(fresh, oldestMs, endMs);
+    if (!isRestart) promiseFrom(fresh, oldestMs);
     progress.queries[name] = fresh;
   }
   delete progress.restart_from;
@@ -74,9 +74,8 @@ export function preparePlan(
 }
 
 /** Nothing is promised of the time before the oldest sample that any Pod is known to have. */
-function promiseFrom(query: QueryProgress, oldestMs: number | undefined, endMs: number): void {
-  if (oldestMs !== undefined && oldestMs - 1 > query.from)
-    query.promised_from = Math.min(oldestMs - 1, endMs);
+function promiseFrom(query: QueryProgress, oldestMs: number | undefined): void {
+  if (oldestMs !== undefined && oldestMs - 1 > query.from) query.promised_from = oldestMs - 1;
 }
 
 function beginningOf(progress: ClusterProgress, endMs: number, settings: PlanSettings): number {

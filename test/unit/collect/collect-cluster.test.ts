@@ -398,16 +398,19 @@ test("a Pod that can't be asked keeps time from counting as lost", async () => {
   ).toEqual([1, 1, 1]);
 });
 
-test("of a Prometheus that has only just started, the time before its first sample is not lost", async () => {
-  const collection = createCollection();
-  const { prometheus } = collection;
-  // It has no sample at all yet; then those since a moment after the first collection.
-  prometheus.oldestMs = prometheus.nowMs + 10 * SECOND;
-  for (let round = 0; round < 4; round++) {
-    expect(await collection.run()).toMatchObject({ outcome: "successful", error: null });
-    const { queries } = await collection.progress();
-    expect(Object.values(queries).flatMap(({ gaps }) => gaps)).toEqual([]);
-    expect(Object.values(queries).flatMap(({ absent }) => absent ?? [])).toEqual([]);
-    collection.advance(5 * MINUTE);
-  }
-});
+test.each([5 * SECOND, 20 * SECOND, 60 * SECOND, 5 * MINUTE])(
+  "of a Prometheus that has only just started, the time before its first sample is not lost: a round every %d ms",
+  async (everyMs) => {
+    const collection = createCollection({ intervalMs: everyMs, lagMs: 5 * SECOND });
+    const { prometheus } = collection;
+    // It has no sample at all yet; then those since a moment after the first collection.
+    prometheus.oldestMs = prometheus.nowMs + 12 * SECOND;
+    for (let round = 0; round < 12; round++) {
+      expect(await collection.run()).toMatchObject({ outcome: "successful", error: null });
+      const { queries } = await collection.progress();
+      expect(Object.values(queries).flatMap(({ gaps }) => gaps)).toEqual([]);
+      expect(Object.values(queries).flatMap(({ absent }) => absent ?? [])).toEqual([]);
+      collection.advance(everyMs);
+    }
+  },
+);
