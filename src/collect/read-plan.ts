@@ -10,7 +10,7 @@ import { afterSuccess, afterTooMuch, longestWindow, type WindowLength } from "./
 export interface ReadTask {
   query: Query;
   window: Window;
-  /** Only part of the plan's bookkeeping: when the read began, monotonic ms. */
+  /** When the read began, monotonic ms. */
   startedAt: number;
 }
 

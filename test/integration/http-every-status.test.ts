@@ -2,26 +2,19 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { BridgeError } from "#errors/error.ts";
 import type { RouteModule } from "#http/app-types.ts";
-import { ACCESS, type ErrorJson, type Harness, startHarness, talk, TOKENS } from "./http-harness.ts";
+import {
+  ACCESS,
+  type ErrorJson,
+  type Harness,
+  SECURITY_HEADERS,
+  startHarness,
+  talk,
+  TOKENS,
+} from "./http-harness.ts";
 
 // Each error status that the server can answer, over bare sockets: also what Node's HTTP parser refuses before there is a request.
 
-const HEADERS: Readonly<Record<string, string>> = {
-  "content-type": "application/json; charset=utf-8",
-  "content-security-policy":
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-  "origin-agent-cluster": "?1",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff",
-  "x-dns-prefetch-control": "off",
-  "x-download-options": "noopen",
-  "x-frame-options": "DENY",
-  "x-permitted-cross-domain-policies": "none",
-  "x-xss-protection": "0",
-  "cache-control": "no-store",
-};
+const HEADERS = { "content-type": "application/json; charset=utf-8", ...SECURITY_HEADERS };
 
 const routes: RouteModule[] = [
   (app) => {
