@@ -8,7 +8,7 @@ import {
   type QueryProgress,
 } from "./progress.ts";
 
-/** Stretches kept per query. Beyond them neighbours become one, seen when the later one was; where there are none, the oldest is forgotten. Both only delay that they count as lost. */
+/** Stretches kept per query. Neighbours have nothing open between them: those that were seen at the same time are one. Beyond the maximum any neighbours become one, seen when the later one was; where there are none, the oldest is forgotten. Both only delay that they count as lost. */
 const STRETCHES_MAX = 50;
 
 /**
@@ -46,17 +46,30 @@ export function pruneAbsent(query: QueryProgress): void {
 
 function setAbsent(query: QueryProgress, stretches: readonly AbsentStretch[]): void {
   const settled = settledIntervals(query);
+  const isNothingOpenBetween = (a: AbsentStretch, b: AbsentStretch): boolean =>
+    missingIn([a.to, b.from], settled).length === 0;
   const open = stretches.flatMap(({ from, to, seen_at }) =>
     missingIn([from, to], settled).map(([start, end]) => ({ from: start, to: end, seen_at })),
   );
-  const merged = mergeNeighbours(open.toSorted((a, b) => a.from - b.from));
-  while (merged.length > STRETCHES_MAX) joinOrForget(merged);
+  const merged: AbsentStretch[] = [];
+  for (const stretch of open.toSorted((a, b) => a.from - b.from)) {
+    const last = merged.at(-1);
+    if (last && last.seen_at === stretch.seen_at && isNothingOpenBetween(last, stretch)) last.to = stretch.to;
+    else merged.push(stretch);
+  }
+  while (merged.length > STRETCHES_MAX) joinOrForget(merged, isNothingOpenBetween);
   if (merged.length === 0) delete query.absent;
   else query.absent = merged;
 }
 
-function joinOrForget(stretches: AbsentStretch[]): void {
-  const at = stretches.findIndex(({ to }, i) => stretches[i + 1]?.from === to);
+function joinOrForget(
+  stretches: AbsentStretch[],
+  isNothingOpenBetween: (a: AbsentStretch, b: AbsentStretch) => boolean,
+): void {
+  const at = stretches.findIndex((stretch, i) => {
+    const next = stretches[i + 1];
+    return next !== undefined && isNothingOpenBetween(stretch, next);
+  });
   if (at < 0) {
     stretches.shift();
     return;
@@ -64,16 +77,6 @@ function joinOrForget(stretches: AbsentStretch[]): void {
   const [first, second] = stretches.slice(at, at + 2) as [AbsentStretch, AbsentStretch];
   const seenAt = Math.max(first.seen_at, second.seen_at);
   stretches.splice(at, 2, { from: first.from, to: second.to, seen_at: seenAt });
-}
-
-function mergeNeighbours(stretches: readonly AbsentStretch[]): AbsentStretch[] {
-  const merged: AbsentStretch[] = [];
-  for (const stretch of stretches) {
-    const last = merged.at(-1);
-    if (last && last.to === stretch.from && last.seen_at === stretch.seen_at) last.to = stretch.to;
-    else merged.push({ ...stretch });
-  }
-  return merged;
 }
 
 function unionOf(stretches: readonly AbsentStretch[]): Interval[] {

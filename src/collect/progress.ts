@@ -158,9 +158,9 @@ export function lose(name: string, query: QueryProgress, stretch: Interval, reas
 }
 
 /**
- * Adds a gap, as one with its neighbour of the same state and reason. Beyond 50 the two refused ones that are closest to each other become one:
- * their points are somewhere between its ends. Where that is not possible the oldest is dropped. A reason
- * has up to 1 KiB.
+ * Adds a gap, as one with its neighbour of the same state and reason. Beyond 50 the two of the same state and reason that are closest to each
+ * other become one: what they name is somewhere between its ends. Lost ones must have nothing open between them, which would count as lost
+ * as well. Where that is not possible the oldest is dropped. A reason has up to 1 KiB.
  */
 export function addGap(query: QueryProgress, added: Gap): void {
   const gap = { ...added, reason: boundText(added.reason, GAP_REASON_BYTES_MAX) };
@@ -180,20 +180,24 @@ export function addGap(query: QueryProgress, added: Gap): void {
     query.gaps.sort((a, b) => a.from - b.from);
   }
   while (query.gaps.length > GAPS_MAX) {
-    if (!joinRefused(query.gaps)) forgetGap(query, query.gaps.shift()!);
+    if (!joinClosest(query)) forgetGap(query, query.gaps.shift()!);
   }
 }
 
-/** Makes one gap of the two refused ones of the same reason that are closest to each other. False when there are no such two. */
-function joinRefused(gaps: Gap[]): boolean {
+/** Makes one gap of the two of the same state and reason that are closest to each other. False when there are no such two. */
+function joinClosest(query: QueryProgress): boolean {
+  const { gaps } = query;
+  const settled = settledIntervals(query);
   const last = new Map<string, number>();
   let best: { at: number; next: number; distance: number } | undefined;
   for (const [next, gap] of gaps.entries()) {
-    if (gap.state !== "refused") continue;
-    const at = last.get(gap.reason);
-    last.set(gap.reason, next);
+    const kind = `${gap.state} ${gap.reason}`;
+    const at = last.get(kind);
+    last.set(kind, next);
     if (at === undefined) continue;
-    const distance = gap.from - gaps[at]!.to;
+    const between: Interval = [gaps[at]!.to, gap.from];
+    if (gap.state === "lost" && missingIn(between, settled).length > 0) continue;
+    const distance = between[1] - between[0];
     if (!best || distance < best.distance) best = { at, next, distance };
   }
   if (!best) return false;
