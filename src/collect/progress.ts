@@ -37,6 +37,8 @@ export interface QueryProgress {
   /** Windows whose every point is acknowledged or in `gaps`; sorted, disjoint. */
   committed: Interval[];
   gaps: Gap[];
+  /** Lost stretches whose gap is no longer kept; absent: none. Sorted, disjoint. */
+  unlisted_lost?: Interval[];
   /** End of the latest window of which anything may have been sent. */
   attempted: number;
   types: Record<string, TypeSince[]>;
@@ -118,7 +120,9 @@ export function newQueryProgress(promql: string, from: number): QueryProgress {
 export function settledIntervals(query: QueryProgress): Interval[] {
   return query.gaps
     .filter((gap) => gap.state === "lost")
-    .reduce((intervals, gap) => addInterval(intervals, [gap.from, gap.to]), query.committed);
+    .map(({ from, to }): Interval => [from, to])
+    .concat(query.unlisted_lost ?? [])
+    .reduce(addInterval, query.committed);
 }
 
 /** Everything at or before this time is stored or named in `gaps`. */
@@ -158,9 +162,9 @@ export function lose(name: string, query: QueryProgress, stretch: Interval, reas
 }
 
 /**
- * Adds a gap, as one with its neighbour of the same state and reason. Beyond 50 the two of the same state and reason that are closest to each
- * other become one: what they name is somewhere between its ends. Lost ones must have nothing open between them, which would count as lost
- * as well. Where that is not possible the oldest is dropped. A reason has up to 1 KiB.
+ * Adds a gap, as one with its neighbour of the same state and reason. Beyond 50 the two refused ones that are closest to each other become one:
+ * their points are somewhere between its ends. Where that is not possible the oldest is dropped. A reason
+ * has up to 1 KiB.
  */
 export function addGap(query: QueryProgress, added: Gap): void {
   const gap = { ...added, reason: boundText(added.reason, GAP_REASON_BYTES_MAX) };
@@ -180,24 +184,20 @@ export function addGap(query: QueryProgress, added: Gap): void {
     query.gaps.sort((a, b) => a.from - b.from);
   }
   while (query.gaps.length > GAPS_MAX) {
-    if (!joinClosest(query)) forgetGap(query, query.gaps.shift()!);
+    if (!joinRefused(query.gaps)) forgetGap(query, query.gaps.shift()!);
   }
 }
 
-/** Makes one gap of the two of the same state and reason that are closest to each other. False when there are no such two. */
-function joinClosest(query: QueryProgress): boolean {
-  const { gaps } = query;
-  const settled = settledIntervals(query);
+/** Makes one gap of the two refused ones of the same reason that are closest to each other. False when there are no such two. */
+function joinRefused(gaps: Gap[]): boolean {
   const last = new Map<string, number>();
   let best: { at: number; next: number; distance: number } | undefined;
   for (const [next, gap] of gaps.entries()) {
-    const kind = `${gap.state} ${gap.reason}`;
-    const at = last.get(kind);
-    last.set(kind, next);
+    if (gap.state !== "refused") continue;
+    const at = last.get(gap.reason);
+    last.set(gap.reason, next);
     if (at === undefined) continue;
-    const between: Interval = [gaps[at]!.to, gap.from];
-    if (gap.state === "lost" && missingIn(between, settled).length > 0) continue;
-    const distance = between[1] - between[0];
+    const distance = gap.from - gaps[at]!.to;
     if (!best || distance < best.distance) best = { at, next, distance };
   }
   if (!best) return false;
@@ -213,15 +213,18 @@ export function forgetBefore(query: QueryProgress, ms: number): void {
   if (watermarkOf(query) < ms || query.from >= ms) return;
   query.committed = dropBefore(ms, query.committed);
   query.gaps = query.gaps.filter((gap) => gap.to > ms - GAPS_KEPT_MS);
+  const unlisted = dropBefore(ms, query.unlisted_lost ?? []);
+  if (unlisted.length > 0) query.unlisted_lost = unlisted;
+  else delete query.unlisted_lost;
   for (const types of Object.values(query.types)) {
     while (types.length > 1 && types[1]!.since <= ms) types.shift();
   }
   query.from = ms;
 }
 
-/** A lost stretch whose gap is no longer kept must not be read again. */
+/** A lost stretch whose gap is no longer kept must not be read again, and is not committed either. */
 function forgetGap(query: QueryProgress, gap: Gap): void {
-  if (gap.state === "lost") query.committed = addInterval(query.committed, [gap.from, gap.to]);
+  if (gap.state === "lost") query.unlisted_lost = addInterval(query.unlisted_lost ?? [], [gap.from, gap.to]);
 }
 
 /**

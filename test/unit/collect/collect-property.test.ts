@@ -124,7 +124,10 @@ function checkClaims(collection: Collection, progress: ClusterProgress, promised
 /** Samples that are not stored may only be where the record says so. */
 function checkMissing(missing: readonly SourceSample[], state: QueryProgress, oldestMs: number): void {
   const refused = state.gaps.filter((gap) => gap.state === "refused");
-  const lost = state.gaps.filter((gap) => gap.state === "lost");
+  const lost = [
+    ...state.gaps.filter((gap) => gap.state === "lost"),
+    ...(state.unlisted_lost ?? []).map(([from, to]) => ({ from, to })),
+  ];
   const committed = state.committed.map(([from, to]) => ({ from, to }));
   for (const { timestampMs } of missing) {
     if (within(timestampMs, committed)) expect(within(timestampMs, refused)).toBe(true);
@@ -163,7 +166,13 @@ const ABSENCES_OF_TWO_ROUNDS: Scenario = {
   ...MANY_SHORT_ABSENCES,
   rounds: [
     { ...QUIET, advanceMs: 0, sends: ["down"], type: "counter" },
-    { ...QUIET, advanceMs: 6 * SECOND, reads: ["whole", "whole", "too much"], type: "counter", keepsMs: 96_000 },
+    {
+      ...QUIET,
+      advanceMs: 6 * SECOND,
+      reads: ["whole", "whole", "too much"],
+      type: "counter",
+      keepsMs: 96_000,
+    },
   ],
 };
 

@@ -64,7 +64,7 @@ test("at most 50 gaps are kept, and what was lost in a forgotten one is not read
   );
 });
 
-test("beyond 50, lost gaps with only committed time between become one, and none of them counts as committed", () => {
+test("a lost stretch whose gap is no longer kept is neither open nor committed, until it is out of reach", () => {
   const query = newQueryProgress("up", 0);
   for (let i = 0; i < 80; i++) {
     commit(query, [i * 10 + 5, i * 10 + 10], { read: 0, sent: 0 });
@@ -72,9 +72,12 @@ test("beyond 50, lost gaps with only committed time between become one, and none
   }
   expect(query.gaps).toHaveLength(50);
   expect(query.committed).toEqual(Array.from({ length: 80 }, (_, i) => [i * 10 + 5, i * 10 + 10]));
-  const covered = (ms: number): boolean => query.gaps.some(({ from, to }) => ms > from && ms <= to);
-  for (let i = 0; i < 80; i++) expect(covered(i * 10 + 5)).toBe(true);
+  expect(query.unlisted_lost).toEqual(Array.from({ length: 30 }, (_, i) => [i * 10, i * 10 + 5]));
   expect(watermarkOf(query)).toBe(800);
+  forgetBefore(query, 292);
+  expect(query.unlisted_lost).toEqual([[292, 295]]);
+  forgetBefore(query, 300);
+  expect(query.unlisted_lost).toBeUndefined();
 });
 
 test("what lies before the backfill is forgotten, once nothing of it is open", () => {
