@@ -88,7 +88,7 @@ const cidrs = z.string().transform((value, context) => {
   context.addIssue({ code: "custom", message: "must be networks such as 10.0.0.0/8,fd00::/8" });
   return z.NEVER;
 });
-/** Shorter ones can be guessed, and can't be told from ordinary words when they are to be kept out of the log. */
+/** Shorter tokens can be guessed, and the log's scrubber can't tell them from ordinary words. */
 const TOKEN_CHARS_MIN = 8;
 const token = z
   .string()
@@ -132,15 +132,15 @@ function decodeHeader(encoded: string | undefined): string | undefined {
   }
 }
 
-/** Names this short (PORT, HOST) are too near to what other programs use. */
+/** Names this short (PORT, HOST) are too similar to other programs' variables. */
 const SHORT_NAME = 5;
 const SHOWN_CHARS_MAX = 80;
 const BATCHES_IN_BUDGET_MIN = 2;
 const CLUSTER_DEADLINE_MS = 240 * SECONDS;
 
 /**
- * Every environment variable of the program. The first block's names and defaults are fixed by its users. A variable that is set but
- * empty counts as not set.
+ * Every environment variable of the program. Users depend on the names and defaults of the first block. An empty variable counts as not
+ * set.
  */
 const schema = z.object({
   METRICS_COLLECTION_ENABLED: boolean.default(true),
@@ -227,13 +227,13 @@ const schema = z.object({
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The configuration, checked. Durations are ms; names are the variables' own. */
+/** The validated configuration, by variable name. Durations are ms. */
 export type Config = Omit<
   z.infer<typeof schema>,
   "SCHEDULER" | "CLUSTER_DEADLINE" | "OTEL_COLLECTOR_ENDPOINT"
 > & {
   SCHEDULER: "dapr" | "internal";
-  /** At most COLLECTION_INTERVAL, also where it is not set. */
+  /** At most COLLECTION_INTERVAL, also when it is not set. */
   CLUSTER_DEADLINE: number;
   /** The Collector's OTLP/HTTP metrics URL, with its path. */
   OTEL_COLLECTOR_ENDPOINT: URL;
@@ -244,8 +244,9 @@ export const VARIABLES = Object.keys(schema.shape);
 const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "DAPR_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_PASSWORD"]);
 
 /**
- * Reads the configuration from the environment. Throws BridgeError `config_invalid` whose `details.problems` name every wrong variable with its value
- * and what is allowed, and every unknown variable that looks like one of ours. `hasKubeconfig`: the command line names the cluster.
+ * Reads the configuration from the environment. Throws BridgeError `config_invalid`; its `details.problems` name every invalid variable with
+ * its value and the allowed values, and every unknown variable that is similar to a known one. `hasKubeconfig`: the command line names the
+ * cluster.
  */
 export function loadConfig(environment: Environment, options: { hasKubeconfig?: boolean } = {}): Config {
   const given = Object.fromEntries(
@@ -267,7 +268,7 @@ export function loadConfig(environment: Environment, options: { hasKubeconfig?: 
   return {
     ...data,
     SCHEDULER: data.SCHEDULER ?? (data.ROLE === "bridge" ? "dapr" : "internal"),
-    // As Prometheus' scrape_timeout: a default follows a shorter interval, a value that is set must fit it.
+    // Like Prometheus' scrape_timeout: the default follows a shorter interval; an explicit value must not exceed it.
     CLUSTER_DEADLINE: data.CLUSTER_DEADLINE ?? Math.min(CLUSTER_DEADLINE_MS, data.COLLECTION_INTERVAL),
     OTEL_COLLECTOR_ENDPOINT: withMetricsPath(data.OTEL_COLLECTOR_ENDPOINT),
   };
@@ -285,7 +286,7 @@ function withMetricsPath(endpoint: URL): URL {
   return endpoint.pathname === "/" ? new URL("/v1/metrics", endpoint) : endpoint;
 }
 
-/** A value as a message may show it: without secrets, and without the user info that a URL must not have. */
+/** The value for an error message, without secrets and without a URL's user info. */
 function toShown(name: string, value: string): string {
   if (SECRET_VARIABLES.has(name)) return "(hidden)";
   return JSON.stringify(value.replace(/\/\/.*@/s, "//(hidden)@").slice(0, SHOWN_CHARS_MAX));
@@ -309,26 +310,24 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   const batchBytes = schema.shape.METRICS_BATCH_BYTES.safeParse(given["METRICS_BATCH_BYTES"]).data;
   if (budget !== undefined && batchBytes !== undefined && budget < BATCHES_IN_BUDGET_MIN * batchBytes) {
     problems.push(
-      `MEMORY_BUDGET: ${budget} bytes are too few for one batch being written and one on its way, twice METRICS_BATCH_BYTES (${batchBytes}): raise the first to ${BATCHES_IN_BUDGET_MIN * batchBytes} or lower the second`,
+      `MEMORY_BUDGET: ${budget} bytes are too few for one batch being written and one being sent, twice METRICS_BATCH_BYTES (${batchBytes}): raise the first to ${BATCHES_IN_BUDGET_MIN * batchBytes} or lower the second`,
     );
   }
   if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {
-    problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: leave one of them out");
+    problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: remove one of them");
   }
   if (given["AUTH_ENABLED"] === "false" && given["API_TOKENS_FILE"] !== undefined) {
-    problems.push(
-      "AUTH_ENABLED: false leaves the tokens of API_TOKENS_FILE without effect: leave one of the two out",
-    );
+    problems.push("AUTH_ENABLED: false disables the tokens of API_TOKENS_FILE: remove one of the two");
   }
   return problems;
 }
 
-/** Unknown variables that are probably a misspelling of ours: METRICS_BATCHSIZE, PROMETHEUS_NAMESPCE. */
+/** Unknown variables that are probably misspelt: METRICS_BATCHSIZE, PROMETHEUS_NAMESPCE. */
 function nearMisses(environment: Environment): string[] {
   const candidates = VARIABLES.filter((name) => name.length > SHORT_NAME);
   return Object.keys(environment).flatMap((name) => {
     if (VARIABLES.includes(name) || name.length <= SHORT_NAME) return [];
     const meant = nearMiss(name, candidates);
-    return meant === undefined ? [] : [`${name}: unknown; is ${meant} meant?`];
+    return meant === undefined ? [] : [`${name}: unknown; did you mean ${meant}?`];
   });
 }

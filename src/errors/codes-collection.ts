@@ -8,28 +8,28 @@ export const COLLECTION_ERRORS = {
     retryable: true,
     httpStatus: 502,
     remedy:
-      "Check OTEL_COLLECTOR_ENDPOINT, that the Collector's Pod runs, and that no NetworkPolicy stands between.",
+      "Check OTEL_COLLECTOR_ENDPOINT, that the Collector's Pod runs, and that no NetworkPolicy blocks the connection.",
   },
   collector_timeout: {
-    cause: "The Collector did not answer in EXPORT_TIMEOUT.",
+    cause: "The Collector did not answer within EXPORT_TIMEOUT.",
     retryable: true,
     httpStatus: 504,
     remedy:
-      "The Collector did not answer in EXPORT_TIMEOUT, which must be longer than its own retries (retry_on_failure.max_elapsed_time); check its queue and ClickHouse.",
+      "The Collector did not answer within EXPORT_TIMEOUT, which must be longer than its own retries (retry_on_failure.max_elapsed_time); check its queue and ClickHouse.",
   },
   collector_unavailable: {
-    cause: "The Collector answered 429, 502, 503 or 504, or cut the connection: it can't store data now.",
+    cause: "The Collector answered 429, 502, 503 or 504, or closed the connection: it can't store data now.",
     retryable: true,
     httpStatus: 502,
     remedy:
-      "The Collector is there but can't take data now: ClickHouse behind it is down, or its queue or memory_limiter is full. Look at its log.",
+      "The Collector runs but can't accept data now: ClickHouse behind it is down, its queue is full, or its memory_limiter refuses data. Check its log.",
   },
   collector_refused: {
-    cause: "The Collector answered 400, 413 or 500 to data that was sent alone, while it takes other data.",
+    cause: "The Collector answered 400, 413 or 500 to data that was sent alone, while it accepts other data.",
     retryable: false,
     httpStatus: 502,
     remedy:
-      "The Collector refuses the data for good; its own words are in the message. Look at its log and configuration.",
+      "The Collector permanently refuses the data; the message quotes its answer. Check its log and configuration.",
   },
   samples_lost: {
     cause:
@@ -45,14 +45,14 @@ export const COLLECTION_ERRORS = {
     retryable: true,
     httpStatus: 502,
     remedy:
-      "The Collector, or a proxy before it, breaks the OTLP specification: rejected_data_points must be between 0 and the points that were sent. Upgrade or replace it. The windows stay open and are sent again; a sample that comes twice is one row.",
+      "The Collector, or a proxy in front of it, breaks the OTLP specification: rejected_data_points must be between 0 and the points that were sent. Upgrade or replace it. The windows stay open and are sent again; a sample that is sent twice is stored as one row.",
   },
   collector_misconfigured: {
-    cause: "What answers at OTEL_COLLECTOR_ENDPOINT is not an OTLP receiver that lets the bridge in.",
+    cause: "The server at OTEL_COLLECTOR_ENDPOINT is not an OTLP receiver, or refuses the bridge.",
     retryable: false,
     httpStatus: 502,
     remedy:
-      "OTEL_COLLECTOR_ENDPOINT answers, but not as an OTLP/HTTP receiver for us: check its path (/v1/metrics), OTLP_HEADERS and the receiver's authentication.",
+      "The server at OTEL_COLLECTOR_ENDPOINT does not accept the bridge's OTLP/HTTP requests: check the URL's path (/v1/metrics), OTLP_HEADERS and the receiver's authentication.",
   },
 
   // A round
@@ -63,41 +63,42 @@ export const COLLECTION_ERRORS = {
     remedy: "Set METRICS_COLLECTION_ENABLED=true to collect.",
   },
   cluster_busy: {
-    cause: "The cluster's collection of an earlier round still runs.",
+    cause: "An earlier round is still collecting this cluster.",
     retryable: true,
     httpStatus: 409,
-    remedy: "An earlier round still works on this cluster; it is not started twice.",
+    remedy: "Wait for the earlier round; a cluster is never collected twice at the same time.",
   },
   cluster_deadline_exceeded: {
     cause: "The cluster's collection took longer than CLUSTER_DEADLINE.",
     retryable: true,
     httpStatus: 504,
     remedy:
-      "The cluster did not finish in CLUSTER_DEADLINE; what was acknowledged is kept, the rest comes in the next round. Raise the value if it repeats.",
+      "The cluster's collection did not finish within CLUSTER_DEADLINE. Acknowledged samples are kept; the next round reads the rest. If this repeats, raise the value.",
   },
   cluster_deleted: {
-    cause: "DELETE /clusters/{id} came while the cluster was being collected.",
+    cause: "The cluster was deleted (DELETE /clusters/{id}) while it was being collected.",
     retryable: false,
     httpStatus: 409,
-    remedy: "The cluster was deleted while it was collected; nothing is to be done.",
+    remedy: "The cluster was deleted while it was being collected; no action is needed.",
   },
   diagnosis_timeout: {
-    cause: "A step of a diagnosis, or all of them together, did not end in their time.",
+    cause: "A step of a diagnosis, or the whole diagnosis, took too long.",
     retryable: true,
     httpStatus: 504,
     remedy:
-      "A step may take METRICS_COLLECTION_TIMEOUT, all of them four times that; what hangs is this step or what it needs. Raise the value if the way is just slow.",
+      "A step may take METRICS_COLLECTION_TIMEOUT, the whole diagnosis four times that. Check this step and the servers that it depends on; if the connection is just slow, raise the value.",
   },
   diagnosis_busy: {
-    cause: "As many diagnoses run as may at once.",
+    cause: "The maximum number of diagnoses is already running.",
     retryable: true,
     httpStatus: 429,
-    remedy: "Wait until one of the running diagnoses has ended.",
+    remedy: "Wait until one of the running diagnoses has finished.",
   },
   shutting_down: {
-    cause: "The process got SIGTERM or SIGINT.",
+    cause: "The process received SIGTERM or SIGINT.",
     retryable: true,
     httpStatus: 503,
-    remedy: "The process is ending; what was acknowledged is kept, the rest comes after the restart.",
+    remedy:
+      "The process is shutting down. Acknowledged samples are kept; the rest is read after the restart.",
   },
 } as const satisfies Record<string, ErrorKind>;

@@ -1,10 +1,10 @@
-/** One kind of failure: what makes it happen, what to do about it, and how the program treats it. */
+/** One kind of failure: its cause, its remedy, and how the program treats it. */
 export interface ErrorKind {
-  /** What makes it happen, for docs/troubleshooting.md. */
+  /** The cause, for docs/troubleshooting.md. */
   cause: string;
-  /** What to do, for the person who reads the log at night: the `hint` of the error where nothing more precise is known. */
+  /** The action to take, for the person who reads the log at night: the error's `hint` unless it has a more precise one. */
   remedy: string;
-  /** May the same thing succeed when it is tried again later without anybody doing something? */
+  /** True when a later attempt may succeed without anybody's action. */
   retryable: boolean;
   httpStatus: number;
 }

@@ -7,20 +7,20 @@ export interface ErrorOptions {
   cause?: unknown;
   /** Facts for the reader: never a secret, never an internal address. */
   details?: Record<string, unknown>;
-  /** A remedy that knows more than the table's. */
+  /** A more precise remedy than the table's. */
   hint?: string;
-  /** Where the same failure means something else to the caller than in the table. */
+  /** Overrides the table's status where this failure means something else to the caller. */
   httpStatus?: number;
 }
 
-/** Bytes of an error as JSON: 8 KiB with all its parts, because remote texts get into each of them. */
+/** An error has at most 8 KiB as JSON; each part has its own limit, because each can contain remote text. */
 const MESSAGE_BYTES_MAX = 2560;
 const HINT_BYTES_MAX = 1536;
 const DETAILS_BYTES_MAX = 3840;
 
 /**
- * The one error that crosses folders. `message` says what happened, in words safe to log and to answer. Message, hint and details are cut so
- * that the whole has at most 8 KiB as JSON, wherever it is logged, answered or stored.
+ * The only error that crosses folders. `message` says what happened and is safe to log and to send to a caller. Message, hint and details
+ * are truncated so that the error has at most 8 KiB as JSON, wherever it is logged, sent or stored.
  */
 export class BridgeError extends Error {
   readonly code: ErrorCode;
@@ -45,14 +45,14 @@ export class BridgeError extends Error {
   }
 }
 
-/** Any thrown value as a BridgeError; what is none yet becomes `fallback` with its message, or `internal` without it. */
+/** Converts any thrown value to a BridgeError: with the code `fallback` and its message, or as `internal` without the message. */
 export function toBridgeError(error: unknown, fallback: ErrorCode = "internal"): BridgeError {
   if (error instanceof BridgeError) return error;
   const text = error instanceof Error ? error.message : String(error);
   return new BridgeError(fallback, fallback === "internal" ? "unexpected error" : text, { cause: error });
 }
 
-/** What an error looks like in an HTTP body and in the status. */
+/** An error as HTTP bodies and the status show it. */
 export interface ErrorBody {
   code: ErrorCode;
   message: string;

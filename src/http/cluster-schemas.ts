@@ -42,9 +42,9 @@ export const clusterView = z
     name: z.string(),
     platform: z.string(),
     enabled: z.boolean(),
-    validate_certs: z.boolean().meta({ description: "Is the API server's certificate verified?" }),
+    validate_certs: z.boolean().meta({ description: "Whether the API server's certificate is verified" }),
     source: z.enum(["file", "api", "command-line"]).meta({
-      description: "Who registered the cluster; only those of the API can be changed there",
+      description: "Where the cluster is defined; the API can change only clusters that it registered",
     }),
     labels: z.record(z.string(), z.string()),
     prometheus: z.object({
@@ -56,19 +56,21 @@ export const clusterView = z
       auth: z.enum(["bearer", "basic"]).nullable(),
     }),
     credentials: z.object({
-      sealed: z.boolean().meta({ description: "Are they kept encrypted?" }),
+      sealed: z.boolean().meta({ description: "Whether they are stored encrypted" }),
       server: z.string().nullable().meta({ description: "Scheme, host and port of the API server" }),
       user: z.enum(["token", "client-certificate", "other"]).nullable(),
       certificate_expires_at: timestamp.nullable(),
-      token_expires_at: timestamp.nullable().meta({ description: "Of a token that is a JWT with `exp`" }),
+      token_expires_at: timestamp
+        .nullable()
+        .meta({ description: "Set for a token that is a JWT with `exp`" }),
       ca_sha256: z.array(z.string()).meta({
-        description: "Fingerprints of the CA certificates; empty: the system's CAs decide",
+        description: "Fingerprints of the CA certificates; empty: the system's CAs are used",
       }),
     }),
     warnings: z.array(z.string()).meta({ description: "Credentials that expire within 14 days" }),
     created_at: timestamp
       .nullable()
-      .meta({ description: "null for a cluster that the API did not register" }),
+      .meta({ description: "null for a cluster that was not registered over the API" }),
     updated_at: timestamp.nullable(),
   })
   .meta({ id: "Cluster", examples: [viewExample] });
@@ -108,14 +110,14 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
 }
 
 const CA_CHARS_MAX = 100_000;
-const LABELS_DESCRIPTION = "Up to 32 of your own; never sent with samples";
+const LABELS_DESCRIPTION = "Up to 32 labels of your own; never sent with samples";
 
 const kubeconfigField = z
   .union(
     [z.string().min(1), z.record(z.string(), z.unknown())],
     "must be a kubeconfig as a text or an object",
   )
-  .meta({ description: "YAML or JSON text, or the object; what it may contain: docs/clusters.md" });
+  .meta({ description: "YAML or JSON text, or the object; docs/clusters.md lists the allowed fields" });
 const labelName = z
   .string()
   .regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, "a name has 1 to 63 of A-Z a-z 0-9 . _ / -");
@@ -126,7 +128,7 @@ const labelValue = z
 const ca = z
   .string("must be a text")
   .max(CA_CHARS_MAX, `must have at most ${CA_CHARS_MAX} characters`)
-  .meta({ description: "PEM: verifies an https Prometheus instead of the system's CAs" });
+  .meta({ description: "PEM; used to verify an https Prometheus instead of the system's CAs" });
 const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
 const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
 
@@ -138,15 +140,19 @@ const kubeconfigExample = {
 
 /** The body of POST /clusters. */
 export const clusterInput = fields({
-  id: idField.exactOptional().meta({ description: "Default: a UUID. Part of every sample; never reuse one" }),
+  id: idField
+    .exactOptional()
+    .meta({ description: "Default: a UUID. Every sample carries it; never reuse an id" }),
   name: lineField(256),
   platform: lineField(64).meta({ description: "Free text, for example eks" }),
   kubeconfig: kubeconfigField,
-  context: lineField(1024).exactOptional().meta({ description: "Needed when the kubeconfig has several" }),
+  context: lineField(1024)
+    .exactOptional()
+    .meta({ description: "Required when the kubeconfig has several contexts" }),
   prometheus: fields({
     namespace: targetFields.namespace.exactOptional(),
     service: targetFields.service.exactOptional(),
-    port: targetFields.port.exactOptional().meta({ description: "The Service's" }),
+    port: targetFields.port.exactOptional().meta({ description: "The Service's port" }),
     scheme: targetFields.scheme.exactOptional(),
     path_prefix: targetFields.path_prefix.exactOptional(),
     ca: ca.exactOptional(),

@@ -26,12 +26,12 @@ export function registerOpenApi(app: App, service: { name: string; version: stri
         title: service.name,
         version: service.version,
         description:
-          "Collects metrics from the Prometheus of many Kubernetes clusters and delivers them as OTLP. Every error answer has the form of ErrorAnswer.",
+          "Collects metrics from the Prometheus of many Kubernetes clusters and delivers them as OTLP. Every error answer has the schema ErrorAnswer.",
       },
       tags: [
-        { name: "metrics", description: "The collection and its state" },
+        { name: "metrics", description: "The collection and its status" },
         { name: "clusters", description: "The registered clusters" },
-        { name: "cluster-metrics", description: "What was stored" },
+        { name: "cluster-metrics", description: "The stored metrics" },
         { name: "health", description: "Probes" },
       ],
       components: {

@@ -53,7 +53,7 @@ export function recordOf<T extends z.ZodType>(value: T): z.ZodType<Record<string
   >;
 }
 
-/** The error answers of a route, by status; every description names the codes. */
+/** The error answers of a route, by status; each description names the codes. */
 export function errors(...possible: ErrorCode[]): ErrorAnswers {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of possible) {

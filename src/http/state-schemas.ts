@@ -19,40 +19,40 @@ export const completeness = z
     }),
     watermark: timestamp.nullable().meta({
       description:
-        "The oldest among the answer's queries: up to here every sample is stored or named as a gap",
+        "The oldest watermark of the answer's queries: every sample up to this time is stored or recorded as a gap",
     }),
     lag_seconds: number("Seconds from the watermark to now"),
     collected_since: timestamp.nullable().meta({
-      description: "The first collection of the cluster, when that is inside of the window",
+      description: "Time of the cluster's first collection, if it is inside the window",
     }),
     cluster_up: z
       .boolean()
       .nullable()
-      .meta({ description: "Could the cluster's Prometheus be reached at the last attempt?" }),
-    cluster_up_at: timestamp.nullable().meta({ description: "When that attempt was" }),
-    queries: z.int().meta({ description: "Queries of the catalogue that the answer is made of" }),
+      .meta({ description: "Whether the last attempt reached the cluster's Prometheus" }),
+    cluster_up_at: timestamp.nullable().meta({ description: "Time of that attempt" }),
+    queries: z.int().meta({ description: "Queries of the catalogue that the answer uses" }),
     behind: z
       .array(z.object({ query: z.string(), watermark: timestamp }))
-      .meta({ description: "Queries that are not stored up to as_of; at most 50" }),
+      .meta({ description: "Queries that are not yet stored up to as_of; at most 50" }),
     not_collected: z
       .array(z.string())
       .meta({ description: "Metrics of the answer that the catalogue does not collect" }),
-    open_gaps: z.number().meta({ description: "Stretches of time that are still to be read" }),
+    open_gaps: z.number().meta({ description: "Periods of time that are still to be read" }),
     lost_gaps: z
       .number()
-      .meta({ description: "Stretches that can't be read any more, found since the window's start" }),
+      .meta({ description: "Periods that can no longer be read, found since the window's start" }),
     samples_read: z
       .number()
-      .meta({ description: "Samples that Prometheus had in what was read since the window's start" }),
-    samples_sent: z.number().meta({ description: "Of these, stored" }),
+      .meta({ description: "Samples that were read from Prometheus since the window's start" }),
+    samples_sent: z.number().meta({ description: "How many of these are stored" }),
   })
   .meta({ id: "Completeness" });
 
 const windowShape = {
-  from: timestamp.meta({ description: "The window's start, itself not in it" }),
-  to: timestamp.meta({ description: "The window's end" }),
+  from: timestamp.meta({ description: "The window's start (exclusive)" }),
+  to: timestamp.meta({ description: "The window's end (inclusive)" }),
   lookback_seconds: z.number().meta({
-    description: "A gauge counts with its newest sample of this many seconds before the time described",
+    description: "A gauge's value is its newest sample in this many seconds before the described time",
   }),
 };
 
@@ -60,7 +60,7 @@ const headShape = {
   cluster_id: z.string(),
   as_of: timestamp
     .nullable()
-    .meta({ description: "The time that the answer describes; null: nothing of the window is stored" }),
+    .meta({ description: "The time that the answer describes; null: the window has no stored data" }),
   window: z.object(windowShape),
   completeness,
 };
@@ -101,13 +101,13 @@ export const summaryAnswer = z
       ...windowShape,
       step_seconds: z
         .number()
-        .meta({ description: "avg_ and max_ are over the window's values this many seconds apart" }),
+        .meta({ description: "avg_ and max_ are over values this many seconds apart in the window" }),
     }),
     storage: z.enum(["raw", "hours"]).meta({
       description:
-        "What avg_ and max_ are made of: samples, or hours of the roll-ups (over more than 60 hours; the same numbers but for rounding)",
+        "The source of avg_ and max_: samples, or hourly roll-ups (for more than 60 hours; the same numbers except for rounding)",
     }),
-    node_count: count("Nodes that kube_node_info lists, or measured machines where there is none"),
+    node_count: count("Nodes that kube_node_info lists; without that metric, the measured machines"),
     total_cpu_cores: count("Distinct `cpu` labels of node_cpu_seconds_total"),
     avg_cpu_usage_percent: number(
       '% of the whole cluster: 100 * (1 - sum(rate(node_cpu_seconds_total{mode="idle"}[w])) / sum(rate(node_cpu_seconds_total[w]))), mean over the steps',
@@ -180,7 +180,7 @@ export const healthAnswer = z
     ...headShape,
     status: z.enum(HEALTH_STATUSES).meta({
       description:
-        "stale: what is stored is too old, the issues are the last known. unknown: nothing by which to judge is stored. Else the severest issue",
+        "stale: the stored data is too old, and the issues are the last known ones. unknown: the data needed to judge is not stored. Otherwise the severity of the worst issue",
     }),
     stale_after_seconds: z
       .number()
@@ -192,17 +192,16 @@ export const healthAnswer = z
         z.object({
           severity: z.enum(SEVERITIES),
           metric: z.enum(ISSUE_METRICS),
-          node: z.string().nullable().meta({ description: "null: about no single node" }),
-          object: z
-            .string()
-            .nullable()
-            .meta({ description: "What of the node: a device, a condition, namespace/pod or a GPU's UUID" }),
+          node: z.string().nullable().meta({ description: "null: not about a single node" }),
+          object: z.string().nullable().meta({
+            description: "The part of the node: a device, a condition, namespace/pod or a GPU's UUID",
+          }),
           value: z.number().nullable(),
           threshold: z.number().nullable(),
           message: z.string(),
         }),
       )
-      .meta({ description: "The critical first; at most 200" }),
+      .meta({ description: "Critical issues first; at most 200" }),
     recommendations: z.array(z.string()),
   })
   .meta({
@@ -236,7 +235,7 @@ const nodeState = z
       "Label `node`, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
     ),
     ready: z.boolean().nullable().meta({ description: "kube_node_status_condition Ready" }),
-    conditions: z.array(z.string()).meta({ description: "Conditions that are true and should not be" }),
+    conditions: z.array(z.string()).meta({ description: "Conditions that are true but should not be" }),
     cpu_cores: count("CPUs"),
     cpu_usage_percent: number("%, over the whole window: all CPU time but mode idle"),
     memory_total_bytes: number("Bytes"),
@@ -304,9 +303,12 @@ const podState = z
 export const podsAnswer = z
   .object({
     ...headShape,
-    pod_count: z.int().meta({ description: "Of the cluster, or of the namespace asked for" }),
+    pod_count: z.int().meta({ description: "Pods of the cluster, or of the requested namespace" }),
     pods: z.array(podState),
-    next_cursor: z.string().nullable().meta({ description: "For the next page; null: this was the last" }),
+    next_cursor: z
+      .string()
+      .nullable()
+      .meta({ description: "Cursor of the next page; null: this is the last one" }),
   })
   .meta({
     id: "ClusterPods",
@@ -340,14 +342,14 @@ const gpuState = z
   .object({
     uuid: z.string(),
     gpu: text("The GPU's number on its node"),
-    mig_instance: z.string().nullable().meta({ description: "GPU_I_ID of a partitioned GPU's part" }),
+    mig_instance: z.string().nullable().meta({ description: "GPU_I_ID of a partition of the GPU" }),
     node: text(
       "Label `node`, else DCGM's Hostname, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
     ),
     model: z.string(),
     pods: z
       .array(z.object({ namespace: z.string(), pod: z.string(), container: z.string() }))
-      .meta({ description: "Who holds it: none when it is free, several when they share it" }),
+      .meta({ description: "The Pods that hold it: none when it is free, several when they share it" }),
     utilization_percent: number("%: DCGM_FI_DEV_GPU_UTIL"),
     memory_used_mib: number("MiB: DCGM_FI_DEV_FB_USED"),
     memory_total_mib: number("MiB: FB_USED + FB_FREE"),

@@ -16,7 +16,7 @@ const clusterResult = z
     cluster_id: z.string(),
     cluster_name: z.string(),
     outcome: z.enum(["successful", "partial", "failed", "skipped"]),
-    points: count.meta({ description: "Samples acknowledged by the Collector in this round" }),
+    points: count.meta({ description: "Samples that the Collector acknowledged in this round" }),
     series: count.meta({ description: "Series read in this round" }),
     bytes: count.meta({ description: "Bytes of the acknowledged OTLP requests, as sent" }),
     duration_seconds: seconds,
@@ -67,7 +67,7 @@ const roundResult = z
     skipped: count,
     points: count,
     bytes: count,
-    clusters: z.array(clusterResult).meta({ description: "Those that are finished so far" }),
+    clusters: z.array(clusterResult).meta({ description: "The clusters that are finished so far" }),
   })
   .meta({ id: "RoundResult", examples: [roundExample] }) satisfies z.ZodType<RoundResult>;
 
@@ -78,10 +78,10 @@ const gapReport = z
     to: timestamp,
     state: z.enum(["open", "lost", "refused"]).meta({
       description:
-        "open: will be read again; lost: Prometheus has it no more; refused: by the Collector, or because it can never be stored",
+        "open: will be read again; lost: Prometheus no longer has it; refused: the Collector refused it, or it can never be stored",
     }),
     reason: z.string(),
-    points: count.exactOptional().meta({ description: "Only for refused: how many points" }),
+    points: count.exactOptional().meta({ description: "Only for refused: the number of points" }),
   })
   .meta({ id: "Gap" }) satisfies z.ZodType<GapReport>;
 
@@ -93,8 +93,7 @@ const clusterStatus = z
     state: z.enum(["healthy", "partial", "failing", "stale", "pending", "disabled"]),
     collecting: z.boolean(),
     watermark: timestamp.nullable().meta({
-      description:
-        "Everything at or before this time is stored or named in gaps; null before the first commit",
+      description: "Every sample up to this time is stored or recorded in gaps; null before the first commit",
     }),
     lag_seconds: seconds.nullable(),
     last_success: timestamp.nullable(),
@@ -150,9 +149,9 @@ export const collectionStatus = z
   })
   .meta({ id: "CollectionStatus", examples: [statusExample] }) satisfies z.ZodType<CollectionStatus>;
 
-const busy = z
-  .array(z.string())
-  .meta({ description: "Ids of clusters still busy from an earlier round, left out of this one" });
+const busy = z.array(z.string()).meta({
+  description: "Ids of clusters that this round skips because an earlier round is still collecting them",
+});
 
 const startExample = { status: "started", round: roundExample, busy: ["edge-3"] };
 

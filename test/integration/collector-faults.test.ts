@@ -129,9 +129,9 @@ describe("a Collector that takes nothing", () => {
       () => refusal(400, "bad gateway config"),
       "collector_refused",
       /400: bad gateway/,
-      /its own words/,
+      /quotes its answer/,
     ],
-    ["500 for everything", () => refusal(500), "collector_refused", /500/, /its own words/],
+    ["500 for everything", () => refusal(500), "collector_refused", /500/, /quotes its answer/],
     ["404: the path is wrong", () => refusal(404), "collector_misconfigured", /404/, /\/v1\/metrics/],
     ["401: the token is wrong", () => refusal(401), "collector_misconfigured", /401/, /OTLP_HEADERS/],
     [

@@ -90,7 +90,7 @@ describe.concurrent("a wrong configuration ends with 78 and names each problem",
     expect(lines).toEqual(
       expect.arrayContaining([
         'PORT="http": must be a whole number from 0 to 65535',
-        "METRICS_BATCHSIZE: unknown; is METRICS_BATCH_SIZE meant?",
+        "METRICS_BATCHSIZE: unknown; did you mean METRICS_BATCH_SIZE?",
         expect.stringMatching(/^METRICS_COLLECTION_TIMEOUT="soon": must be seconds/),
         expect.stringMatching(/^OTEL_COLLECTOR_ENDPOINT="http:\/\/\(hidden\)@collector": must be/),
         expect.stringMatching(/^APP_API_TOKEN=\(hidden\): must have at least/),

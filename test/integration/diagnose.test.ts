@@ -195,7 +195,7 @@ const CASES: Record<string, Case> = {
     fault: { layer: "api", kind: "status", status: 500, resource: "services" },
     step: "service",
     code: "cluster_api_error",
-    hint: /its own log/,
+    hint: /check its log/,
   },
   "an API server that hangs": {
     fault: api({ kind: "hang", resource: "endpointslices" }),
@@ -219,7 +219,7 @@ const CASES: Record<string, Case> = {
     fault: { layer: "prometheus", kind: "not-ready" },
     step: "prometheus_ready",
     code: "prometheus_not_ready",
-    hint: /readiness/,
+    hint: /until it is ready/,
   },
   "a Prometheus with a login": {
     fault: { layer: "prometheus", kind: "status", status: 401 },
@@ -244,7 +244,7 @@ const CASES: Record<string, Case> = {
     },
     step: "query_pod",
     code: "prometheus_query_failed",
-    hint: /own words/,
+    hint: /quotes its answer/,
     skipped: [],
   },
 };

@@ -260,7 +260,7 @@ const partial = (
 
 const PROMETHEUS: FaultCase[] = [
   failed("Prometheus is not ready", { layer: "prometheus", kind: "not-ready" }, "prometheus_not_ready", {
-    hint: /readiness/,
+    hint: /until it is ready/,
   }),
   failed(
     "Prometheus is overloaded",

@@ -100,7 +100,7 @@ test("all problems at once, each with the variable, its value and what is allowe
     'LOG_LEVEL="loud": must be one of trace, debug, info, warn, error, fatal',
     'METRICS_BATCH_SIZE="many": must be a whole number from 1 to 1000000',
     'PROMETHEUS_NAMESPACE="Bud_System": must be a Kubernetes name (lower case letters, digits, -)',
-    "PROMETHEUS_NAMESPCE: unknown; is PROMETHEUS_NAMESPACE meant?",
+    "PROMETHEUS_NAMESPCE: unknown; did you mean PROMETHEUS_NAMESPACE?",
     'PROMETHEUS_PORT="70000": must be a whole number from 1 to 65535',
     'VALIDATE_CERTS="yes": must be true or false',
   ]);
@@ -113,7 +113,7 @@ test.each([
   ["COLECTION_INTERVAL", "COLLECTION_INTERVAL"],
   ["OTEL_COLLECTOR_ENDPOINTS", "OTEL_COLLECTOR_ENDPOINT"],
 ])("%s is a misspelt %s", (given, meant) => {
-  expect(problemsOf({ [given]: "secret value" })).toEqual([`${given}: unknown; is ${meant} meant?`]);
+  expect(problemsOf({ [given]: "secret value" })).toEqual([`${given}: unknown; did you mean ${meant}?`]);
 });
 
 test("variables of other programs are left alone", () => {

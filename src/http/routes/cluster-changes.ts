@@ -8,7 +8,7 @@ import type { Clock } from "#lib/clock.ts";
 
 const admission = fields({
   check: z.enum(["true", "false"]).default("true").meta({
-    description: "false: store without reaching the cluster first",
+    description: "false: store the cluster without checking the connection",
   }),
 });
 
@@ -25,7 +25,7 @@ const ADMISSION_ERRORS = [
 ] as const satisfies ErrorCode[];
 
 const CHECK_NOTE =
-  "The cluster's Prometheus is reached before anything is stored. When that fails, the status is 422, the code is that of what failed (cluster_*, tunnel_*, prometheus_*), and nothing is stored.";
+  "The connection to the cluster's Prometheus is checked before anything is stored. If the check fails, the status is 422, the code names the failure (cluster_*, tunnel_*, prometheus_*), and nothing is stored.";
 
 /** POST /clusters, PATCH and DELETE /clusters/{id}. */
 export function clusterChangeRoutes(admin: ClusterAdmin, clock: Clock, stopping: AbortSignal): RouteModule {
@@ -40,7 +40,7 @@ export function clusterChangeRoutes(admin: ClusterAdmin, clock: Clock, stopping:
         tags: ["clusters"],
         summary: "Delete a cluster",
         description:
-          "Its collection is ended, its keys and its progress are removed. Samples that are stored stay.",
+          "Ends its collection and removes its credentials and its progress. Stored samples remain.",
         params: fields({ id: clusterId }),
         response: {
           204: z.undefined().meta({ description: "Deleted; no body" }),
@@ -74,7 +74,7 @@ function addCreate(app: App, admin: ClusterAdmin, clock: Clock, stopping: AbortS
       querystring: admission,
       body: clusterInput,
       response: {
-        201: json("Registered; Location names it. Collected from the next round on", clusterView),
+        201: json("Registered; Location has its URL. The next round collects it", clusterView),
         ...errors(...ADMISSION_ERRORS, "cluster_exists", "cluster_limit_reached", ...ACCESS_ERRORS),
       },
     },
@@ -100,12 +100,12 @@ function addUpdate(app: App, admin: ClusterAdmin, clock: Clock, stopping: AbortS
     schema: {
       tags: ["clusters"],
       summary: "Change a cluster",
-      description: `A JSON merge patch (RFC 7396): what is left out stays, null resets a field. ${CHECK_NOTE} A patch of neither kubeconfig, prometheus nor validate_certs is not checked.`,
+      description: `A JSON merge patch (RFC 7396): omitted fields keep their values, null resets a field. ${CHECK_NOTE} A patch without kubeconfig, prometheus and validate_certs is not checked.`,
       params: fields({ id: clusterId }),
       querystring: admission,
       body: clusterPatch,
       response: {
-        200: json("The cluster as it is now; applies from the next round on", clusterView),
+        200: json("The changed cluster; the next round uses it", clusterView),
         ...errors(
           ...ADMISSION_ERRORS,
           "cluster_not_found",

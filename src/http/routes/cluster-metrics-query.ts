@@ -32,7 +32,7 @@ const QUERY_ERRORS = [
 
 const rangeCompleteness = completeness.nullable().meta({
   description:
-    "Of the query that the metric is collected by, or of the whole cluster when that can't be told; up to the range's end or where the collection is, whichever is earlier. null: nothing is on record about the cluster's collection",
+    "Completeness of the query that collects the metric, or of the whole cluster when that query is not known; up to the range's end or the collection's progress, whichever is earlier. null: the cluster's collection has no records",
 });
 const type = z.enum(["gauge", "counter", "sum"]);
 const metricName = z
@@ -49,11 +49,11 @@ const queryBody = fields({
   end_time: timeInput,
   aggregation: z.enum(AGGREGATIONS).meta({
     description:
-      "Of gauges: avg, min, max, last and p50 to p99 over each point's window, then averaged (min, max: the least, the greatest) over the series; sum adds the series' averages; count is the number of series. Of counters: the same of each series' rate per second; rate and increase are added up.",
+      "For gauges: avg, min, max, last and p50 to p99 over each point's window, then averaged over the series (min and max: the smallest and the largest); sum adds the series' averages; count is the number of series. For counters: the same of each series' rate per second; rate and increase are summed.",
   }),
   step: stepInput.optional(),
   group_by: z.array(label).max(ENTRIES_MAX).optional().meta({
-    description: 'Labels; ["*"] answers every series by itself. Left out: the whole cluster is one',
+    description: 'Labels; ["*"] returns each series separately. If omitted, the whole cluster is one series',
   }),
   filters: z
     .array(
@@ -70,7 +70,7 @@ const queryBody = fields({
         "All must match, as PromQL's matchers do: regular expressions are RE2 and match the whole value, an absent label is empty",
     }),
   limit: z.int().min(1).max(SERIES_MAX).optional().meta({
-    description: "At most this many series, the first in the order of their labels. Default 100",
+    description: "At most this many series, the first ones in label order. Default 100",
   }),
 }).meta({
   id: "ClusterMetricsQuery",
@@ -94,14 +94,14 @@ const queryAnswer = z
     metric_name: z.string(),
     aggregation: z.enum(AGGREGATIONS),
     type,
-    unit: z.string().meta({ description: 'Of the values; "" when it is not known' }),
+    unit: z.string().meta({ description: 'Unit of the values; "" when it is not known' }),
     start_time: timestamp,
     end_time: timestamp,
     step_seconds: z.int(),
     window_seconds: z.int().meta({ description: "Each point looks back this far" }),
     promql: z.string().meta({
       description:
-        "What the answer equals: evaluated by query_range from first_point to last_point by step_seconds",
+        "PromQL with the same result: query_range from first_point to last_point with step_seconds",
     }),
     first_point: timestamp,
     last_point: timestamp,
@@ -109,9 +109,11 @@ const queryAnswer = z
     completeness: rangeCompleteness,
     storage: z.enum(["raw", "hours"]).meta({
       description:
-        "What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week, but for quantiles). Hours give the same points; values differ by rounding only",
+        "The source of the answer: samples, or hourly roll-ups (steps of whole hours over more than a week, except for quantiles). Roll-ups give the same points; values differ only by rounding",
     }),
-    series_total: z.int().meta({ description: "How many there are; series has no more than the limit" }),
+    series_total: z
+      .int()
+      .meta({ description: "Number of all matching series; `series` has at most `limit`" }),
     series: z.array(
       z.object({
         labels: recordOf(z.string()),
@@ -153,7 +155,7 @@ const metricsAnswer = z
     cluster_id: z.string(),
     start_time: timestamp,
     end_time: timestamp,
-    as_of: timestamp.nullable().meta({ description: "Time of the newest sample of all in the range" }),
+    as_of: timestamp.nullable().meta({ description: "Time of the newest sample of any metric in the range" }),
     completeness: rangeCompleteness,
     metrics: z.array(
       z.object({
@@ -200,9 +202,9 @@ const labelsAnswer = z
     labels: z.array(
       z.object({
         label: z.string(),
-        series: z.int().meta({ description: "How many series have the label" }),
+        series: z.int().meta({ description: "Number of series with the label" }),
         values_total: z.int(),
-        values: z.array(z.string()).meta({ description: "The first 100 in order" }),
+        values: z.array(z.string()).meta({ description: "The first 100 values in sort order" }),
       }),
     ),
   })
@@ -243,7 +245,7 @@ function addQuery(app: App, queries: MetricQueries, answer: AnswerQuery): void {
       tags: ["cluster-metrics"],
       summary: "A metric over time, as PromQL would answer",
       description:
-        "Points are at the multiples of the step in (start_time, end_time]; each looks back over the step, at least two minutes. The answer's `promql` gives the same numbers in the cluster's own Prometheus. A past range without data is an answer without series.",
+        "Points are at the multiples of the step in (start_time, end_time]; each looks back over the step, at least two minutes. The answer's `promql` gives the same numbers in the cluster's own Prometheus. A past range without data returns no series.",
       body: queryBody,
       response: {
         200: json("The series", queryAnswer),
@@ -287,7 +289,7 @@ function addLookups(app: App, queries: MetricQueries, answer: AnswerQuery): void
     config: { scope: "read" },
     schema: {
       tags: ["cluster-metrics"],
-      summary: "The metrics that are stored of a cluster",
+      summary: "The stored metrics of a cluster",
       params: fields({ cluster_id: clusterId }),
       querystring: fields(range),
       response: { 200: json("The metrics, by name", metricsAnswer), ...errors(...QUERY_ERRORS) },

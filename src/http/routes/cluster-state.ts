@@ -57,11 +57,11 @@ function summaryRoute(app: App, state: ClusterState, answer: AnswerQuery): void 
     config: { scope: "read" },
     schema: {
       tags: ["cluster-metrics"],
-      summary: "One cluster in numbers",
+      summary: "Key figures of a cluster",
       params,
       querystring: fields(range("1 hour", "31 days")),
       response: {
-        200: json("The numbers; null where nothing is known", summaryAnswer),
+        200: json("The figures; null where nothing is known", summaryAnswer),
         ...errors(...STATE_ERRORS),
       },
     },
@@ -83,10 +83,10 @@ function healthRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
     config: { scope: "read" },
     schema: {
       tags: ["cluster-metrics"],
-      summary: "Is the cluster healthy, and if not, why",
+      summary: "The cluster's health and its issues",
       params,
       querystring: fields(stateRange),
-      response: { 200: json("The judgement", healthAnswer), ...errors(...STATE_ERRORS) },
+      response: { 200: json("The health", healthAnswer), ...errors(...STATE_ERRORS) },
     },
     handler: (request, reply) =>
       answer(request, reply, (signal) =>
@@ -142,17 +142,17 @@ function podsRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
         sort: z
           .enum(POD_SORTS)
           .default("name")
-          .meta({ description: "name: by namespace and name; the others: the largest first" }),
+          .meta({ description: "name: by namespace and name; the others: largest first" }),
         limit: z.coerce
           .number()
           .int()
           .min(1)
           .max(PODS_MAX)
           .default(PODS_DEFAULT)
-          .meta({ description: "Pods of a page" }),
+          .meta({ description: "Pods per page" }),
         cursor: z.string().min(1).max(CURSOR_CHARS_MAX).exactOptional().meta({
           description:
-            "next_cursor of the page before, with the same sort and namespace; it brings its own from and to",
+            "next_cursor of the previous page, with the same sort and namespace; it includes from and to",
         }),
       }),
       response: { 200: json("A page of Pods", podsAnswer), ...errors(...STATE_ERRORS) },
@@ -175,7 +175,7 @@ function gpusRoute(app: App, state: ClusterState, answer: AnswerQuery): void {
     config: { scope: "read" },
     schema: {
       tags: ["cluster-metrics"],
-      summary: "The state of each GPU, and which Pod holds it",
+      summary: "The state of each GPU, and the Pods that use it",
       params,
       querystring: fields(stateRange),
       response: { 200: json("The GPUs", gpusAnswer), ...errors(...STATE_ERRORS) },

@@ -12,12 +12,12 @@ const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
 
 const step = z
   .object({
-    step: z.string().meta({ description: "Stable: safe to depend on", examples: ["tls"] }),
+    step: z.string().meta({ description: "Never renamed: safe to depend on", examples: ["tls"] }),
     title: z.string(),
     status: z.enum(["passed", "warning", "failed", "skipped"]),
     duration_ms: z.int(),
     code: z.enum(codes).exactOptional(),
-    message: z.string().meta({ description: "What was found; of a skipped step, why" }),
+    message: z.string().meta({ description: "The finding; for a skipped step, the reason" }),
     hint: z.string().exactOptional().meta({ description: "The remedy" }),
     details: z.record(z.string(), z.unknown()).exactOptional(),
   })
@@ -26,7 +26,7 @@ const step = z
 const summary = {
   status: z
     .enum(["passed", "warning", "failed"])
-    .meta({ description: "failed when any step failed, else warning when any step warns" }),
+    .meta({ description: "failed when any step failed, otherwise warning when any step warns" }),
   started_at: timestamp,
   duration_ms: z.int(),
   steps: z.array(step),
@@ -116,12 +116,12 @@ export function diagnoseRoutes(
       config: { scope: "admin", audit: "cluster.diagnose" },
       schema: {
         tags: ["clusters"],
-        summary: "Walks every step of a collection and says of each whether it works",
+        summary: "Checks each step of a collection",
         description:
-          "Credentials, DNS, TCP, TLS, authentication, each needed right, Service, Pods, port-forward, Prometheus, a query of each group, the Collector. Nothing is stored. A step that needs one that failed is skipped. Every step may take METRICS_COLLECTION_TIMEOUT, all together four times that. No body.",
+          "Credentials, DNS, TCP, TLS, authentication, each required right, Service, Pods, port-forward, Prometheus, a query of each group, the Collector. Nothing is stored. A step is skipped when a step that it depends on failed. Each step may take METRICS_COLLECTION_TIMEOUT, the whole diagnosis four times that. No body.",
         params: fields({ id: clusterId }),
         response: {
-          200: json("What each step came to", clusterDiagnosis),
+          200: json("The result of each step", clusterDiagnosis),
           ...errors(
             "request_invalid",
             "cluster_not_found",
@@ -155,11 +155,11 @@ export function storageDiagnosisRoute(diagnose: DiagnoseStorage, stopping: Abort
       config: { scope: "read" },
       schema: {
         tags: ["cluster-metrics"],
-        summary: "Says of everything that the queries need of ClickHouse whether it is there",
+        summary: "Checks everything that queries need from ClickHouse",
         description:
           "Connection, user, version, database, layout of each table and view, migrations, grants, newest sample, roll-ups. Changes nothing.",
         response: {
-          200: json("What each step came to", storageDiagnosis),
+          200: json("The result of each step", storageDiagnosis),
           ...errors("diagnosis_busy", ...ACCESS_ERRORS),
         },
       },

@@ -9,7 +9,7 @@ const alive = z.object({ status: z.literal("ok") }).meta({ id: "Alive", examples
 const warnings = z
   .array(z.string())
   .exactOptional()
-  .meta({ description: "What the operator should know though the program does its work" });
+  .meta({ description: "Problems that the operator should know about although the program works" });
 const ready = z
   .object({ status: z.literal("ready"), warnings })
   .meta({ id: "Ready", examples: [{ status: "ready" }] });

@@ -67,7 +67,7 @@ export function collectionRoutes(
       config: { scope: "read", onlySeen: true },
       schema: {
         tags: ["metrics"],
-        summary: "How the collection is doing, in total and for each cluster",
+        summary: "The collection's status, in total and for each cluster",
         response: { 200: json("The status", collectionStatus), ...errors(...ACCESS_ERRORS) },
       },
       handler: async (request) => {
@@ -88,12 +88,12 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
       tags: ["metrics"],
       summary: "Starts a round over all clusters that are not busy",
       description:
-        "Answers at once with the round as it starts, or with `wait=true` when it is finished. A client that goes away does not stop the round. No body is needed; any body is ignored.",
+        "Answers at once with the started round, or with `wait=true` when the round is finished. The round continues when the client disconnects. No body is needed; any body is ignored.",
       querystring: fields({
         wait: z
           .enum(["true", "false"], 'must be "true" or "false"')
           .default("false")
-          .meta({ description: "Answer when the round is finished" }),
+          .meta({ description: "true: answer when the round is finished" }),
       }),
       response: {
         200: json("The round, or `disabled` when METRICS_COLLECTION_ENABLED=false", collectAnswer),
