@@ -22,7 +22,8 @@ const ERROR_BYTES_MAX = 8 << 10;
 /** A watermark this many intervals behind what it could be is stale. */
 const STALE_INTERVALS = 3;
 
-interface StatusFacts {
+/** What the status of a cluster depends on beside its progress. */
+export interface StatusFacts {
   nowMs: number;
   collecting: boolean;
   intervalMs: number;
