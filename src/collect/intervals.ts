@@ -1,7 +1,7 @@
 /** A stretch of time, left-open: (from, to], ms since the epoch. */
 export type Interval = readonly [from: number, to: number];
 
-/** The intervals with one more, sorted, merged where they touch or overlap. */
+/** The intervals and one more: sorted, merged where they touch or overlap. */
 export function addInterval(intervals: readonly Interval[], added: Interval): Interval[] {
   const merged: [number, number][] = [];
   for (const [from, to] of [...intervals, added].toSorted((a, b) => a[0] - b[0])) {
@@ -13,7 +13,12 @@ export function addInterval(intervals: readonly Interval[], added: Interval): In
   return merged;
 }
 
-/** What of `range` no interval covers. `intervals` are sorted and do not overlap. */
+/** Are the intervals sorted, not empty, and without overlap? */
+export function isDisjoint(intervals: readonly Interval[]): boolean {
+  return intervals.every(([from, to], i) => from < to && (i === 0 || intervals[i - 1]![1] <= from));
+}
+
+/** The parts of `range` that no interval covers. `intervals` are sorted and do not overlap. */
 export function missingIn(range: Interval, intervals: readonly Interval[]): Interval[] {
   const missing: Interval[] = [];
   let from = range[0];
@@ -27,13 +32,13 @@ export function missingIn(range: Interval, intervals: readonly Interval[]): Inte
   return missing;
 }
 
-/** How far everything after `from` is covered without a break. */
+/** The end of the interval that covers the time after `from`; `from` itself when none does. */
 export function coveredUntil(from: number, intervals: readonly Interval[]): number {
   const first = intervals.find(([start, end]) => start <= from && end > from);
   return first ? first[1] : from;
 }
 
-/** The intervals without what ends at or before `ms`. */
+/** The intervals, as far as they lie after `ms`. */
 export function dropBefore(ms: number, intervals: readonly Interval[]): Interval[] {
   return intervals.filter(([, to]) => to > ms).map(([from, to]) => [Math.max(from, ms), to]);
 }

@@ -3,7 +3,7 @@ import { boundText } from "#lib/bounds.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { ClusterProgress, LastCollection } from "./progress.ts";
 import type { ClusterResult } from "./status.ts";
-import type { ReadTotals } from "./window-reads.ts";
+import type { ReadTotals } from "./window-ledger.ts";
 
 const WARNINGS_MAX = 20;
 const WARNING_BYTES_MAX = 1 << 10;

@@ -2,7 +2,7 @@ import { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { LOSS_TEXTS, type Loss } from "./progress.ts";
-import type { ReadTotals } from "./window-reads.ts";
+import type { ReadTotals } from "./window-ledger.ts";
 
 const QUERIES_LOGGED_MAX = 20;
 

@@ -1,4 +1,4 @@
-import { BridgeError } from "#errors/error.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
 import type { StateStore } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
@@ -10,6 +10,31 @@ export interface ProgressFile {
   restart: string | undefined;
   /** Writes the record; calls while a write is under way are joined into one more. Rejects when the store fails. */
   save(): Promise<void>;
+}
+
+/** Saves the record while the collection goes on. */
+export class BackgroundSaves {
+  readonly #file: ProgressFile;
+  readonly #running = new Set<Promise<void>>();
+  #error: BridgeError | undefined;
+
+  constructor(file: ProgressFile) {
+    this.#file = file;
+  }
+
+  start(): void {
+    const save = this.#file
+      .save()
+      .catch((thrown: unknown) => void (this.#error ??= toBridgeError(thrown, "state_unavailable")))
+      .finally(() => this.#running.delete(save));
+    this.#running.add(save);
+  }
+
+  /** Resolves when everything is saved. Throws the first failure, a BridgeError `state_*`. */
+  async finished(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    if (this.#error) throw this.#error;
+  }
 }
 
 /** Throws BridgeError `state_*`. */

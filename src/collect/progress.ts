@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import type { ErrorBody } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import { createRecord } from "#lib/records.ts";
 import { boundText } from "#lib/bounds.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
-import { addInterval, coveredUntil, dropBefore, missingIn, type Interval } from "./intervals.ts";
+import { addInterval, coveredUntil, dropBefore, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { WindowLength } from "./window-length.ts";
 
 /** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector or the bridge (other points of it are stored). */
@@ -130,9 +131,13 @@ export function watermarkOf(query: QueryProgress): number {
   return coveredUntil(query.from, settledIntervals(query));
 }
 
-/** Marks a window committed. */
+/** Marks a window committed. `counts`: its samples as read, and as acknowledged. */
 export function commit(query: QueryProgress, window: Interval, counts: { read: number; sent: number }): void {
+  assert(counts.sent <= counts.read, "acknowledged samples were read");
+  const watermark = watermarkOf(query);
   query.committed = addInterval(query.committed, window);
+  assert(isDisjoint(query.committed), "committed windows are sorted and disjoint");
+  assert(watermarkOf(query) >= watermark, "the watermark never goes back");
   query.samples_read += counts.read;
   query.samples_sent += counts.sent;
 }
@@ -181,8 +186,8 @@ export function addGap(query: QueryProgress, added: Gap): void {
     same.points += gap.points;
   } else {
     query.gaps.push(gap);
-    query.gaps.sort((a, b) => a.from - b.from);
   }
+  query.gaps.sort((a, b) => a.from - b.from);
   while (query.gaps.length > GAPS_MAX) {
     if (!joinRefused(query.gaps)) forgetGap(query, query.gaps.shift()!);
   }

@@ -2,8 +2,9 @@ import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Window } from "#prometheus/client.ts";
-import { addInterval, missingIn, type Interval } from "./intervals.ts";
+import { addInterval, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { QueryProgress } from "./progress.ts";
+import { isLongRead, type ReadEnd } from "./read-end.ts";
 import { afterSuccess, afterTooMuch, longestWindow, type WindowLength } from "./window-length.ts";
 
 /** One window of one query to read. */
@@ -13,18 +14,6 @@ export interface ReadTask {
   /** When the read began, monotonic ms. */
   startedAt: number;
 }
-
-/**
- * How the read of a window ended.
- * - done: it was read to its end.
- * - too_much: the source refused it as too many samples or too large.
- * - slow: no answer in time.
- * - cut: the connection or the answer broke off after samples had arrived, or after some time.
- * - failed: any other failure of this window.
- * - unreachable: the cluster or the Collector failed, which says nothing about the window.
- * - aborted: the end of the round cut it short.
- */
-export type ReadEnd = "done" | "too_much" | "slow" | "cut" | "failed" | "unreachable" | "aborted";
 
 /** Which windows are read in one round, in which order, and how long they are. Lives for one round; what it learns goes into the progress. */
 export interface ReadPlan {
@@ -61,8 +50,6 @@ const SLOW_WINDOW_MS_MIN = 60_000;
 const WINDOW_MS_MIN = 1000;
 /** Slow reads of one query in one round: each of them may hold a connection for as long as a request may take. */
 const SLOW_READS_MAX = 3;
-/** A read that fails after this time may have failed because of it: a proxy or a load balancer on the way has limits of its own. */
-export const LATE_MS = 5000;
 const SKIP_DOUBLINGS_MAX = 20;
 
 /** In the order in which queries are served: see `rankOf`. */
@@ -91,6 +78,10 @@ export function createReadPlan(
   reads: readonly QueryReads[],
   endMs: number,
 ): ReadPlan {
+  assert(
+    reads.every(({ open }) => isDisjoint(open)),
+    "open stretches are sorted and disjoint",
+  );
   const { clock } = deps;
   const { windowMsMax } = settings;
   const freshFromMs = endMs - settings.freshMs;
@@ -162,8 +153,8 @@ export function createReadPlan(
         return false;
       }
       if (end === "slow") state.slowReads++;
-      // A read that fails after some time may be cut by what lies between; one that fails at once says nothing about the window.
-      const isLate = clock.monotonic() - task.startedAt >= LATE_MS && (end === "cut" || end === "failed");
+      // A proxy on the path may have cut a read that fails after some time; one that fails at once says nothing about the window.
+      const isLate = isLongRead(clock.monotonic() - task.startedAt) && (end === "cut" || end === "failed");
       const isTooMuch = end === "too_much" || end === "slow";
       const isShorter = (isTooMuch || isLate) && shorten(state, windowMs, end);
       const isReadAgain = isShorter && isTooMuch;
@@ -241,8 +232,12 @@ function takeWindow(state: QueryState, lengthMs: number, endMs: number, freshMs:
     newest[1] > freshFromMs
       ? endOf(freshPart(newest, freshFromMs, freshMs), lengthMs, state.boundaries)
       : startOf(state.wasTried ? oldestFrom(state) : newest, lengthMs, state.boundaries);
-  state.open = without(state.open, window);
   assert(window.fromMs < window.toMs, "a window is not empty");
+  assert(
+    state.open.some(([from, to]) => from <= window.fromMs && window.toMs <= to),
+    "a window lies inside an open stretch",
+  );
+  state.open = without(state.open, window);
   return window;
 }
 

@@ -13,7 +13,7 @@ export interface QueryRecord {
   samplesSent: number;
 }
 
-/** What ClickHouse knows of the collection of a cluster: the `budcluster_*` rows (collect/report.ts). */
+/** What ClickHouse knows of the collection of a cluster: the `budcluster_*` rows (collect/cluster-report.ts). */
 export interface CollectionRecord {
   /** Could the cluster's Prometheus be reached at the last attempt? null: no attempt is on record. */
   up: { value: boolean; atMs: number } | null;

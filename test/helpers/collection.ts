@@ -115,7 +115,7 @@ export function createCollection(
     store,
     clock,
     logger: createLogger({ level: "warn", destination }),
-    metrics: { batchStarted: () => {}, batchFinished: () => {}, errorOccurred: () => {}, timeLost: () => {} },
+    metrics: { batchStarted: () => {}, batchFinished: () => {}, timeLost: () => {} },
     pool: createBufferPool(4),
   };
   const cluster = testCluster("one");

@@ -1,0 +1,183 @@
+import type { Cluster } from "#clusters/cluster.ts";
+import { toBridgeError } from "#errors/error.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { MemoryAccount, MemoryBudget } from "#lib/memory-budget.ts";
+import { createCountedPool, type BufferPool } from "#otlp/buffer-pool.ts";
+import { createDelivery, type Delivery } from "#otlp/delivery.ts";
+import type { Exporter } from "#otlp/exporter.ts";
+import { createOtlpWriter, type OtlpWriter } from "#otlp/writer.ts";
+import type { Metadata } from "#prometheus/metadata.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { sawAbsent } from "./absence.ts";
+import type { ClusterReport } from "./cluster-report.ts";
+import { createMetricKinds, type MetricKinds } from "./metric-kinds.ts";
+import { addGap, commit, type ClusterProgress } from "./progress.ts";
+import { BackgroundSaves, type ProgressFile } from "./progress-store.ts";
+import type { ReadPlan } from "./read-plan.ts";
+import type { Sources } from "./sources.ts";
+import { WindowLedger, type ReadTotals, type WindowRead } from "./window-ledger.ts";
+import { readWindows, type ReadDeps } from "./window-reads.ts";
+
+export interface CollectWindowsDeps {
+  exporter: Exporter;
+  clock: Clock;
+  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished">;
+  pool: BufferPool;
+  /** Of all clusters. Default: no limit. */
+  memory?: MemoryBudget;
+}
+
+export interface CollectWindowsSettings {
+  /** Time between two rounds. */
+  intervalMs: number;
+  /** Windows read at once from one cluster. */
+  lanes: number;
+  batchPointsMax: number;
+  batchBytesMax: number;
+  /** Batches of one cluster on their way at once. */
+  batchesInFlightMax: number;
+  version: string;
+}
+
+export interface CollectSignals {
+  /** Aborts at once: the cluster's deadline, its deletion, or the end of the process. */
+  signal: AbortSignal;
+  /** Ends reading. Samples that were read by then are still delivered, until `signal`. Default: `signal` itself. */
+  readSignal?: AbortSignal;
+  /** Asks to end soon: windows that are being read are finished, no new ones are begun. */
+  isStopping: () => boolean;
+}
+
+/** One collection of one cluster. */
+export interface CollectionRun {
+  cluster: Cluster;
+  signals: CollectSignals;
+  logger: Logger;
+  file: ProgressFile;
+  report: ClusterReport;
+}
+
+/**
+ * Reads the windows of the plan, sends their samples to the Collector and commits each window whose points are all acknowledged or refused.
+ * Returns when nothing is under way any more. Throws BridgeError `state_*` when the progress can't be saved.
+ */
+export async function collectWindows(
+  deps: CollectWindowsDeps,
+  settings: CollectWindowsSettings,
+  run: CollectionRun,
+  parts: { sources: Sources; metadata: Metadata; plan: ReadPlan },
+): Promise<ReadTotals> {
+  const { file, signals, logger } = run;
+  const { progress } = file;
+  const saves = new BackgroundSaves(file);
+  const ledger = new WindowLedger((read) => {
+    commitWindow(progress, read, logger);
+    saves.start();
+  });
+  const kinds = createMetricKinds(progress, parts.metadata, () => file.save());
+  const memory = deps.memory?.open(() => writer.flush(), signals.signal);
+  const delivery = openDelivery(deps, settings, run, { ledger, kinds, memory });
+  const writer = openWriter(deps, settings, run, { delivery, memory });
+  const reads: ReadDeps = {
+    sources: parts.sources,
+    ledger,
+    writer,
+    delivery,
+    clock: deps.clock,
+    signal: signals.readSignal ?? signals.signal,
+    isStopping: signals.isStopping,
+    describe: (task, metric) => kinds.describe(task, metric),
+    onAbsent: ({ name }, { fromMs, toMs }) => {
+      const times = { nowMs: deps.clock.now(), intervalMs: settings.intervalMs };
+      ledger.totals.losses.push(...sawAbsent(name, progress.queries[name]!, [fromMs, toMs], times));
+      saves.start();
+    },
+  };
+  try {
+    await readWindows(reads, parts.plan, settings.lanes);
+    // Also after an abort: a batch that can't be sent any more fails its windows.
+    writer.flush();
+    await delivery.drained();
+  } finally {
+    memory?.close();
+  }
+  await saves.finished();
+  return ledger.totals;
+}
+
+function openDelivery(
+  deps: CollectWindowsDeps,
+  settings: CollectWindowsSettings,
+  { report, signals }: CollectionRun,
+  { ledger, kinds, memory }: { ledger: WindowLedger; kinds: MetricKinds; memory: MemoryAccount | undefined },
+): Delivery<WindowRead> {
+  return createDelivery<WindowRead>(
+    {
+      exporter: savingKindsFirst(deps.exporter, kinds),
+      probe: (kind) => report.probe(kind, signals.signal),
+      onOutcome: (parts, bytes) => {
+        deps.metrics.batchFinished();
+        ledger.addOutcome(parts, bytes);
+      },
+      toError: (error) => toBridgeError(error),
+      signal: signals.signal,
+      ...(memory ? { memory } : {}),
+    },
+    { inFlightMax: settings.batchesInFlightMax },
+  );
+}
+
+/** A point leaves only when the progress record names the kind of its metric: see createMetricKinds. */
+function savingKindsFirst(exporter: Exporter, kinds: MetricKinds): Exporter {
+  return {
+    ...exporter,
+    send: async (batch, probe, signal, round) => {
+      try {
+        signal.throwIfAborted();
+        await kinds.saved();
+      } catch (thrown) {
+        batch.release();
+        throw thrown;
+      }
+      return await exporter.send(batch, probe, signal, round);
+    },
+  };
+}
+
+function openWriter(
+  deps: CollectWindowsDeps,
+  settings: CollectWindowsSettings,
+  { report }: CollectionRun,
+  { delivery, memory }: { delivery: Delivery<WindowRead>; memory: MemoryAccount | undefined },
+): OtlpWriter<WindowRead> {
+  return createOtlpWriter<WindowRead>({
+    resource: report.resource,
+    scope: { name: "budcluster", version: settings.version },
+    pointsMax: settings.batchPointsMax,
+    bytesMax: settings.batchBytesMax,
+    pool: memory ? createCountedPool(deps.pool, memory) : deps.pool,
+    onBatch: (batch) => {
+      deps.metrics.batchStarted();
+      delivery.submit(batch);
+    },
+  });
+}
+
+/** Commits a settled window and records what was refused of it. */
+function commitWindow(progress: ClusterProgress, read: WindowRead, logger: Logger): void {
+  const { query, window } = read.task;
+  const state = progress.queries[query.name]!;
+  commit(state, [read.fromMs, window.toMs], { read: read.read, sent: read.acknowledged });
+  for (const { reason, points } of read.refused) {
+    addGap(state, { from: window.fromMs, to: window.toMs, state: "refused", reason, points });
+  }
+  for (const [code, refused] of Map.groupBy(read.refused, (part) => part.code)) {
+    const points = refused.reduce((sum, part) => sum + part.points, 0);
+    const subject = code === "collector_refused" ? "the Collector refused" : "refused";
+    logger.error(
+      { code, query: query.name, points, from: window.fromMs, to: window.toMs },
+      `${subject} ${points} points for good: ${refused[0]!.reason}`,
+    );
+  }
+}

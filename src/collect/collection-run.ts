@@ -1,0 +1,197 @@
+import { toBridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import type { Metadata } from "#prometheus/metadata.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { OwnMetrics } from "#telemetry/metrics.ts";
+import type { ClusterReport } from "./cluster-report.ts";
+import {
+  collectWindows,
+  type CollectionRun,
+  type CollectWindowsDeps,
+  type CollectWindowsSettings,
+} from "./collect-windows.ts";
+import { lossText, reportLosses } from "./outcome.ts";
+import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
+import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
+import type { ClusterProgress, Loss } from "./progress.ts";
+import { createReadPlan, type ReadPlan } from "./read-plan.ts";
+import { openSources, type Sources } from "./sources.ts";
+import type { ReadTotals } from "./window-ledger.ts";
+
+export interface CollectionRunDeps extends CollectWindowsDeps {
+  openPrometheus: OpenPrometheus;
+  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "timeLost">;
+}
+
+export interface CollectionRunSettings extends CollectWindowsSettings, PlanSettings {
+  queries: readonly Query[];
+  /** Longest window that one request reads. */
+  windowMsMax: number;
+  /** Windows end this long before Prometheus' now. */
+  lagMs: number;
+}
+
+/** A larger difference between Prometheus' clock and ours is worth a warning, and not followed into the future. */
+const SKEW_TOLERATED_MS = 30_000;
+/** Time that is this new is read before any back-fill. Two rounds, so that one that fails does not fall behind it. */
+const FRESH_INTERVALS = 2;
+
+/** The times of one collection by Prometheus' clock, ms. */
+interface CollectionTimes {
+  nowMs: number;
+  /** Where the newest window ends. */
+  endMs: number;
+  /** Prometheus' clock minus the bridge's. */
+  skewMs: number;
+}
+
+/** Connects to the cluster's Prometheus and collects what is open. Throws BridgeError when it does not get as far as reading windows. */
+export async function runCollection(
+  deps: CollectionRunDeps,
+  settings: CollectionRunSettings,
+  run: CollectionRun,
+): Promise<{ totals: ReadTotals; skewMs: number }> {
+  const { cluster, file, report } = run;
+  const { signal } = run.signals;
+  const connection = await deps.openPrometheus(cluster, file.progress.pod?.uid, signal);
+  let sources: Sources | undefined;
+  try {
+    const times = toTimes(await connection.client.now(signal), deps.clock.now(), settings.lagMs);
+    const warnings = [...connection.warnings, ...skewWarnings(times.skewMs)];
+    const [metadata] = await Promise.all([
+      readMetadata(connection, signal, warnings),
+      // Known good data first: it shows that the Collector takes data before Prometheus is asked for any.
+      report.sendUp(signal),
+    ]);
+    // Before the samples: a reader of those finds the names of their nodes.
+    warnings.push(...(await report.sendNodes(connection.nodeNames, signal)));
+    sources = await findSources(deps, settings, run, connection, times);
+    const totals = await collectOpen(deps, settings, run, { connection, sources, metadata, times });
+    for (const warning of [...warnings, ...sources.warnings, ...totalsWarnings(totals)])
+      totals.warnings.add(warning);
+    await sendQueries(report, file.progress, times.endMs, totals, signal);
+    return { totals, skewMs: times.skewMs };
+  } finally {
+    await sources?.close();
+    await connection.close();
+  }
+}
+
+/** Plans the round, records the plan, and collects its windows. */
+async function collectOpen(
+  deps: CollectionRunDeps,
+  settings: CollectionRunSettings,
+  run: CollectionRun,
+  parts: { connection: PrometheusConnection; sources: Sources; metadata: Metadata; times: CollectionTimes },
+): Promise<ReadTotals> {
+  const { file, logger } = run;
+  const { sources, metadata, times } = parts;
+  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs);
+  rememberPod(file.progress, parts.connection, times.endMs, logger);
+  await file.save();
+  reportLosses(losses, deps.metrics, logger);
+  const totals = await collectWindows(deps, settings, run, { sources, metadata, plan });
+  reportLosses(totals.losses, deps.metrics, logger);
+  totals.losses.unshift(...losses);
+  return totals;
+}
+
+function toTimes(nowMs: number, ourNowMs: number, lagMs: number): CollectionTimes {
+  // A Prometheus whose clock runs ahead must not commit times that are still to come: a corrected clock would never read them.
+  const trustedNowMs = Math.min(nowMs, ourNowMs + SKEW_TOLERATED_MS);
+  const endMs = Math.floor((trustedNowMs - lagMs) / 1000) * 1000;
+  assert(endMs <= nowMs, "a window ends before Prometheus' now");
+  return { nowMs, endMs, skewMs: nowMs - ourNowMs };
+}
+
+async function findSources(
+  deps: CollectionRunDeps,
+  settings: CollectionRunSettings,
+  { cluster, file, signals }: CollectionRun,
+  connection: PrometheusConnection,
+  { endMs, nowMs }: CollectionTimes,
+): Promise<Sources> {
+  const earliestMs = earliestStart(file.progress, settings.queries, endMs, settings);
+  const times = { earliestMs, endMs, nowMs, maxBackfillMs: settings.maxBackfillMs };
+  return await openSources(deps, cluster, connection, file.progress, times, signals.signal);
+}
+
+function planRound(
+  deps: CollectionRunDeps,
+  settings: CollectionRunSettings,
+  progress: ClusterProgress,
+  sources: Sources,
+  endMs: number,
+): { plan: ReadPlan; losses: Loss[] } {
+  const { queries, windowMsMax, lanes } = settings;
+  const changed = preparePlan(progress, queries, endMs, sources, settings);
+  const { reads, losses } = planReads(progress, queries, endMs, sources.boundaries, settings);
+  for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
+  const freshMs = FRESH_INTERVALS * settings.intervalMs;
+  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes }, reads, endMs);
+  return { plan, losses: [...changed, ...losses] };
+}
+
+async function sendQueries(
+  report: ClusterReport,
+  progress: ClusterProgress,
+  endMs: number,
+  totals: ReadTotals,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted || totals.failures.some(({ error }) => error.code.startsWith("collector_"))) return;
+  try {
+    await report.sendQueries(progress, endMs, signal);
+  } catch (thrown) {
+    totals.failures.push({ query: "budcluster_query_*", error: toBridgeError(thrown) });
+  }
+}
+
+async function readMetadata(
+  connection: PrometheusConnection,
+  signal: AbortSignal,
+  warnings: string[],
+): Promise<Metadata> {
+  try {
+    return await connection.client.metadata(signal);
+  } catch (thrown) {
+    const error = toBridgeError(thrown);
+    if (signal.aborted || /^(cluster|tunnel)_/.test(error.code)) throw error;
+    warnings.push(`metric types are known by their names only: /api/v1/metadata failed (${error.message})`);
+    return new Map();
+  }
+}
+
+function skewWarnings(skewMs: number): string[] {
+  if (Math.abs(skewMs) < SKEW_TOLERATED_MS) return [];
+  const seconds = Math.round(Math.abs(skewMs) / 1000);
+  return [
+    `Prometheus' clock is ${seconds} s ${skewMs > 0 ? "ahead of" : "behind"} this one; windows follow Prometheus' clock`,
+  ];
+}
+
+function totalsWarnings({ losses, histogramSamples }: ReadTotals): string[] {
+  return [
+    ...(losses.length > 0 ? [`lost: ${lossText(losses)}`] : []),
+    ...(histogramSamples > 0
+      ? [`${histogramSamples} native histogram samples were left out: they are not converted yet`]
+      : []),
+  ];
+}
+
+function rememberPod(
+  progress: ClusterProgress,
+  connection: PrometheusConnection,
+  endMs: number,
+  logger: Logger,
+): void {
+  const { pod } = connection;
+  if (progress.pod?.uid === pod.uid) return;
+  if (progress.pod)
+    logger.info(
+      { from: progress.pod.name, to: pod.name },
+      "windows are read from another Prometheus Pod from here on",
+    );
+  progress.pod = { ...pod, since: endMs };
+}

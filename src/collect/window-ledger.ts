@@ -1,0 +1,142 @@
+import { BridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
+import type { PartOutcome } from "#otlp/fates.ts";
+import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
+import type { Loss } from "./progress.ts";
+import type { ReadTask } from "./read-plan.ts";
+
+/** A window that is being read and sent. It is settled when it was read to its end and every point of it is acknowledged or refused. */
+export interface WindowRead {
+  readonly task: ReadTask;
+  /** Where the part of the window begins that this read settles: its start, unless only its end is known to be whole. */
+  fromMs: number;
+  /** The oldest sample that was read, ms; Infinity when there was none. */
+  oldestMs: number;
+  /** Points handed to the writer, and those that the bridge itself refused. */
+  read: number;
+  acknowledged: number;
+  /** By the Collector, or by the bridge when a series can never be stored. */
+  refused: { code: RefusedCode | "collector_refused"; reason: string; points: number }[];
+  refusedPoints: number;
+  whole: boolean;
+  isSettled: boolean;
+  failure: BridgeError | undefined;
+}
+
+/** What all windows of one collection had. */
+export interface ReadTotals {
+  series: number;
+  /** Acknowledged. */
+  points: number;
+  /** By the Collector. */
+  refusedPoints: number;
+  /** The first series that the bridge refused. */
+  refusedSeries: BridgeError | undefined;
+  /** Of the requests that the Collector acknowledged, as sent. */
+  bytes: number;
+  /** Windows that were settled. */
+  windows: number;
+  histogramSamples: number;
+  warnings: Set<string>;
+  /** Groups of the catalogue with samples. */
+  groupsSeen: Set<string>;
+  /** Groups of the catalogue with a window that was read to its end. */
+  groupsRead: Set<string>;
+  failures: { query: string; error: BridgeError }[];
+  /** What became lost in this round. */
+  losses: Loss[];
+}
+
+/** Counts, for each window of one collection, the points that were read and what became of them. */
+export class WindowLedger {
+  readonly totals: ReadTotals = emptyTotals();
+  readonly #onSettled: (read: WindowRead) => void;
+
+  /** `onSettled` is called once for each window that is settled without a failure. */
+  constructor(onSettled: (read: WindowRead) => void) {
+    this.#onSettled = onSettled;
+  }
+
+  open(task: ReadTask): WindowRead {
+    return {
+      task,
+      fromMs: task.window.fromMs,
+      oldestMs: Infinity,
+      read: 0,
+      acknowledged: 0,
+      refused: [],
+      refusedPoints: 0,
+      whole: false,
+      isSettled: false,
+      failure: undefined,
+    };
+  }
+
+  /** The writer took the samples of a series. */
+  addSeries(read: WindowRead, series: ScannedSeries): void {
+    read.read += series.sampleCount;
+    read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
+    this.totals.series++;
+  }
+
+  /** The bridge refused series that can never be stored. */
+  refuse(read: WindowRead, { code, reason, series, samples }: RefusedSeries): void {
+    read.read += samples;
+    read.refused.push({ code, reason, points: samples });
+    read.refusedPoints += samples;
+    const message = `${series} series with ${samples} samples are refused for good: ${reason}`;
+    this.totals.refusedSeries ??= new BridgeError(code, message, {
+      details: { query: read.task.query.name },
+    });
+  }
+
+  /** The window can't be settled in this round. Its first failure counts. */
+  fail(read: WindowRead, error: BridgeError): void {
+    if (read.failure) return;
+    read.failure = error;
+    this.totals.failures.push({ query: read.task.query.name, error });
+  }
+
+  /** The exporter's report on some points. */
+  addOutcome(parts: readonly PartOutcome<WindowRead>[], bytes: number): void {
+    this.totals.bytes += bytes;
+    for (const { owner, points, fate } of parts) {
+      if (fate.state === "acknowledged") {
+        owner.acknowledged += points;
+        this.totals.points += points;
+      } else if (fate.state === "refused") {
+        owner.refused.push({ code: "collector_refused", reason: fate.reason, points });
+        owner.refusedPoints += points;
+        this.totals.refusedPoints += points;
+      } else this.fail(owner, fate.error);
+    }
+    for (const read of new Set(parts.map((part) => part.owner))) this.settleIfDone(read);
+  }
+
+  settleIfDone(read: WindowRead): void {
+    const settled = read.acknowledged + read.refusedPoints;
+    assert(settled <= read.read, "acknowledged and refused points were read");
+    if (!read.whole || read.failure || settled < read.read) return;
+    assert(!read.isSettled, "a window is settled once");
+    read.isSettled = true;
+    this.totals.windows++;
+    this.#onSettled(read);
+  }
+}
+
+function emptyTotals(): ReadTotals {
+  return {
+    series: 0,
+    points: 0,
+    refusedPoints: 0,
+    refusedSeries: undefined,
+    bytes: 0,
+    windows: 0,
+    histogramSamples: 0,
+    warnings: new Set(),
+    groupsSeen: new Set(),
+    groupsRead: new Set(),
+    failures: [],
+    losses: [],
+  };
+}
