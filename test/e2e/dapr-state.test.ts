@@ -5,7 +5,7 @@ import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createDaprStore } from "#state/dapr-store.ts";
 import type { StateStore } from "#state/store.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { testStore } from "../helpers/store-contract.ts";
 import { daprContainer, redisContainer, withValue } from "./dapr-sidecar.ts";
 
@@ -45,10 +45,10 @@ describe("Dapr's sidecar before Redis", () => {
   testStore("Dapr", () => open());
 
   it("says what is wrong with the name and the token", async () => {
-    expect((await caught((await open("other")).check())).message).toBe(
+    expect((await bridgeErrorOf((await open("other")).check())).message).toBe(
       'Dapr\'s sidecar has no state store "other"',
     );
-    expect((await caught((await open("statestore", "another-token")).check())).message).toBe(
+    expect((await bridgeErrorOf((await open("statestore", "another-token")).check())).message).toBe(
       "Dapr's sidecar refuses the token",
     );
   });
@@ -60,7 +60,7 @@ describe("Dapr's sidecar before Redis", () => {
     for (const part of [redis, sidecar]) {
       const handle = container.getById(part.getId());
       await handle.pause();
-      expect((await caught(store.put("outage", "lost?", etag))).code).toBe("state_unavailable");
+      expect((await bridgeErrorOf(store.put("outage", "lost?", etag))).code).toBe("state_unavailable");
       await handle.unpause();
       await expect.poll(() => store.check().then(() => "ready", String), { timeout: 30_000 }).toBe("ready");
       const record = (await store.get<unknown>("outage"))!;
@@ -75,7 +75,7 @@ describe("Dapr's sidecar before Redis", () => {
     await store.check();
     const { container } = await getContainerRuntimeClient();
     await container.getById(sidecar.getId()).stop({ t: 0 });
-    const error = await caught(store.check());
+    const error = await bridgeErrorOf(store.check());
     expect(error.message).toContain("Dapr's sidecar does not answer");
   });
 });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import type { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
-import { caught } from "./caught.ts";
+import { bridgeErrorOf } from "./bridge-error-of.ts";
 
 /** What every state store must do. Each test opens one, whose records may be those of another test: keys are unique. */
 export function testStore(name: string, open: () => StateStore | Promise<StateStore>): void {
@@ -48,7 +48,7 @@ export function testStore(name: string, open: () => StateStore | Promise<StateSt
         [key, undefined],
         [other, first],
       ] as const) {
-        expect((await caught(store.put(where, 3, etag))).code).toBe("state_conflict");
+        expect((await bridgeErrorOf(store.put(where, 3, etag))).code).toBe("state_conflict");
       }
       expect(await store.get(key)).toEqual({ value: 2, etag: second });
       expect(await store.get(other)).toBeUndefined();
@@ -63,7 +63,7 @@ export function testStore(name: string, open: () => StateStore | Promise<StateSt
       expect(await store.get(key)).toBeUndefined();
       const again = await store.put(key, "yours", undefined);
       expect(again).not.toBe(first);
-      expect((await caught(store.put(key, "mine", first))).code).toBe("state_conflict");
+      expect((await bridgeErrorOf(store.put(key, "mine", first))).code).toBe("state_conflict");
       expect(await store.get(key)).toEqual({ value: "yours", etag: again });
     }));
 
@@ -138,7 +138,7 @@ export function testStore(name: string, open: () => StateStore | Promise<StateSt
         ["a", undefined],
         ["a", "x".repeat(17 * 1024 * 1024)],
       ] as const) {
-        expect((await caught(store.put(key, value, undefined))).code).toBe("internal");
+        expect((await bridgeErrorOf(store.put(key, value, undefined))).code).toBe("internal");
       }
     }));
 }

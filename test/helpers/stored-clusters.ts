@@ -67,25 +67,25 @@ export function openStoredClusters(
   return { clusters, clock, forgotten };
 }
 
-/** A store whose process dies (kill -9) at its call number `dieAt`; with `isDone` that call still takes effect. */
-export function createMortalStore(
+/** A store whose process crashes (kill -9) at call number `crashAt`; with `isDone` that call still takes effect. */
+export function createCrashingStore(
   store: StateStore,
-  dieAt: number,
+  crashAt: number,
   isDone: boolean,
-): { store: StateStore; died: Promise<"died"> } {
-  const { promise: died, resolve: die } = Promise.withResolvers<"died">();
+): { store: StateStore; crashed: Promise<"crashed"> } {
+  const { promise: crashed, resolve: crash } = Promise.withResolvers<"crashed">();
   let calls = 0;
-  let isDead = false;
+  let isCrashed = false;
   const call = async <T>(work: () => Promise<T>): Promise<T> => {
-    const isFatal = ++calls === dieAt;
-    if (!isDead && !isFatal) return await work();
-    if (!isDead && isDone) await work().catch(() => {});
-    isDead = true;
-    die("died");
+    const isFatal = ++calls === crashAt;
+    if (!isCrashed && !isFatal) return await work();
+    if (!isCrashed && isDone) await work().catch(() => {});
+    isCrashed = true;
+    crash("crashed");
     return await new Promise<never>(() => {});
   };
   return {
-    died,
+    crashed,
     store: {
       ...store,
       get: (key) => call(() => store.get(key)),

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "vitest";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 
 // The collection of the role all-in-one writes by the same engine that the queries read.
@@ -25,7 +25,7 @@ test("inserts pass a queue that is full of queries", async () => {
       () => {},
     ),
   );
-  const last = caught(engine.database.query("SELECT 1"));
+  const last = bridgeErrorOf(engine.database.query("SELECT 1"));
   expect((await last).message).toContain("too many statements are waiting");
   await Promise.all([insert(1), insert(2), insert(3)]);
   // The queue had no time to empty: the inserts did not wait for their turn in it.

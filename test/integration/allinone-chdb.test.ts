@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openChdb, type EmbeddedDatabase } from "#allinone/chdb.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
@@ -118,12 +118,12 @@ test("large answers with texts of several bytes arrive whole", async () => {
 });
 
 test("errors carry ClickHouse's code; what passes by itself is storage_unavailable", async () => {
-  const missing = await caught(engine().query("SELECT 'private' FROM default.missing"));
+  const missing = await bridgeErrorOf(engine().query("SELECT 'private' FROM default.missing"));
   expect([missing.code, missing.details]).toEqual(["storage_failed", { clickhouse_code: 60 }]);
   expect(missing.message).toBe("ClickHouse refused the statement: code 60 UNKNOWN_TABLE");
-  const syntax = await caught(engine().command("SELEC 1"));
+  const syntax = await bridgeErrorOf(engine().command("SELEC 1"));
   expect(syntax.details).toEqual({ clickhouse_code: 62 });
-  const memory = await caught(engine().query("SELECT groupArray(number) FROM numbers(1000000000)"));
+  const memory = await bridgeErrorOf(engine().query("SELECT groupArray(number) FROM numbers(1000000000)"));
   expect([memory.code, memory.details]).toEqual(["storage_unavailable", { clickhouse_code: 241 }]);
   const rows = engine().insertRowBinary(
     "default.t",
@@ -133,7 +133,7 @@ test("errors carry ClickHouse's code; what passes by itself is storage_unavailab
     ],
     Buffer.alloc(7),
   );
-  expect((await caught(rows)).code).toBe("storage_failed");
+  expect((await bridgeErrorOf(rows)).code).toBe("storage_failed");
   expect(readdirSync(join(path, "inbox"))).toEqual(["under-way.bin"]);
 });
 
@@ -161,5 +161,5 @@ test("close waits for what runs; afterwards everything is refused", async () => 
   const running = engine().query("SELECT sleep(0.2) AS s");
   await engine().close();
   expect(await running).toEqual([{ s: 0 }]);
-  expect((await caught(engine().query("SELECT 1"))).code).toBe("storage_unavailable");
+  expect((await bridgeErrorOf(engine().query("SELECT 1"))).code).toBe("storage_unavailable");
 });

@@ -4,7 +4,7 @@ import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
 import { createLatest } from "#query/series/latest.ts";
 import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { bitsOf, toOtlpRequest, type TestMetric } from "../helpers/otlp-request.ts";
 
@@ -85,7 +85,7 @@ test("samples of a clock that runs ahead are there", async () => {
 });
 
 test("an unknown metric gets the names like it, of this cluster only", async () => {
-  const error = await caught(latest({ clusterId: "prod", metric: "node_lod1" }));
+  const error = await bridgeErrorOf(latest({ clusterId: "prod", metric: "node_lod1" }));
   expect(error.code).toBe("metric_not_found");
   const similar = error.details?.["similar"] as string[];
   expect(similar.slice(0, 2).sort()).toEqual(["node_load1", "node_load5"]);
@@ -93,11 +93,11 @@ test("an unknown metric gets the names like it, of this cluster only", async () 
 });
 
 test("an unknown cluster, also one that looks like SQL, is cluster_not_found or refused", async () => {
-  expect((await caught(latest({ clusterId: "nobody", metric: "node_load1" }))).code).toBe(
+  expect((await bridgeErrorOf(latest({ clusterId: "nobody", metric: "node_load1" }))).code).toBe(
     "cluster_not_found",
   );
-  expect((await caught(latest({ clusterId: "' OR 1=1", metric: "x" }))).code).toBe("request_invalid");
-  expect((await caught(latest({ clusterId: "prod", metric: "' OR 1=1 --\\" }))).code).toBe(
+  expect((await bridgeErrorOf(latest({ clusterId: "' OR 1=1", metric: "x" }))).code).toBe("request_invalid");
+  expect((await bridgeErrorOf(latest({ clusterId: "prod", metric: "' OR 1=1 --\\" }))).code).toBe(
     "metric_not_found",
   );
 });
@@ -105,7 +105,7 @@ test("an unknown cluster, also one that looks like SQL, is cluster_not_found or 
 test.each([{ limit: 0 }, { limit: 10_001 }, { limit: 1.5 }, { metric: "" }, { metric: "x".repeat(513) }])(
   "refuses %j",
   async (more) => {
-    const error = await caught(latest({ clusterId: "prod", metric: "node_load1", ...more }));
+    const error = await bridgeErrorOf(latest({ clusterId: "prod", metric: "node_load1", ...more }));
     expect(error.code).toBe("request_invalid");
   },
 );
@@ -119,7 +119,7 @@ test.each<[string, Partial<QueryLimits>, string, string]>([
     databaseName: "metrics",
     limits: { ...QUERY_LIMITS, ...limits },
   });
-  const error = await caught(limited({ clusterId: "prod", metric: "node_load1" }));
+  const error = await bridgeErrorOf(limited({ clusterId: "prod", metric: "node_load1" }));
   expect([error.code, error.details]).toEqual([code, { limit }]);
 });
 
@@ -135,9 +135,9 @@ test("obeys QUERY_POINTS_MAX and QUERY_TIMEOUT", async () => {
   };
   const limits = { ...QUERY_LIMITS, pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 };
   const limited = createLatest(database, { databaseName: "metrics", limits });
-  const tooMany = await caught(limited({ clusterId: "prod", metric: "up", limit: 11 }));
+  const tooMany = await bridgeErrorOf(limited({ clusterId: "prod", metric: "up", limit: 11 }));
   expect(tooMany.message).toContain("limit: is not a whole number from 1 to 10");
-  expect((await caught(limited({ clusterId: "prod", metric: "up" }))).code).toBe("cluster_not_found");
+  expect((await bridgeErrorOf(limited({ clusterId: "prod", metric: "up" }))).code).toBe("cluster_not_found");
   expect(statements.length).toBeGreaterThan(1);
   for (const sql of statements) expect(sql).toContain("SETTINGS max_execution_time = 3, ");
   expect(statements[0]).toContain("INTERVAL 2 HOUR");

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { createCertificate } from "../helpers/certificates.ts";
 import { apiEnvironment, createClustersApi, type ClustersApi } from "../helpers/clusters-api.ts";
 import { rsaPem, writeFiles } from "../helpers/keys.ts";
-import { setScene, type Scene, type SceneSettings } from "../helpers/scene.ts";
+import { startTestSystem, type TestSystem, type TestSystemSettings } from "../helpers/test-system.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -15,19 +15,19 @@ beforeAll(() => {
   withoutClusters = apiEnvironment(folder);
 });
 
-interface ApiScene extends Scene {
+interface ApiSystem extends TestSystem {
   api: ClustersApi;
   /** The simulated cluster as it is registered. */
   input: (id?: string) => Record<string, unknown>;
 }
 
-async function setApiScene(settings: SceneSettings = {}): Promise<ApiScene> {
-  const scene = await setScene({ environment: withoutClusters, ...settings });
+async function startApiSystem(settings: TestSystemSettings = {}): Promise<ApiSystem> {
+  const system = await startTestSystem({ environment: withoutClusters, ...settings });
   const input = (id = "sim-1"): Record<string, unknown> => {
-    const { name, platform, kubeconfig } = scene.simulator.cluster(id);
+    const { name, platform, kubeconfig } = system.simulator.cluster(id);
     return { id, name, platform, kubeconfig };
   };
-  return { ...scene, input, api: createClustersApi(() => scene.bridge.url) };
+  return { ...system, input, api: createClustersApi(() => system.bridge.url) };
 }
 
 /** Everything that lies in the program's folder, as text. */
@@ -40,7 +40,7 @@ function filesOf(directory: string): string {
 
 describe("the life of a cluster", () => {
   test("registered, it is collected from the next round on, without a restart and after one", async () => {
-    const { api, bridge, clock, input, simulator, compareAll } = await setApiScene();
+    const { api, bridge, clock, input, simulator, compareAll } = await startApiSystem();
     expect((await bridge.collect()).total).toBe(0);
     const made = await api.create({ ...input(), labels: { team: "edge" } });
     expect(made).toMatchObject({ status: 201, location: "/clusters/sim-1" });
@@ -76,7 +76,7 @@ describe("the life of a cluster", () => {
   });
 
   test("nothing secret is answered, logged or stored in clear text", async () => {
-    const { api, bridge, input, simulator } = await setApiScene();
+    const { api, bridge, input, simulator } = await startApiSystem();
     const { token } = simulator.cluster("sim-1");
     // A private key that was pasted along with the certificate.
     const { certPem, keyPem } = await createCertificate("prometheus");
@@ -107,7 +107,7 @@ describe("the life of a cluster", () => {
   });
 
   test("a rotated token: 401 by name, and the next round after PATCH works", async () => {
-    const { api, bridge, clock, input, simulator } = await setApiScene();
+    const { api, bridge, clock, input, simulator } = await startApiSystem();
     const { kube, kubeconfig, token } = simulator.cluster("sim-1");
     await api.create(input());
     const bridgeUser = kube.users.find(({ name }) => name === "bridge")!;
@@ -125,7 +125,7 @@ describe("the life of a cluster", () => {
   });
 
   test("a merge patch: what is left out stays, null resets", async () => {
-    const { api, bridge, input } = await setApiScene();
+    const { api, bridge, input } = await startApiSystem();
     const prometheus = { path_prefix: "/x", bearer_token: PROMETHEUS_TOKEN };
     const body = { ...input(), prometheus, labels: { a: "1", b: "2" }, enabled: false };
     await api.create(body, "?check=false");
@@ -158,7 +158,7 @@ describe("the life of a cluster", () => {
   });
 
   test("deleted while it is collected: the work ends, and nothing of it is left", async () => {
-    const { api, bridge, input, simulator } = await setApiScene({
+    const { api, bridge, input, simulator } = await startApiSystem({
       environment: { ...withoutClusters, METRICS_COLLECTION_TIMEOUT: "60" },
     });
     await api.create(input());
@@ -178,7 +178,7 @@ describe("the life of a cluster", () => {
 
 describe("what is refused", () => {
   test("requests that are wrong, each field by its name and nothing stored", async () => {
-    const { api, input } = await setApiScene();
+    const { api, input } = await startApiSystem();
     const several = {
       clusters: [{ name: "c", cluster: { server: "https://c" } }],
       users: [{ name: "u", user: { token: "t" } }],
@@ -218,7 +218,7 @@ describe("what is refused", () => {
   });
 
   test("an id that is taken, a cluster that is not there, and a context alone", async () => {
-    const { api, input } = await setApiScene();
+    const { api, input } = await startApiSystem();
     expect((await api.create(input(), "?check=false")).status).toBe(201);
     expect(await api.create(input())).toMatchObject({ status: 409, error: { code: "cluster_exists" } });
     expect(await api.patch("nobody", {})).toMatchObject({
@@ -234,7 +234,7 @@ describe("what is refused", () => {
   });
 
   test("a cluster that can't be collected from, unless it is to be stored unchecked", async () => {
-    const { api, bridge, input, simulator } = await setApiScene();
+    const { api, bridge, input, simulator } = await startApiSystem();
     const wrong = { ...input(), prometheus: { service: "nothing-here" } };
     expect(await api.create(wrong)).toMatchObject({
       status: 422,
@@ -251,7 +251,7 @@ describe("what is refused", () => {
   });
 
   test("a client that goes away ends the check, and nothing is stored", async () => {
-    const { api, bridge, input, simulator } = await setApiScene({
+    const { api, bridge, input, simulator } = await startApiSystem({
       environment: { ...withoutClusters, METRICS_COLLECTION_TIMEOUT: "60" },
     });
     await simulator.faults.set("sim-1", { layer: "api", kind: "hang" });
@@ -266,7 +266,7 @@ describe("what is refused", () => {
   });
 
   test("credentials, by a bridge without a key", async () => {
-    const { api, input } = await setApiScene({ environment: { CLUSTERS_FILE: "" } });
+    const { api, input } = await startApiSystem({ environment: { CLUSTERS_FILE: "" } });
     const answer = await api.create(input());
     expect(answer).toMatchObject({ status: 503, error: { code: "credentials_keys_missing" } });
     expect(answer.error.hint).toContain("CREDENTIALS_KEYS_DIR");
@@ -276,7 +276,7 @@ describe("what is refused", () => {
 describe("beside CLUSTERS_FILE", () => {
   test("a file's cluster is shown and read-only", async () => {
     const { CREDENTIALS_KEYS_DIR = "" } = withoutClusters;
-    const { api, input } = await setApiScene({ clusters: 2, environment: { CREDENTIALS_KEYS_DIR } });
+    const { api, input } = await startApiSystem({ clusters: 2, environment: { CREDENTIALS_KEYS_DIR } });
     expect((await api.list()).map(({ id, source }) => [id, source])).toEqual([
       ["sim-1", "file"],
       ["sim-2", "file"],
@@ -291,7 +291,7 @@ describe("beside CLUSTERS_FILE", () => {
   });
 
   test("of one id in both the file's is used, which log and status say", async () => {
-    const { api, bridge, input } = await setApiScene();
+    const { api, bridge, input } = await startApiSystem();
     await api.create({ ...input(), name: "of the API" });
     await bridge.restart({ CLUSTERS_FILE: join(bridge.directory, "clusters.yaml") });
     expect((await api.list()).map(({ id, source }) => [id, source])).toEqual([["sim-1", "file"]]);
@@ -304,7 +304,7 @@ describe("beside CLUSTERS_FILE", () => {
 });
 
 test("a cluster whose key is lost takes new credentials; what is missing of them is named", async () => {
-  const { api, bridge, input } = await setApiScene();
+  const { api, bridge, input } = await startApiSystem();
   await api.create({ ...input(), prometheus: { bearer_token: PROMETHEUS_TOKEN } }, "?check=false");
   await bridge.restart({ CREDENTIALS_KEYS_DIR: writeFiles(join(folder, "another"), { "9.pem": rsaPem() }) });
   const { kubeconfig } = input();
@@ -319,7 +319,7 @@ test("a cluster whose key is lost takes new credentials; what is missing of them
 test("a new key seals every cluster anew at the start, and the old one is not needed any more", async () => {
   const keys = writeFiles(join(folder, "rotated"), { "1.pem": rsaPem() });
   const environment = { CLUSTERS_FILE: "", CREDENTIALS_KEYS_DIR: keys };
-  const { api, bridge, clock, input } = await setApiScene({ environment });
+  const { api, bridge, clock, input } = await startApiSystem({ environment });
   await api.create({ ...input(), id: "a" });
   await api.create({ ...input(), id: "b" });
   const next = rsaPem();

@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { apiEnvironment, createClustersApi, type ClustersApi } from "../helpers/clusters-api.ts";
-import { setScene, type Scene, type SceneSettings } from "../helpers/scene.ts";
+import { startTestSystem, type TestSystem, type TestSystemSettings } from "../helpers/test-system.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -53,22 +53,22 @@ function isRead(): boolean {
   }
 }
 
-interface Hostile extends Scene {
+interface Hostile extends TestSystem {
   api: ClustersApi;
   asked: string[];
 }
 
-async function setHostileScene(
+async function startHostileSystem(
   answer: (hostname: string) => string[] = () => ["127.0.0.1"],
-  settings: SceneSettings = {},
+  settings: TestSystemSettings = {},
 ): Promise<Hostile> {
   const asked: string[] = [];
   const resolve = async (hostname: string): Promise<LookupAddress[]> => {
     asked.push(hostname);
     return await Promise.resolve(answer(hostname).map((address) => ({ address, family: 4 })));
   };
-  const scene = await setScene({ environment, resolve, ...settings });
-  return { ...scene, asked, api: createClustersApi(() => scene.bridge.url) };
+  const system = await startTestSystem({ environment, resolve, ...settings });
+  return { ...system, asked, api: createClustersApi(() => system.bridge.url) };
 }
 
 interface Parts {
@@ -231,7 +231,7 @@ const CASES: [
 test.each(CASES)(
   "%s is refused by name, and nothing is run, read, resolved or dialled",
   async (_name, make, expected) => {
-    const { api, asked } = await setHostileScene();
+    const { api, asked } = await startHostileSystem();
     const trap = await setTrap("127.0.0.1");
     const config = make(trap);
     const text = config === DEEP ? DEEP_OBJECT : JSON.stringify(config);
@@ -245,7 +245,7 @@ test.each(CASES)(
 );
 
 test("the traps work: a kubeconfig that is accepted connects", async () => {
-  const { api, asked } = await setHostileScene();
+  const { api, asked } = await startHostileSystem();
   const trap = await setTrap("127.0.0.1");
   const answer = await api.create({ id: "h", name: "h", platform: "h", kubeconfig: kubeconfig(trap.port) });
   expect(answer).toMatchObject({ status: 422, error: { code: "cluster_unreachable" } });
@@ -264,7 +264,7 @@ test.each([
   ["[fd00:ec2::254]", "a metadata service's address"],
   ["100.100.100.200", "a metadata service's address"],
 ])("an API server at %s is refused, with and without a check, also by PATCH", async (host, kind) => {
-  const { api, asked, simulator } = await setHostileScene();
+  const { api, asked, simulator } = await startHostileSystem();
   const trap = await setTrap("127.0.0.2");
   const hostile = kubeconfig(trap.port, { cluster: { server: `https://${host}:${trap.port}` } });
   const refused = { status: 422, error: { code: "api_server_refused" } };
@@ -281,7 +281,7 @@ test.each([
 });
 
 test("a name that resolves to a refused address is refused before anything is dialled", async () => {
-  const { api } = await setHostileScene(() => ["203.0.113.9", "169.254.169.254"]);
+  const { api } = await startHostileSystem(() => ["203.0.113.9", "169.254.169.254"]);
   const trap = await setTrap("127.0.0.1");
   const body = { id: "h", name: "h", platform: "h", kubeconfig: kubeconfig(trap.port) };
   for (const query of ["", "?check=false"]) {
@@ -293,7 +293,7 @@ test("a name that resolves to a refused address is refused before anything is di
 });
 
 /** The simulated cluster with a name instead of its API server's address. */
-function namedCluster(simulator: Scene["simulator"]): { body: Record<string, unknown>; port: number } {
+function namedCluster(simulator: TestSystem["simulator"]): { body: Record<string, unknown>; port: number } {
   const { id, name, platform, kubeconfig: text, apiServerUrl } = simulator.cluster("sim-1");
   const port = Number(new URL(apiServerUrl).port);
   const named = text.replace(apiServerUrl, `https://${NAME}:${port}\n      tls-server-name: localhost`);
@@ -302,7 +302,7 @@ function namedCluster(simulator: Scene["simulator"]): { body: Record<string, unk
 
 test("DNS that answers an allowed address first and a refused one later is refused when it dials", async () => {
   let address = "127.0.0.1";
-  const { api, bridge, simulator, clock } = await setHostileScene(() => [address]);
+  const { api, bridge, simulator, clock } = await startHostileSystem(() => [address]);
   const { body, port } = namedCluster(simulator);
   const trap = await setTrap("127.0.0.2", port);
   expect((await api.create(body)).status).toBe(201);
@@ -324,7 +324,7 @@ test("DNS that answers an allowed address first and a refused one later is refus
 
 test("DNS that changes between the check and the port-forward: the WebSocket does not get there", async () => {
   const answers: string[] = [];
-  const { api, simulator, asked } = await setHostileScene(() => [answers.shift() ?? "127.0.0.2"]);
+  const { api, simulator, asked } = await startHostileSystem(() => [answers.shift() ?? "127.0.0.2"]);
   const { body, port } = namedCluster(simulator);
   const trap = await setTrap("127.0.0.2", port);
   // Admission and the API calls: Service, EndpointSlices, nodes. What follows is the port-forward.
@@ -336,7 +336,7 @@ test("DNS that changes between the check and the port-forward: the WebSocket doe
 });
 
 test("a cluster of CLUSTERS_FILE is not dialled there either; a trusted one is the operator's own", async () => {
-  const { bridge, simulator } = await setHostileScene(undefined, {
+  const { bridge, simulator } = await startHostileSystem(undefined, {
     environment: { ...environment, API_SERVER_CIDRS: "" },
   });
   const path = join(bridge.directory, "clusters.yaml");

@@ -10,7 +10,7 @@ import { startSimulator, type Simulator } from "#simulator/simulator.ts";
 import { runDiagnoseCommand } from "#commands/diagnose.ts";
 import { runKubeconfigCommand } from "#commands/kubeconfig.ts";
 import { runBridge } from "../helpers/bridge-child.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { ACCESS, startHarness, TOKENS, type Harness } from "./http-harness.ts";
 
@@ -121,7 +121,7 @@ describe("npm run diagnose -- ID", () => {
   it.each([[[]], [["a", "b"]], [["a", "--storage"]], [["--what"]], [["a", "--url", "ftp://x"]]])(
     "refuses %j",
     async (argv) => {
-      expect(await caught(run(argv))).toMatchObject({ code: "config_invalid" });
+      expect(await bridgeErrorOf(run(argv))).toMatchObject({ code: "config_invalid" });
     },
   );
 });
@@ -158,7 +158,7 @@ describe("npm run kubeconfig", () => {
     [["--context", "a", "--service-account", "../x"], "--service-account"],
     [["--context", "a", "b"], "b"],
   ])("refuses %j", async (argv, named) => {
-    const error = await caught(kubeconfig(argv));
+    const error = await bridgeErrorOf(kubeconfig(argv));
     expect(error).toMatchObject({
       code: "config_invalid",
       message: expect.stringContaining(named) as string,
@@ -181,7 +181,7 @@ describe("npm run kubeconfig", () => {
   });
 
   it("does not guess between several files", async () => {
-    const error = await caught(kubeconfig(["--context", "a"], { KUBECONFIG: "/a:/b" }));
+    const error = await bridgeErrorOf(kubeconfig(["--context", "a"], { KUBECONFIG: "/a:/b" }));
     expect(error.message).toContain("--kubeconfig");
   });
 
@@ -189,7 +189,7 @@ describe("npm run kubeconfig", () => {
     const path = join(folder, "user.kubeconfig");
     writeFileSync(path, simulator.cluster("sim-1").kubeconfig, { mode: 0o600 });
     simulator.faults.forget("sim-1");
-    const error = await caught(kubeconfig(["--kubeconfig", path]));
+    const error = await bridgeErrorOf(kubeconfig(["--kubeconfig", path]));
     expect(error).toMatchObject({
       code: "cluster_forbidden",
       hint: expect.stringContaining("Nothing was changed") as string,

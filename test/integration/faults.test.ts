@@ -6,7 +6,7 @@ import { startSimulator, type Simulator } from "#simulator/simulator.ts";
 import { createJumpingClock } from "../helpers/jumping-clock.ts";
 import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
 import { METRICS, SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
-import { compare, exact } from "../helpers/truth.ts";
+import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
 import { FAULT_CASES } from "./fault-cases.ts";
 
 // Every fault on a cluster of its own, all in one round, between healthy clusters; then the faults end and one more round must make up for
@@ -153,8 +153,8 @@ describe.each([
       expect(committed).toEqual([[from, attempted]]);
       expect(attempted - from).toBeGreaterThan(isKnown ? 2 * PAUSE_MS : 120_000 - 1000);
     }
-    const compared = compare(collector, simulator.cluster(id).world, record);
-    expect(compared).toEqual(exact(compared.samples));
+    const compared = compareWithExpected(collector, simulator.cluster(id).world, record);
+    expect(compared).toEqual(noDifferences(compared.samples));
     expect(compared.samples).toBeGreaterThan(300);
   }
 });

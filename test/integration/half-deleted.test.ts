@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createSqliteStore } from "#state/sqlite-store.ts";
-import { setScene } from "../helpers/scene.ts";
+import { startTestSystem } from "../helpers/test-system.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { clusterRecord } from "../helpers/stored-clusters.ts";
 
@@ -14,7 +14,7 @@ test.each([
     { ids: [], creating: [{ id: "sim-1", by: "a dead process", at: 0 }], deleting: [] },
   ],
 ])("%s does not touch the progress of a cluster that CLUSTERS_FILE defines since", async (_what, index) => {
-  const { bridge, clock } = await setScene();
+  const { bridge, clock } = await startTestSystem();
   clock.jump(60_000);
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   const before = await bridge.progress("sim-1");

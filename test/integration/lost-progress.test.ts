@@ -5,14 +5,16 @@ import { expect, onTestFinished, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
 import { startSimulator } from "#simulator/simulator.ts";
 import { startBridgeChild } from "../helpers/bridge-child.ts";
-import { setScene } from "../helpers/scene.ts";
+import { startTestSystem } from "../helpers/test-system.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { bridgeEnvironment, readProgressRecord, SMALL } from "../helpers/test-bridge.ts";
 
 const MINUTE = 60_000;
 
 test("a state file that is gone: what Prometheus has is read again back to MAX_BACKFILL, the time before is lost", async () => {
-  const { bridge, clock } = await setScene({ environment: { MAX_BACKFILL: "10m", INITIAL_LOOKBACK: "2m" } });
+  const { bridge, clock } = await startTestSystem({
+    environment: { MAX_BACKFILL: "10m", INITIAL_LOOKBACK: "2m" },
+  });
   for (let round = 0; round < 4; round++) {
     clock.jump(5 * MINUTE);
     expect(await bridge.collect()).toMatchObject({ successful: 1 });

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { setScene } from "../helpers/scene.ts";
+import { startTestSystem } from "../helpers/test-system.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -19,7 +19,7 @@ test("queries and groups may have the names of what every object inherits", asyn
     group: GROUPS[i % GROUPS.length],
   }));
   writeFileSync(queriesFile, JSON.stringify({ extends: "none", queries: [...queries, { name: "up" }] }));
-  const { bridge, clock, collector } = await setScene({
+  const { bridge, clock, collector } = await startTestSystem({
     environment: { QUERIES_FILE: queriesFile },
   });
 
@@ -54,7 +54,7 @@ test("a query that is its metric's name reads that metric, whatever an object in
   const queriesFile = join(folder, "metrics.json");
   const queries = INHERITED.map((name) => ({ name }));
   writeFileSync(queriesFile, JSON.stringify({ extends: "none", queries: [...queries, { name: "up" }] }));
-  const { bridge } = await setScene({ environment: { QUERIES_FILE: queriesFile } });
+  const { bridge } = await startTestSystem({ environment: { QUERIES_FILE: queriesFile } });
 
   const { clusters } = await bridge.collect();
   expect(clusters.map(({ outcome, error }) => [outcome, error])).toEqual([["successful", null]]);

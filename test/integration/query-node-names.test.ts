@@ -4,7 +4,7 @@ import { createReadNodeAddresses, hostOf, hostSql, toNodeNamedSql } from "#query
 import { limitDatabase, QUERY_LIMITS } from "#query/limits.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
@@ -147,7 +147,7 @@ describe("group_by and filters with k8s.node.name", () => {
 
   test("a metric of no node is refused by name", async () => {
     await store("lonely", "m", samples({ a: "b" }, NOW_MS - HOUR_MS, NOW_MS, 1));
-    const error = await caught(ask({ clusterId: "lonely", metric: "m", groupBy: [NODE] }));
+    const error = await bridgeErrorOf(ask({ clusterId: "lonely", metric: "m", groupBy: [NODE] }));
     expect([error.code, error.message]).toEqual([
       "request_invalid",
       `group_by.0: no series of the metric has a label "${NODE}"`,

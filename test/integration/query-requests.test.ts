@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
@@ -131,7 +131,7 @@ describe("an answer", () => {
     "refuses the filter %j, which escapes its anchors",
     async (value) => {
       for (const op of ["=~", "!~"] as const) {
-        const error = await caught(ask({ groupBy: ["*"], filters: [{ label: "host", op, value }] }));
+        const error = await bridgeErrorOf(ask({ groupBy: ["*"], filters: [{ label: "host", op, value }] }));
         expect([error.code, error.details?.["fields"]]).toMatchObject([
           "request_invalid",
           [{ field: "filters.0.value" }],
@@ -217,7 +217,7 @@ describe("a refusal names the field and the remedy", () => {
     ["filters.1.value", { filters: [HOST_A, { label: "host", op: "!~", value: "nope)|(?:a" }] }],
     ["limit", { limit: 0 }],
   ])("%s of %j", async (field, more) => {
-    const error = await caught(ask(more));
+    const error = await bridgeErrorOf(ask(more));
     expect([error.code, error.httpStatus]).toEqual(["request_invalid", 400]);
     expect(error.details).toMatchObject({ fields: [{ field }] });
     expect(error.message).toContain(field);
@@ -225,11 +225,11 @@ describe("a refusal names the field and the remedy", () => {
   });
 
   test("an unknown label: with those that there are", async () => {
-    expect((await caught(ask({ groupBy: ["hots"] }))).hint).toContain("host, zone");
+    expect((await bridgeErrorOf(ask({ groupBy: ["hots"] }))).hint).toContain("host, zone");
   });
 
   test("an unknown metric: with the names like it, of this cluster only", async () => {
-    const error = await caught(ask({ metric: "memroy" }));
+    const error = await bridgeErrorOf(ask({ metric: "memroy" }));
     expect([error.code, error.httpStatus]).toEqual(["metric_not_found", 404]);
     const similar = error.details?.["similar"] as string[];
     expect(similar[0]).toBe("memory");
@@ -237,7 +237,7 @@ describe("a refusal names the field and the remedy", () => {
   });
 
   test("an unknown cluster", async () => {
-    expect((await caught(ask({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
+    expect((await bridgeErrorOf(ask({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
   });
 
   test.each<[string, Partial<QueryLimits>, Partial<SeriesRequest>]>([
@@ -247,7 +247,7 @@ describe("a refusal names the field and the remedy", () => {
     ["rows_read", { rowsReadMax: 10 }, {}],
     ["memory", { memoryBytesMax: 1000 }, {}],
   ])("more than the limit: %s", async (limit, limits, more) => {
-    const error = await caught(ask(more, limits));
+    const error = await bridgeErrorOf(ask(more, limits));
     expect([error.code, error.httpStatus]).toEqual(["query_too_large", 400]);
     expect(error.details).toMatchObject({ limit });
   });
@@ -310,11 +310,11 @@ describe("what is stored", () => {
       series: 0,
       labels: [],
     });
-    expect((await caught(lookup().metrics({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
-    expect((await caught(lookup().labels({ clusterId: "prod", metric: "memo" }))).code).toBe(
+    expect((await bridgeErrorOf(lookup().metrics({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
+    expect((await bridgeErrorOf(lookup().labels({ clusterId: "prod", metric: "memo" }))).code).toBe(
       "metric_not_found",
     );
-    expect((await caught(lookup().metrics({ clusterId: "prod", fromMs: 2, toMs: 1 }))).code).toBe(
+    expect((await bridgeErrorOf(lookup().metrics({ clusterId: "prod", fromMs: 2, toMs: 1 }))).code).toBe(
       "request_invalid",
     );
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { QUERY_LIMITS } from "#query/limits.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import type { TestMetric } from "../helpers/otlp-request.ts";
 import {
@@ -292,7 +292,7 @@ describe("pods", () => {
     const odd = await state().pods({ clusterId: id, namespace: "y'); --" });
     expect(odd.pods.map(({ pod }) => pod)).toEqual(["p1"]);
     for (const wrong of [{ cursor: "x" }, { cursor, sort: "name" as const }, { cursor, namespace: "y" }]) {
-      const error = await caught(
+      const error = await bridgeErrorOf(
         state().pods({ clusterId: id, namespace: "x", sort: "memory", limit: 2, ...wrong }),
       );
       expect([error.code, error.details]).toEqual([
@@ -306,15 +306,15 @@ describe("pods", () => {
 describe("refusals", () => {
   test("an unknown cluster, and ids that are none", async () => {
     for (const ask of [state().summary, state().health, state().nodes, state().pods, state().gpus]) {
-      expect((await caught(ask({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
-      expect((await caught(ask({ clusterId: "a' OR 1=1" }))).code).toBe("request_invalid");
+      expect((await bridgeErrorOf(ask({ clusterId: "nobody" }))).code).toBe("cluster_not_found");
+      expect((await bridgeErrorOf(ask({ clusterId: "a' OR 1=1" }))).code).toBe("request_invalid");
     }
   });
 
   test("more rows than may be read", async () => {
     const id = await cluster(toMetrics([node("a", {})]));
     const small = state(NOW_MS, { limits: { ...QUERY_LIMITS, rowsReadMax: 1 } });
-    expect((await caught(small.summary({ clusterId: id }))).code).toBe("query_too_large");
+    expect((await bridgeErrorOf(small.summary({ clusterId: id }))).code).toBe("query_too_large");
   });
 
   test("nobody waits any more", async () => {

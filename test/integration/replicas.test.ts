@@ -3,7 +3,7 @@ import { startSimulator, type SimulatedCluster, type Simulator } from "#simulato
 import { createJumpingClock, type JumpingClock } from "../helpers/jumping-clock.ts";
 import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
 import { SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
-import { compare, exact, type ComparisonOptions } from "../helpers/truth.ts";
+import { compareWithExpected, noDifferences, type ComparisonOptions } from "../helpers/expected-samples.ts";
 
 // Replicas of Prometheus scrape the same targets at their own moments, so their samples have different timestamps: reading one window from two of
 // them would double it.
@@ -40,8 +40,8 @@ async function expectPod(replica: number): Promise<void> {
 }
 
 async function expectExact(options: ComparisonOptions): Promise<void> {
-  const compared = compare(collector, cluster.world, await bridge.progress(ID), options);
-  expect(compared).toEqual(exact(compared.samples));
+  const compared = compareWithExpected(collector, cluster.world, await bridge.progress(ID), options);
+  expect(compared).toEqual(noDifferences(compared.samples));
   expect(compared.samples).toBeGreaterThan(50);
 }
 
@@ -121,15 +121,18 @@ it("a Pod that dies in the middle of a round leaves whole windows to the next on
   // The windows that were read to the end came from the first Pod, those that were left from the second.
   const record = await bridge.progress(ID);
   // Of the answer that broke off, what had left already is there as well: samples that are true, but of the first Pod.
-  const settled = compare(collector, cluster.world, record, { between: [boundary, failed], without: isOpen });
-  expect({ ...settled, extra: [] }).toEqual(exact(settled.samples));
+  const settled = compareWithExpected(collector, cluster.world, record, {
+    between: [boundary, failed],
+    without: isOpen,
+  });
+  expect({ ...settled, extra: [] }).toEqual(noDifferences(settled.samples));
   expect(settled.extra.filter((text) => !open.some((metric) => text.includes(metric)))).toEqual([]);
-  const left = compare(collector, cluster.world, record, {
+  const left = compareWithExpected(collector, cluster.world, record, {
     between: [boundary, failed],
     replica: 1,
     without: (point) => !isOpen(point),
   });
-  expect({ ...left, extra: [] }).toEqual(exact(left.samples));
+  expect({ ...left, extra: [] }).toEqual(noDifferences(left.samples));
   await expectExact({ replica: 1, between: [failed, endOfWindow()] });
 });
 

@@ -14,7 +14,7 @@ import {
 } from "../helpers/otlp-collector.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { bridgeEnvironment, readProgressRecord, SMALL } from "../helpers/test-bridge.ts";
-import { compare, exact } from "../helpers/truth.ts";
+import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
 
 const ID = "sim-1";
 const END_MS = 10_000;
@@ -81,8 +81,8 @@ async function restartAndCompare(): Promise<ReceivedPoint[]> {
   for (const { from, committed, attempted } of Object.values(record.queries)) {
     expect(committed).toEqual([[from, attempted]]);
   }
-  const compared = compare(collector, simulator.cluster(ID).world, record);
-  expect(compared).toEqual(exact(compared.samples));
+  const compared = compareWithExpected(collector, simulator.cluster(ID).world, record);
+  expect(compared).toEqual(noDifferences(compared.samples));
   expect(compared.samples).toBeGreaterThan(300);
   expect(collector.conflicts).toEqual([]);
   return collector.requests.slice(before).flatMap(({ points }) => points);

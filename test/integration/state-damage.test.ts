@@ -2,7 +2,7 @@ import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { apiEnvironment, createClustersApi } from "../helpers/clusters-api.ts";
-import { setScene } from "../helpers/scene.ts";
+import { startTestSystem } from "../helpers/test-system.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -17,7 +17,10 @@ function spoil(directory: string, texts: Readonly<Record<string, string>>): void
 }
 
 test("records that are cut or changed are named, and hurt no other cluster", async () => {
-  const { bridge, clock, simulator } = await setScene({ environment: apiEnvironment(folder), clusters: 4 });
+  const { bridge, clock, simulator } = await startTestSystem({
+    environment: apiEnvironment(folder),
+    clusters: 4,
+  });
   const api = createClustersApi(() => bridge.url);
   const input = (id: string): Record<string, unknown> => {
     const { name, platform, kubeconfig } = simulator.cluster(id);

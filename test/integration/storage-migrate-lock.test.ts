@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Database } from "#storage/database.ts";
 import { migrate } from "#storage/migrate.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
@@ -91,7 +91,7 @@ test("whoever loses the lock in the middle stops before the next statement and r
   );
   await engine.database.command("DROP TABLE lost.migration_lock_000001 SYNC");
   letGo();
-  const error = await caught(done);
+  const error = await bridgeErrorOf(done);
   expect([error.code, error.message]).toEqual([
     "migration_failed",
     "another process took the migration lock over",

@@ -4,7 +4,7 @@ import type { Database } from "#storage/database.ts";
 import { OBJECTS } from "#storage/layout.ts";
 import { migrate, type MigrateSettings } from "#storage/migrate.ts";
 import { migrationStatus, planMigrate } from "#storage/migration-plan.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
@@ -116,7 +116,7 @@ test("the status names what is applied, pending, changed and unknown", async () 
     "applied",
     "unknown",
   ]);
-  expect((await caught(planMigrate(engine.database, settings()))).code).toBe("migration_conflict");
+  expect((await bridgeErrorOf(planMigrate(engine.database, settings()))).code).toBe("migration_conflict");
 });
 
 test("every object that the migrations make is known to the check of layouts", async () => {
@@ -147,7 +147,7 @@ describe("tables of others", () => {
     await engine.database.command(exporterTable(service, "otel_metrics_gauge"));
     const before = await everything();
     for (const run of [migrate, planMigrate]) {
-      const error = await caught(run(engine.database, settings()));
+      const error = await bridgeErrorOf(run(engine.database, settings()));
       expect(error.code).toBe("storage_layout_unknown");
       expect(error.message).toBe(
         `the database ${databaseName} has tables of another layout: ` +
@@ -184,7 +184,7 @@ describe("tables of others", () => {
     await engine.database.command(`CREATE DATABASE ${databaseName}`);
     await engine.database.command(sql.replace("{{db}}", databaseName));
     const before = await everything();
-    const error = await caught(migrate(engine.database, settings()));
+    const error = await bridgeErrorOf(migrate(engine.database, settings()));
     expect([error.code, error.message]).toEqual([
       "storage_layout_unknown",
       `the database ${databaseName} has tables of another layout: ${why}`,
@@ -208,7 +208,7 @@ describe("tables of others", () => {
 
 test.each(["25.7.9.1", "24.12.1.1", "", "x"])("a server of version %j is refused", async (version) => {
   for (const run of [migrate, planMigrate]) {
-    const error = await caught(run(ofVersion(version), settings()));
+    const error = await bridgeErrorOf(run(ofVersion(version), settings()));
     expect([error.code, error.message]).toEqual([
       "storage_version_unsupported",
       `ClickHouse ${version} is too old: 25.8 or newer is needed`,

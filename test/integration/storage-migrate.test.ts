@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from "vitest";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { migrate, type MigrateSettings } from "#storage/migrate.ts";
 import { migrationStatus } from "#storage/migration-plan.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
@@ -122,7 +122,7 @@ test("takes a lock over from a process that died, but not from one that lives", 
     );
   };
   await hold("+ INTERVAL 30 SECOND");
-  const error = await caught(migrate(engine.database, settings({ directory, lockWaitMs: 50 })));
+  const error = await bridgeErrorOf(migrate(engine.database, settings({ directory, lockWaitMs: 50 })));
   expect([error.code, error.message]).toEqual([
     "migration_failed",
     "another process is migrating this database",
@@ -142,7 +142,7 @@ test("goes on from where an older version of the files ended", async () => {
 test("names file and statement that failed, and does it again from the first statement", async () => {
   const good = "CREATE TABLE IF NOT EXISTS {{db}}.a (x Int8) ENGINE = Memory; -- first; of two\n";
   const directory = writeMigrations({ "0001_a.sql": `${good}INSERT INTO {{db}}.missing SELECT 1;` });
-  const error = await caught(migrate(engine.database, settings({ directory })));
+  const error = await bridgeErrorOf(migrate(engine.database, settings({ directory })));
   expect(error.code).toBe("migration_failed");
   expect(error.message).toContain("0001_a.sql, statement 2 of 2: ");
   expect(error.message).toContain("UNKNOWN_TABLE");
@@ -158,21 +158,21 @@ test("refuses a database that other files have made", async () => {
 
   const older = join(folder, "older");
   cpSync(join(directory, "0001_a.sql"), join(older, "0001_a.sql"));
-  const newer = await caught(migrate(engine.database, settings({ directory: older })));
+  const newer = await bridgeErrorOf(migrate(engine.database, settings({ directory: older })));
   expect([newer.code, newer.message]).toEqual([
     "migration_conflict",
     "the database has the migration 0003_c.sql, unknown to this version",
   ]);
 
   writeMigrations({ "0002_b.sql": a });
-  const skipped = await caught(migrate(engine.database, settings({ directory })));
+  const skipped = await bridgeErrorOf(migrate(engine.database, settings({ directory })));
   expect([skipped.code, skipped.message]).toEqual([
     "migration_conflict",
     "0002_b.sql was never applied, but a later migration was",
   ]);
 
   writeMigrations({ "0001_a.sql": `${a} ` });
-  const changed = await caught(migrate(engine.database, settings({ directory })));
+  const changed = await bridgeErrorOf(migrate(engine.database, settings({ directory })));
   expect([changed.code, changed.message]).toEqual([
     "migration_conflict",
     "0001_a.sql has changed since it was applied as 0001_a.sql",
@@ -185,7 +185,9 @@ test.each([
   { database: "ok", retentionDays: 1.5 },
   { database: "ok", retentionDays: 1, cluster: "a b" },
 ])("refuses the parameters %j", async (parameters) => {
-  expect((await caught(migrate(engine.database, settings({ parameters })))).code).toBe("config_invalid");
+  expect((await bridgeErrorOf(migrate(engine.database, settings({ parameters })))).code).toBe(
+    "config_invalid",
+  );
 });
 
 test("an abort ends the waiting for the lock", async () => {

@@ -5,39 +5,39 @@ import { createApp } from "#app/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { startBridgeChild } from "../helpers/bridge-child.ts";
 import { isOwn, startOtlpCollector } from "../helpers/otlp-collector.ts";
-import { setScene } from "../helpers/scene.ts";
+import { startTestSystem } from "../helpers/test-system.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { SMALL, bridgeEnvironment, readProgressRecord } from "../helpers/test-bridge.ts";
-import { compare, exact } from "../helpers/truth.ts";
+import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
 
 // Defects of the system that this one replaces: each must stay out.
 
 describe('Windows float from "now": gaps, doubles, no back-fill, and each replica collects', () => {
   it("rounds at any time: every sample once, what was missed is read later", async () => {
-    const { bridge, clock, collector, compareAll } = await setScene();
+    const { bridge, clock, collector, compareAll } = await startTestSystem();
     for (const pauseMs of [0, 1, 17_003, 300_000, 299_999, 45 * 60_000, 12, 61_500]) {
       clock.jump(pauseMs);
       expect(await bridge.collect()).toMatchObject({ successful: 1 });
     }
     const compared = await compareAll();
-    expect(compared).toEqual(exact(compared.samples));
+    expect(compared).toEqual(noDifferences(compared.samples));
     expect(compared.samples).toBeGreaterThan(5000);
     expect(collector.repeats).toBe(0);
   });
 
   it("two rounds at once collect a cluster once", async () => {
-    const { bridge, collector, compareAll } = await setScene();
+    const { bridge, collector, compareAll } = await startTestSystem();
     const rounds = await Promise.all([bridge.collect(), bridge.collect()]);
     const outcomes = rounds.map(({ successful, skipped }) => `${successful} successful, ${skipped} skipped`);
     expect(new Set(outcomes)).toEqual(new Set(["1 successful, 0 skipped", "0 successful, 1 skipped"]));
     const compared = await compareAll();
-    expect(compared).toEqual(exact(compared.samples));
+    expect(compared).toEqual(noDifferences(compared.samples));
     expect(collector.repeats).toBe(0);
   });
 
   it("a second process on the same state does not start", async () => {
-    const { bridge, simulator, collector } = await setScene();
+    const { bridge, simulator, collector } = await startTestSystem();
     const config = loadConfig(bridgeEnvironment(bridge.directory, { simulator, collector }));
     const second = createApp(config, createSilentLogger());
     await expect(second.start()).rejects.toMatchObject({ code: "state_unavailable" });
@@ -66,8 +66,8 @@ describe("Naive local time shifts the window by the time zone of the host", () =
       child.signal("SIGTERM");
       expect(await child.ended).toBe(0);
       const record = await readProgressRecord(join(directory, "data"), "sim-1");
-      const compared = compare(collector, simulator.cluster("sim-1").world, record);
-      expect(compared).toEqual(exact(compared.samples));
+      const compared = compareWithExpected(collector, simulator.cluster("sim-1").world, record);
+      expect(compared).toEqual(noDifferences(compared.samples));
       expect(compared.samples).toBeGreaterThan(300);
     } finally {
       await collector.stop();
@@ -78,7 +78,7 @@ describe("Naive local time shifts the window by the time zone of the host", () =
 
 describe("The step of query_range replaces the real timestamps", () => {
   it.each([2, 3] as const)("samples of Prometheus %d keep their own millisecond", async (version) => {
-    const { bridge, clock, collector, compareAll } = await setScene({ prometheus: { version } });
+    const { bridge, clock, collector, compareAll } = await startTestSystem({ prometheus: { version } });
     await bridge.collect();
     const points = [...collector.acknowledged.values()].filter((point) => !isOwn(point));
     const milliseconds = new Set(points.map(({ timestampMs }) => timestampMs % 1000));
@@ -86,14 +86,14 @@ describe("The step of query_range replaces the real timestamps", () => {
     clock.jump(60_000);
     await bridge.collect();
     const compared = await compareAll();
-    expect(compared).toEqual(exact(compared.samples));
+    expect(compared).toEqual(noDifferences(compared.samples));
   });
 
   it.each([2, 3] as const)(
     "a sample at the edge of two windows comes once from Prometheus %d",
     async (version) => {
       // 2.x closes ranges at both ends, 3.x leaves their start out.
-      const { bridge, clock, collector, compareAll, simulator } = await setScene({
+      const { bridge, clock, collector, compareAll, simulator } = await startTestSystem({
         prometheus: { version },
         shape: { jitterMs: 2000 },
       });
@@ -108,7 +108,7 @@ describe("The step of query_range replaces the real timestamps", () => {
       }
       expect([...collector.acknowledged.values()].some(({ timestampMs }) => timestampMs === edge)).toBe(true);
       const compared = await compareAll();
-      expect(compared).toEqual(exact(compared.samples));
+      expect(compared).toEqual(noDifferences(compared.samples));
       expect(collector.repeats).toBe(0);
     },
   );

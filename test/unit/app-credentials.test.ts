@@ -6,7 +6,7 @@ import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { startKeyring } from "#app/credentials.ts";
 import { loadConfig } from "../../src/config.ts";
-import { caught } from "../helpers/caught.ts";
+import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { createManualClock, type ManualClock } from "../helpers/manual-clock.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
@@ -55,23 +55,23 @@ test("all-in-one makes a key of its own once, and says where", async () => {
 
 test("a bridge has only the keys that it is given", async () => {
   expect(await start({ ROLE: "bridge" })).toBeUndefined();
-  const error = await caught(start({ ROLE: "bridge", CREDENTIALS_KEYS_DIR: join(data, "nowhere") }));
+  const error = await bridgeErrorOf(start({ ROLE: "bridge", CREDENTIALS_KEYS_DIR: join(data, "nowhere") }));
   expect(error.code).toBe("credentials_keys_invalid");
 });
 
 test("all-in-one makes no key where it was told to look for some, nor beside a damaged one", async () => {
   const given = join(data, "given");
-  expect((await caught(start({ CREDENTIALS_KEYS_DIR: given }))).code).toBe("credentials_keys_invalid");
+  expect((await bridgeErrorOf(start({ CREDENTIALS_KEYS_DIR: given }))).code).toBe("credentials_keys_invalid");
   await start({});
   const directory = join(data, "keys");
   const [name] = readdirSync(directory);
   writeFileSync(join(directory, name!), "");
-  expect((await caught(start({}))).message).toContain(`${name} is not a PEM file`);
+  expect((await bridgeErrorOf(start({}))).message).toContain(`${name} is not a PEM file`);
   expect(readdirSync(directory)).toEqual([name]);
 });
 
 test("a DATA_DIR that can't be written is told as such", async () => {
   writeFileSync(join(root, "file"), "");
   data = join(root, "file");
-  expect((await caught(start({}))).code).toBe("state_unavailable");
+  expect((await bridgeErrorOf(start({}))).code).toBe("state_unavailable");
 });

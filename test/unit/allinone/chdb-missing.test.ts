@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openChdb } from "#allinone/chdb.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
 
 test("says how to get the package when it is missing", async () => {
-  const error = await caught(
+  const error = await bridgeErrorOf(
     openChdb({
       path: join(folder, "x"),
       logger: createSilentLogger(),
@@ -21,7 +21,7 @@ test("says how to get the package when it is missing", async () => {
 });
 
 test("a folder that can't be made is storage_unavailable", async () => {
-  const error = await caught(
+  const error = await bridgeErrorOf(
     openChdb({ path: "/dev/null/x", logger: createSilentLogger(), memoryBytesMax: 1_000_000_000 }),
   );
   expect(error.code).toBe("storage_unavailable");

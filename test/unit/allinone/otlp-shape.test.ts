@@ -4,7 +4,7 @@ import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { limitShape } from "#allinone/otlp-shape.ts";
 import { BridgeError } from "#errors/error.ts";
 import { encodeField } from "#otlp/wire.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { toOtlpRequest, writeOtherKinds } from "../../helpers/otlp-request.ts";
 
 const MAX = 100_000;
@@ -18,7 +18,8 @@ const RESOURCE_ATTRIBUTES = [1, 1];
 const POINT = [1, 2, 2, 5, 1];
 const VALUE = [7, 2];
 
-const limit = async (bytes: Buffer) => await caught(Promise.resolve().then(() => limitShape(bytes, MAX)));
+const limit = async (bytes: Buffer) =>
+  await bridgeErrorOf(Promise.resolve().then(() => limitShape(bytes, MAX)));
 
 test.each([
   ["resources", many(EMPTY)],

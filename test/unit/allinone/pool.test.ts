@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { createPool } from "#allinone/pool.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 function gate(): { opened: Promise<void>; open: () => void } {
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -47,7 +47,7 @@ test("refuses when too many wait, and forgets who is aborted while waiting", asy
   const first = pool.use(() => opened);
   const controller = new AbortController();
   const waiting = pool.use(async () => "never", controller.signal);
-  const refused = await caught(pool.use(async () => {}));
+  const refused = await bridgeErrorOf(pool.use(async () => {}));
   expect([refused.code, refused.message]).toEqual([
     "storage_unavailable",
     "the embedded ClickHouse engine is busy: too many statements are waiting",
@@ -65,7 +65,7 @@ test("close refuses those who wait and waits for those who work", async () => {
   const pool = createPool(["a"], { waitingMax: 5 });
   const { opened, open } = gate();
   const working = pool.use(() => opened);
-  const waiting = caught(pool.use(async () => {}));
+  const waiting = bridgeErrorOf(pool.use(async () => {}));
   let closed = false;
   const closing = pool.close().then(() => {
     closed = true;
@@ -76,7 +76,7 @@ test("close refuses those who wait and waits for those who work", async () => {
   await working;
   await closing;
   await pool.close();
-  expect((await caught(pool.use(async () => {}))).code).toBe("storage_unavailable");
+  expect((await bridgeErrorOf(pool.use(async () => {}))).code).toBe("storage_unavailable");
 });
 
 test("ordinary users leave the reserved item, and preferred ones are next", async () => {
@@ -114,9 +114,11 @@ test("a full queue of ordinary users refuses no preferred one", async () => {
   const { opened, open } = gate();
   const first = pool.use(() => opened);
   const waiting = pool.use(async () => "query");
-  expect((await caught(pool.use(async () => {}))).code).toBe("storage_unavailable");
+  expect((await bridgeErrorOf(pool.use(async () => {}))).code).toBe("storage_unavailable");
   const insert = pool.use(async () => "insert", undefined, "preferred");
-  expect((await caught(pool.use(async () => {}, undefined, "preferred"))).code).toBe("storage_unavailable");
+  expect((await bridgeErrorOf(pool.use(async () => {}, undefined, "preferred"))).code).toBe(
+    "storage_unavailable",
+  );
   open();
   await first;
   expect(await Promise.race([insert, waiting])).toBe("insert");

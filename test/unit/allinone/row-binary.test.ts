@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRowBinaryWriter } from "#allinone/row-binary.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 /** LEB128 length and UTF-8, by Node's own encoder. */
 function expectedText(text: string): Buffer {
@@ -52,5 +52,5 @@ test("writes numbers little-endian, every bit as given", () => {
 test("refuses to grow beyond its limit", async () => {
   const writer = createRowBinaryWriter(1000, 10);
   writer.int64(0, 0);
-  expect((await caught(() => writer.string("abc"))).code).toBe("body_too_large");
+  expect((await bridgeErrorOf(() => writer.string("abc"))).code).toBe("body_too_large");
 });

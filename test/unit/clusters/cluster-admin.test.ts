@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { Envelope, Keyring } from "#clusters/envelope.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { tokenKubeconfig } from "../../helpers/keys.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
 import { openStoredClusters } from "../../helpers/stored-clusters.ts";
@@ -50,8 +50,8 @@ function createBench() {
 
 test("a check that waits for others says so when its time is over, and is never begun", async () => {
   const { checks, clock, create, ids } = createBench();
-  const first = caught(create("first"));
-  const second = caught(create("second"));
+  const first = bridgeErrorOf(create("first"));
+  const second = bridgeErrorOf(create("second"));
   await settled();
   clock.advance(CHECK_MS);
   expect(await first).toMatchObject({ code: "cluster_timeout", httpStatus: 422 });

@@ -7,7 +7,7 @@ import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { loadKeyring, type DirectoryKeyring } from "#clusters/keyring.ts";
 import { openCredentials } from "#clusters/open-credentials.ts";
 import { createSecret } from "#lib/secret.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { rsaPem, tokenKubeconfig, writeFiles } from "../../helpers/keys.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
@@ -41,7 +41,7 @@ async function problems(
   entry: Record<string, unknown>,
   keys: DirectoryKeyring | undefined = keyring,
 ): Promise<string[]> {
-  const error = await caught(
+  const error = await bridgeErrorOf(
     load([{ id: "good", kubeconfig_jwe: await keyring.seal("good", good) }, entry], keys),
   );
   expect(error.code).toBe("clusters_file_invalid");
@@ -105,7 +105,7 @@ describe("kubeconfig_jwe", () => {
     expect(unknown).toEqual([
       expect.stringMatching(/"a": kubeconfig_jwe: .*not in CREDENTIALS_KEYS_DIR \(credentials_key_unknown\)/),
     ]);
-    const error = await caught(loadClustersFile(join(folder, "clusters.yaml"), defaults));
+    const error = await bridgeErrorOf(loadClustersFile(join(folder, "clusters.yaml"), defaults));
     expect(error.message).toMatch(/"a": kubeconfig_jwe: there is no key to open its credentials/);
     const hostile = await keyring.seal("a", {
       kubeconfig: createSecret(JSON.stringify({ users: [{ name: "u", user: { exec: { command: "sh" } } }] })),

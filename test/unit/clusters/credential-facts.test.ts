@@ -5,7 +5,7 @@ import { expiryWarnings, toCredentialFacts } from "#clusters/credential-facts.ts
 import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
 import { parseKubeconfig, toKubeconfigText } from "#clusters/parse-kubeconfig.ts";
 import { createSecret } from "#lib/secret.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createCertificate, type Certificate } from "../../helpers/certificates.ts";
 
 let certificate: Certificate;
@@ -108,7 +108,7 @@ describe("what is kept of a kubeconfig", () => {
   });
 
   test("of several contexts one must be named, whatever current-context says", async () => {
-    const error = await caught(() => parseKubeconfig(several, { explicitContext: true }));
+    const error = await bridgeErrorOf(() => parseKubeconfig(several, { explicitContext: true }));
     expect(error).toMatchObject({ code: "kubeconfig_invalid", details: { field: "context" } });
     expect(error.hint).toContain("to-a, to-b");
     expect(parseKubeconfig(several).server).toBe("https://a");

@@ -16,7 +16,7 @@ import { calculateJwkThumbprint } from "jose";
 import { beforeAll, describe, expect, test } from "vitest";
 import { readKeyFiles, writeKeyFile } from "#clusters/key-files.ts";
 import { createCertificate } from "../../helpers/certificates.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { rsaPem, writeFiles } from "../../helpers/keys.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
@@ -155,7 +155,7 @@ describe("what is refused by name", () => {
   });
 
   test("a directory that is not there", async () => {
-    const error = await caught(readKeyFiles(join(folder, "nowhere")));
+    const error = await bridgeErrorOf(readKeyFiles(join(folder, "nowhere")));
     expect(error.code).toBe("credentials_keys_invalid");
     expect(error.message).toMatch(/nowhere: can't be read \(ENOENT\)/);
     expect(error.hint).toMatch(/npm run keys -- generate/);
@@ -175,14 +175,14 @@ describe("writeKeyFile", () => {
 
   test("never overwrites, and leaves nothing behind when it fails", async () => {
     const directory = newFolder({ "2026-11-22T10-30-00.000Z.pem": "mine" });
-    const error = await caught(writeKeyFile(directory, NOW));
+    const error = await bridgeErrorOf(writeKeyFile(directory, NOW));
     expect(error.code).toBe("credentials_keys_invalid");
     expect(error.message).toMatch(/EEXIST/);
     expect(readdirSync(directory)).toEqual(["2026-11-22T10-30-00.000Z.pem"]);
     expect(readFileSync(join(directory, "2026-11-22T10-30-00.000Z.pem"), "utf8")).toBe("mine");
     const file = join(directory, "file");
     writeFileSync(file, "");
-    expect((await caught(writeKeyFile(join(file, "keys"), NOW))).message).toMatch(/ENOTDIR|EEXIST/);
+    expect((await bridgeErrorOf(writeKeyFile(join(file, "keys"), NOW))).message).toMatch(/ENOTDIR|EEXIST/);
     chmodSync(file, 0o600);
     rmSync(file);
   });

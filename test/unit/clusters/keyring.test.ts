@@ -8,7 +8,7 @@ import { readKeyFiles, type KeyFile } from "#clusters/key-files.ts";
 import { loadKeyring, resealed, watchKeyring, type DirectoryKeyring } from "#clusters/keyring.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createLogger } from "#telemetry/logger.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { rsaPem, writeFiles } from "../../helpers/keys.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
@@ -46,7 +46,7 @@ const envelope = (rest: Omit<Envelope, "kubeconfig"> = {}): Envelope => ({
 
 /** What Keyring.open refuses, and why; never with a secret. */
 async function refusal(keyring: DirectoryKeyring, clusterId: string, jwe: string): Promise<string> {
-  const error = await caught(keyring.open(clusterId, jwe));
+  const error = await bridgeErrorOf(keyring.open(clusterId, jwe));
   expect(error.code).toBe("credentials_invalid");
   expect(inspect([error.message, error.details, error.cause], { depth: 9 })).not.toContain(SECRET);
   return error.message;
@@ -93,7 +93,7 @@ describe("an envelope", () => {
   test("is refused when it is too large to be opened again", async () => {
     const keyring = await load();
     const kubeconfig = createSecret("x".repeat(700_000));
-    expect((await caught(keyring.seal("a", { kubeconfig }))).code).toBe("kubeconfig_invalid");
+    expect((await bridgeErrorOf(keyring.seal("a", { kubeconfig }))).code).toBe("kubeconfig_invalid");
     // What the parser takes at most, with as many escapes as a kubeconfig can have.
     const largest = createSecret('"'.repeat(256 * 1024));
     const opened = await keyring.open("a", await keyring.seal("a", { kubeconfig: largest }));
@@ -127,7 +127,7 @@ describe("a JWE that is not ours or not whole is refused", () => {
       for (const at of [0, Math.floor(part.length / 2), part.length - 1]) {
         const other = part[at] === "A" ? "B" : "A";
         const changed = part.slice(0, at) + other + part.slice(at + 1);
-        const { code } = await caught(keyring.open("a", parts.with(index, changed).join(".")));
+        const { code } = await bridgeErrorOf(keyring.open("a", parts.with(index, changed).join(".")));
         // In the header it may be the key's name that changed.
         expect(code).toMatch(index === 0 ? /^credentials_(invalid|key_unknown)$/ : /^credentials_invalid$/);
       }
@@ -239,7 +239,7 @@ describe("the directory at start", () => {
   test("every wrong file is named", async () => {
     write("2.pem", "junk");
     write("3.pem", rsaPem(2048));
-    const error = await caught(load());
+    const error = await bridgeErrorOf(load());
     expect(error.code).toBe("credentials_keys_invalid");
     const problems = error.details!["problems"] as string[];
     expect(problems).toEqual([
@@ -252,7 +252,9 @@ describe("the directory at start", () => {
   test("it must have a key", async () => {
     remove("1.pem");
     write("key.txt", pems[0]!);
-    expect((await caught(load())).message).toMatch(/has no key, which is a file whose name ends in \.pem/);
+    expect((await bridgeErrorOf(load())).message).toMatch(
+      /has no key, which is a file whose name ends in \.pem/,
+    );
   });
 });
 
@@ -279,7 +281,7 @@ describe("rotation while serving", () => {
     expect(opened.kubeconfig.expose()).toContain(SECRET);
     expect(opened.prometheus?.kind === "bearer" && opened.prometheus.token.expose()).toBe("prom-token");
 
-    const error = await caught(keyring.open("a", old));
+    const error = await bridgeErrorOf(keyring.open("a", old));
     expect(error.code).toBe("credentials_key_unknown");
     expect(error.details).toEqual({ kid: decodeProtectedHeader(old)["kid"] });
   });
@@ -287,11 +289,11 @@ describe("rotation while serving", () => {
   test("a damaged one is not sealed anew", async () => {
     const keyring = await load();
     expect(keyring.isNewest("junk")).toBe(false);
-    expect((await caught(resealed(keyring, "a", "junk"))).code).toBe("credentials_invalid");
+    expect((await bridgeErrorOf(resealed(keyring, "a", "junk"))).code).toBe("credentials_invalid");
     const ofB = await keyring.seal("b", envelope());
     write("2.pem", pems[1]!);
     await keyring.reload();
-    expect((await caught(resealed(keyring, "a", ofB))).code).toBe("credentials_invalid");
+    expect((await bridgeErrorOf(resealed(keyring, "a", ofB))).code).toBe("credentials_invalid");
   });
 
   test("many at once, while keys come and go, lose nothing", async () => {
@@ -357,7 +359,7 @@ describe("rotation while serving", () => {
     write("2.pem", pems[1]!);
     await theirs.reload();
     const jwe = await theirs.seal("a", envelope());
-    expect((await caught(ours.open("a", jwe))).code).toBe("credentials_key_unknown");
+    expect((await bridgeErrorOf(ours.open("a", jwe))).code).toBe("credentials_key_unknown");
     clock.advance(5000);
     expect((await ours.open("a", jwe)).kubeconfig.expose()).toContain(SECRET);
     expect(ours.isNewest(jwe)).toBe(true);

@@ -9,7 +9,7 @@ import { stringify } from "yaml";
 import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
 import { parseKubeconfig } from "#clusters/parse-kubeconfig.ts";
 import { createSecret } from "#lib/secret.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createCertificate, type Certificate } from "../../helpers/certificates.ts";
 
 // Kubeconfigs as tools and hands write them, which kubectl takes; and those whose mistake can be named.
@@ -176,7 +176,7 @@ test("a trusted file's tokenFile is read, wins over the token, and is relative t
 test("a tokenFile that is not there is named, unless its user is not in use", async () => {
   const path = join(folder, "with-missing-token-file");
   writeFileSync(path, kubeconfig({ user: { tokenFile: "nowhere" } }));
-  const error = await caught(toKubeConfig({ kind: "trusted-file", path }, true));
+  const error = await bridgeErrorOf(toKubeConfig({ kind: "trusted-file", path }, true));
   expect(error).toMatchObject({ code: "kubeconfig_invalid", details: { field: "tokenFile" } });
   expect(error.message).toContain("can't be read (ENOENT)");
   const users = [
@@ -273,7 +273,7 @@ describe("what is in the wrong form is named as such", () => {
     ["some text", () => ca(base64("some text that is longer")), CA, "has no PEM certificate in it"],
     ["no base64", () => ca("%%%"), CA, "must be base64"],
   ])("%s", (_, parts, field, words) => {
-    const error = caughtBy(() => parseKubeconfig(kubeconfig(parts())));
+    const error = errorOf(() => parseKubeconfig(kubeconfig(parts())));
     expect(error).toMatchObject({ code: "kubeconfig_invalid", details: { field } });
     expect(error.message).toContain(words);
     expect(error.message).toContain(field);
@@ -285,7 +285,7 @@ describe("what is in the wrong form is named as such", () => {
   test("a trusted file's CA as well", async () => {
     const path = join(folder, "twice");
     writeFileSync(path, kubeconfig(ca(base64(base64(certificate.certPem)))));
-    const error = await caught(toKubeConfig({ kind: "trusted-file", path }, true));
+    const error = await bridgeErrorOf(toKubeConfig({ kind: "trusted-file", path }, true));
     expect(error.message).toMatch(/certificate-authority-data is encoded in base64 twice/);
   });
 
@@ -295,7 +295,7 @@ describe("what is in the wrong form is named as such", () => {
     ["twice", (text: string) => base64(base64(text))],
   ])("the whole kubeconfig in base64, %s", async (_, encode) => {
     const text = encode(kubeconfig());
-    const error = caughtBy(() => parseKubeconfig(text));
+    const error = errorOf(() => parseKubeconfig(text));
     expect(error).toMatchObject({
       code: "kubeconfig_invalid",
       message: "the kubeconfig is encoded in base64",
@@ -303,13 +303,13 @@ describe("what is in the wrong form is named as such", () => {
     });
     const path = join(folder, "encoded");
     writeFileSync(path, text);
-    const trusted = await caught(toKubeConfig({ kind: "trusted-file", path }, true));
+    const trusted = await bridgeErrorOf(toKubeConfig({ kind: "trusted-file", path }, true));
     expect(trusted.message).toBe("the kubeconfig is encoded in base64");
   });
 
   test("a long value, whatever it looks like, ends soon", () => {
     for (const value of ["/.".repeat(100_000), "A".repeat(200_000), `./${".".repeat(200_000)}=`])
-      expect(caughtBy(() => parseKubeconfig(kubeconfig(ca(value)))).code).toBe("kubeconfig_invalid");
+      expect(errorOf(() => parseKubeconfig(kubeconfig(ca(value)))).code).toBe("kubeconfig_invalid");
   });
 
   test("CA bundles as tools write them are taken: with text between, CRLF, in lines", () => {
@@ -320,7 +320,7 @@ describe("what is in the wrong form is named as such", () => {
   });
 });
 
-function caughtBy(work: () => unknown): { code: string; message: string; hint: string; details: unknown } {
+function errorOf(work: () => unknown): { code: string; message: string; hint: string; details: unknown } {
   try {
     work();
   } catch (error) {

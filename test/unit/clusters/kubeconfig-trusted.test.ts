@@ -3,7 +3,7 @@ import type { RequestOptions } from "node:https";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { toKubeConfig } from "#clusters/kubernetes-client-config.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createCertificate, type Certificate } from "../../helpers/certificates.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
@@ -96,7 +96,7 @@ ${kubeconfig(`token: ${TOKEN}`, "<<: *defaults")}`;
     ["no mapping", () => TOKEN, /must be a mapping/],
     ["an empty file", () => "", /is empty or/],
   ])("%s is named", async (_, content, message) => {
-    const error = await caught(sentBy(content()));
+    const error = await bridgeErrorOf(sentBy(content()));
     expect(error).toMatchObject({ code: "kubeconfig_invalid", message: expect.stringMatching(message) });
     expect(error.message).not.toContain(TOKEN);
   });

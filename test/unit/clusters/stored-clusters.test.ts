@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { BridgeError } from "#errors/error.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createMemoryStore, type MemoryStore } from "../../helpers/memory-store.ts";
-import { clusterRecord, createMortalStore, openStoredClusters } from "../../helpers/stored-clusters.ts";
+import { clusterRecord, createCrashingStore, openStoredClusters } from "../../helpers/stored-clusters.ts";
 
 const idsOf = (clusters: readonly { id: string }[]): string[] => clusters.map(({ id }) => id);
 const MINUTE = 60_000;
@@ -49,7 +49,7 @@ describe("registering, changing and deleting", () => {
 
   test("an id is taken once", async () => {
     const { clusters } = openStoredClusters(await storeWith("a"));
-    expect((await caught(clusters.create(clusterRecord("a")))).code).toBe("cluster_exists");
+    expect((await bridgeErrorOf(clusters.create(clusterRecord("a")))).code).toBe("cluster_exists");
   });
 
   test("two processes that register the same id at once: one of them, wholly", async () => {
@@ -90,7 +90,9 @@ describe("registering, changing and deleting", () => {
     await clusters.replace({ ...record, name: "new" }, etag);
     for (const each of [clusters, other.clusters])
       expect((await each.list()).find(({ id }) => id === "a")?.name).toBe("new");
-    expect((await caught(clusters.replace({ ...record, name: "newer" }, etag))).code).toBe("state_conflict");
+    expect((await bridgeErrorOf(clusters.replace({ ...record, name: "newer" }, etag))).code).toBe(
+      "state_conflict",
+    );
   });
 
   test("a deleted cluster's record, progress and index entry are gone, and its id is free", async () => {
@@ -103,7 +105,7 @@ describe("registering, changing and deleting", () => {
     expect(forgotten).toEqual(["a"]);
     for (const key of ["cluster:a", "progress:a"]) expect(await store.get(key)).toBeUndefined();
     expect(JSON.stringify(await store.get("clusters:index"))).not.toContain('"a"');
-    expect((await caught(clusters.remove("a"))).code).toBe("cluster_not_found");
+    expect((await bridgeErrorOf(clusters.remove("a"))).code).toBe("cluster_not_found");
     expect(await clusters.read("a")).toBeUndefined();
     await clusters.create(clusterRecord("a"));
     expect(idsOf(await clusters.list()).sort()).toEqual(["a", "b"]);
@@ -126,11 +128,13 @@ describe("registering, changing and deleting", () => {
     const { clusters } = openStoredClusters(createMemoryStore(), { clustersMax: 2 });
     await clusters.create(clusterRecord("a"));
     await clusters.create(clusterRecord("b"));
-    expect((await caught(clusters.create(clusterRecord("c")))).code).toBe("cluster_limit_reached");
+    expect((await bridgeErrorOf(clusters.create(clusterRecord("c")))).code).toBe("cluster_limit_reached");
     const { record, etag } = (await clusters.read("a"))!;
     const large = clusterRecord("a", { jwe: "x".repeat(200_000) });
-    expect((await caught(clusters.replace({ ...record, ...large }, etag))).code).toBe("body_too_large");
-    expect((await caught(clusters.create({ ...large, id: "d" }))).code).toBe("body_too_large");
+    expect((await bridgeErrorOf(clusters.replace({ ...record, ...large }, etag))).code).toBe(
+      "body_too_large",
+    );
+    expect((await bridgeErrorOf(clusters.create({ ...large, id: "d" }))).code).toBe("body_too_large");
   });
 });
 
@@ -162,9 +166,9 @@ describe("a list that is read often", () => {
     expect(clusters.warnings()).toEqual([
       "the list of clusters is that of 2023-11-14T22:13:20.000Z: the store is away",
     ]);
-    expect((await caught(clusters.create(clusterRecord("b")))).code).toBe("state_unavailable");
+    expect((await bridgeErrorOf(clusters.create(clusterRecord("b")))).code).toBe("state_unavailable");
     clock.advance(60 * MINUTE);
-    expect((await caught(clusters.list())).code).toBe("state_unavailable");
+    expect((await bridgeErrorOf(clusters.list())).code).toBe("state_unavailable");
     store.failure = undefined;
     expect(idsOf(await clusters.list())).toEqual(["a"]);
     expect(clusters.warnings()).toEqual([]);
@@ -173,7 +177,7 @@ describe("a list that is read often", () => {
   test("a store that never answered gives no list", async () => {
     const store = createMemoryStore();
     store.failure = new BridgeError("state_unavailable", "the store is away");
-    expect((await caught(openStoredClusters(store).clusters.list())).code).toBe("state_unavailable");
+    expect((await bridgeErrorOf(openStoredClusters(store).clusters.list())).code).toBe("state_unavailable");
   });
 
   test("a damaged record hurts no other cluster, and can be deleted", async () => {
@@ -197,7 +201,7 @@ describe("a list that is read often", () => {
       get: () => Promise.reject(new BridgeError("state_record_damaged", "the record is not JSON")),
     };
     for (const each of [store, unreadable]) {
-      const error = await caught(openStoredClusters(each).clusters.list());
+      const error = await bridgeErrorOf(openStoredClusters(each).clusters.list());
       expect(error).toMatchObject({ code: "state_record_damaged", hint: expect.stringMatching(/^Restore/) });
       expect(error.hint).not.toContain("delete");
     }
@@ -224,21 +228,23 @@ describe("a list that is read often", () => {
     await clusters.list();
     const { record, etag } = (await clusters.read("a"))!;
     isBroken = true;
-    expect((await caught(clusters.replace({ ...record, name: "new" }, etag))).code).toBe("state_unavailable");
+    expect((await bridgeErrorOf(clusters.replace({ ...record, name: "new" }, etag))).code).toBe(
+      "state_unavailable",
+    );
     expect(await clusters.list()).toMatchObject([{ name: "new" }]);
   });
 });
 
 describe("kill -9 at each step", () => {
-  const STEPS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].flatMap((dieAt) =>
-    [false, true].map((isDone) => [dieAt, isDone] as const),
+  const STEPS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].flatMap((crashAt) =>
+    [false, true].map((isDone) => [crashAt, isDone] as const),
   );
 
-  test.each(STEPS)("of registering: call %i, done: %s", async (dieAt, isDone) => {
+  test.each(STEPS)("of registering: call %i, done: %s", async (crashAt, isDone) => {
     const store = await storeWith("other");
-    const mortal = createMortalStore(store, dieAt, isDone);
-    const created = openStoredClusters(mortal.store).clusters.create(clusterRecord("a", { name: "first" }));
-    const end = await Promise.race([mortal.died, created.then(() => "created" as const)]);
+    const crashing = createCrashingStore(store, crashAt, isDone);
+    const created = openStoredClusters(crashing.store).clusters.create(clusterRecord("a", { name: "first" }));
+    const end = await Promise.race([crashing.crashed, created.then(() => "created" as const)]);
 
     const { clusters, clock } = openStoredClusters(store);
     const before = idsOf(await clusters.list());
@@ -255,11 +261,11 @@ describe("kill -9 at each step", () => {
     expect(idsOf(await clusters.list()).sort()).toEqual(["a", "other"]);
   });
 
-  test.each(STEPS)("of registering, given up: call %i, done: %s", async (dieAt, isDone) => {
+  test.each(STEPS)("of registering, given up: call %i, done: %s", async (crashAt, isDone) => {
     const store = await storeWith("other");
-    const mortal = createMortalStore(store, dieAt, isDone);
-    const created = openStoredClusters(mortal.store).clusters.create(clusterRecord("a"));
-    await Promise.race([mortal.died, created]);
+    const crashing = createCrashingStore(store, crashAt, isDone);
+    const created = openStoredClusters(crashing.store).clusters.create(clusterRecord("a"));
+    await Promise.race([crashing.crashed, created]);
 
     const { clusters, clock } = openStoredClusters(store);
     const listed = idsOf(await clusters.list()).includes("a");
@@ -274,12 +280,12 @@ describe("kill -9 at each step", () => {
     });
   });
 
-  test.each(STEPS)("of deleting: call %i, done: %s", async (dieAt, isDone) => {
+  test.each(STEPS)("of deleting: call %i, done: %s", async (crashAt, isDone) => {
     const store = await storeWith("a", "other");
     await store.put("progress:a", {}, undefined);
-    const mortal = createMortalStore(store, dieAt, isDone);
-    const removed = openStoredClusters(mortal.store).clusters.remove("a");
-    await Promise.race([mortal.died, removed]);
+    const crashing = createCrashingStore(store, crashAt, isDone);
+    const removed = openStoredClusters(crashing.store).clusters.remove("a");
+    await Promise.race([crashing.crashed, removed]);
 
     const { clusters } = openStoredClusters(store);
     const listed = idsOf(await clusters.list());
@@ -294,14 +300,14 @@ describe("kill -9 at each step", () => {
       deleting: [],
     });
     // Only a death before the first write leaves it as it was.
-    expect(isWhole).toBe(dieAt === 1 || (dieAt === 2 && !isDone));
+    expect(isWhole).toBe(crashAt === 1 || (crashAt === 2 && !isDone));
   });
 
   test("listing finishes what was begun, without anybody asking for it", async () => {
     const store = await storeWith("a");
-    const mortal = createMortalStore(store, 3, false);
-    void openStoredClusters(mortal.store).clusters.remove("a");
-    await mortal.died;
+    const crashing = createCrashingStore(store, 3, false);
+    void openStoredClusters(crashing.store).clusters.remove("a");
+    await crashing.crashed;
     const { clusters, forgotten } = openStoredClusters(store);
     expect(await clusters.list()).toEqual([]);
     while (forgotten.length === 0) await Promise.resolve();

@@ -7,7 +7,7 @@ import { BridgeError } from "#errors/error.ts";
 import { createCollection, endOf, MINUTE, SECOND, type Collection } from "../../helpers/collection.ts";
 import { identityOf } from "../../helpers/fake-collector.ts";
 import { samplesIn, type SourceSample } from "../../helpers/fake-prometheus.ts";
-import { createMortal } from "../../helpers/mortal.ts";
+import { createCrashingProcess } from "../../helpers/crash-injection.ts";
 
 const mostly = <const T extends string>(usual: T, ...others: T[]) =>
   fc.oneof(
@@ -23,7 +23,7 @@ const roundArbitrary = fc.record({
     maxLength: 12,
   }),
   sends: fc.array(mostly("accept", "down", "unheard", "hang"), { minLength: 1, maxLength: 12 }),
-  dieAt: fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined }),
+  crashAt: fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined }),
   isDone: fc.boolean(),
   stopAtRead: fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }),
   /** What the metadata calls node_load1. */
@@ -90,7 +90,7 @@ async function collect(collection: Collection, round: Round, poison: number): Pr
   collection.advance(round.advanceMs);
   const late = new AbortController();
   setWorld(collection, round, poison, late);
-  const { deps, died } = createMortal(collection.deps, round.dieAt, round.isDone);
+  const { deps, crashed } = createCrashingProcess(collection.deps, round.crashAt, round.isDone);
   const { reads } = collection.prometheus;
   const before = reads.length;
   const isStopping = (): boolean =>
@@ -99,7 +99,7 @@ async function collect(collection: Collection, round: Round, poison: number): Pr
     signal: late.signal,
     isStopping,
   });
-  await Promise.race([work, died]);
+  await Promise.race([work, crashed]);
 }
 
 const within = (at: number, stretches: Iterable<{ from: number; to: number }>): boolean =>
@@ -140,7 +140,7 @@ const QUIET: Round = {
   advanceMs: 60 * SECOND,
   reads: ["whole"],
   sends: ["accept"],
-  dieAt: undefined,
+  crashAt: undefined,
   isDone: false,
   stopAtRead: undefined,
   type: "gauge",

@@ -3,7 +3,7 @@ import { newQueryProgress } from "#collect/progress.ts";
 import { openProgress, readProgress } from "#collect/progress-store.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
 
 test("a cluster that is not known has an empty record, and what is saved is read again", async () => {
@@ -52,8 +52,8 @@ test("a write that fails rejects its callers and not the next ones", async () =>
   const store = createMemoryStore();
   const file = await openProgress(store, "one");
   store.failure = new BridgeError("state_unavailable", "disk full");
-  const first = caught(file.save());
-  const joined = caught(file.save());
+  const first = bridgeErrorOf(file.save());
+  const joined = bridgeErrorOf(file.save());
   expect((await first).code).toBe("state_unavailable");
   expect((await joined).code).toBe("state_unavailable");
   store.failure = undefined;
@@ -66,8 +66,8 @@ test.each([[null], [1], [[]], [{}], [{ version: 2, pod: null, queries: {}, last:
   async (value) => {
     const store = createMemoryStore();
     await store.put("progress:one", value, undefined);
-    expect((await caught(readProgress(store, "one"))).code).toBe("state_record_damaged");
-    expect((await caught(openProgress(store, "one"))).code).toBe("state_record_damaged");
+    expect((await bridgeErrorOf(readProgress(store, "one"))).code).toBe("state_record_damaged");
+    expect((await bridgeErrorOf(openProgress(store, "one"))).code).toBe("state_record_damaged");
   },
 );
 
@@ -75,5 +75,5 @@ test("whoever wrote the record meanwhile wins", async () => {
   const store = createMemoryStore();
   const [mine, theirs] = [await openProgress(store, "one"), await openProgress(store, "one")];
   await theirs.save();
-  expect((await caught(mine.save())).code).toBe("state_conflict");
+  expect((await bridgeErrorOf(mine.save())).code).toBe("state_conflict");
 });

@@ -5,7 +5,7 @@ import { commit, emptyProgress, newQueryProgress } from "#collect/progress.ts";
 import { createRounds, type RoundDeps, type RoundSettings } from "#collect/round.ts";
 import type { ClusterResult } from "#collect/status.ts";
 import { BridgeError, toErrorBody, type ErrorCode } from "#errors/error.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
@@ -254,7 +254,7 @@ test("a cluster's deadline ends it, counted from its turn, and leaves the others
 
 test("switched off: no round starts, and the status says so", async () => {
   const { control, begun } = createBench(clustersOf("a"), { enabled: false });
-  expect((await caught(control.start("request"))).code).toBe("collection_disabled");
+  expect((await bridgeErrorOf(control.start("request"))).code).toBe("collection_disabled");
   expect(begun).toEqual([]);
   expect(await control.status()).toMatchObject({ enabled: false, current_round: null, last_round: null });
 });
@@ -265,7 +265,7 @@ test("a stop lets what runs end within its grace, and begins nothing", async () 
   expect(running.get("a")!.signals.isStopping()).toBe(false);
   const stopped = control.stop(6 * SECOND);
   expect(running.get("a")!.signals.isStopping()).toBe(true);
-  expect((await caught(control.start("request"))).code).toBe("shutting_down");
+  expect((await bridgeErrorOf(control.start("request"))).code).toBe("shutting_down");
   running.get("a")!.end();
   await stopped;
   expect(begun).toEqual(["a"]);
@@ -365,7 +365,7 @@ test("a cluster that is forgotten while it waits for its turn is gone at once an
 test("a registry that does not answer is counted, though no round comes of it", async () => {
   const { control, bench, errors, rounds } = createBench(clustersOf("a"));
   bench.list = () => Promise.reject(new BridgeError("state_unavailable", "no sidecar"));
-  expect(await caught(control.start("request"))).toMatchObject({ code: "state_unavailable" });
+  expect(await bridgeErrorOf(control.start("request"))).toMatchObject({ code: "state_unavailable" });
   expect({ errors, rounds }).toEqual({ errors: ["state_unavailable"], rounds: [] });
 });
 

@@ -6,7 +6,7 @@ import type { Fate, PartOutcome } from "#otlp/fates.ts";
 import { createIsolationRound, type Probe } from "#otlp/isolation.ts";
 import type { PointKind } from "#otlp/split.ts";
 import type { ExportResult } from "#otlp/transport.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import {
   ACCEPTED,
   createBatch,
@@ -337,7 +337,7 @@ describe("an abort", () => {
     const reason = new BridgeError("shutting_down", "the process is ending");
     const before = createBatch([4]);
     const probe = (): Promise<boolean> => Promise.resolve(true);
-    expect(await caught(exporter.send(before, probe, AbortSignal.abort(reason)))).toBe(reason);
+    expect(await bridgeErrorOf(exporter.send(before, probe, AbortSignal.abort(reason)))).toBe(reason);
     expect(before.released()).toBe(1);
     const controller = new AbortController();
     collector.verdict = (points) => {
@@ -345,7 +345,7 @@ describe("an abort", () => {
       return rejected(400);
     };
     const within = createBatch([4]);
-    expect(await caught(exporter.send(within, probe, controller.signal))).toBe(reason);
+    expect(await bridgeErrorOf(exporter.send(within, probe, controller.signal))).toBe(reason);
     expect(within.released()).toBe(1);
   });
 });
@@ -359,7 +359,7 @@ test("a batch is released even when it can't be encoded", async () => {
     { isolationRequestsMax: 1 },
   );
   const batch = createBatch([1]);
-  expect(await caught(exporter.send(batch, () => Promise.resolve(true), signal))).toBe(own);
+  expect(await bridgeErrorOf(exporter.send(batch, () => Promise.resolve(true), signal))).toBe(own);
   expect(batch.released()).toBe(1);
 });
 

@@ -4,7 +4,7 @@ import { BridgeError } from "#errors/error.ts";
 import { createObservedTransport, type ExportAttempt } from "#otlp/observed-transport.ts";
 import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import type { ExportResult, Payload, Transport } from "#otlp/transport.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 
 const SETTINGS = { initialMs: 1_000, multiplier: 2, maxMs: 8_000, maxElapsedMs: 60_000 };
@@ -144,7 +144,7 @@ describe("a send is tried again", () => {
     const { transport, times } = scripted(clock, [retryable()]);
     const retrying = createRetryingTransport({ transport, clock, random: () => 1 }, SETTINGS);
     const controller = new AbortController();
-    const work = caught(retrying.send(PAYLOAD, controller.signal));
+    const work = bridgeErrorOf(retrying.send(PAYLOAD, controller.signal));
     while (clock.pending() === 0) await Promise.resolve();
     const reason = new BridgeError("shutting_down", "the process is ending");
     controller.abort(reason);

@@ -6,7 +6,7 @@ import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createTransport, type ExportResult, type Payload, type Transport } from "#otlp/transport.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { closedOrigin, startHttpServer, startTcpServer, type TestServer } from "../../helpers/http-server.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 
@@ -363,14 +363,14 @@ describe("an abort", () => {
   test("before, while and after sending throws the signal's own reason", async () => {
     const transport = transportTo();
     const payload = await transport.encode(BODY);
-    expect(await caught(transport.send(payload, AbortSignal.abort(reason)))).toBe(reason);
+    expect(await bridgeErrorOf(transport.send(payload, AbortSignal.abort(reason)))).toBe(reason);
     expect(server.requests).toHaveLength(0);
     for (const beginning of ["", "x"]) {
       server.respond = (response) => {
         if (beginning !== "") response.writeHead(200).write(beginning);
       };
       const controller = new AbortController();
-      const work = caught(transport.send(payload, controller.signal));
+      const work = bridgeErrorOf(transport.send(payload, controller.signal));
       await server.nextRequest();
       controller.abort(reason);
       expect(await work).toBe(reason);

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_QUERIES, loadQueries, toQueries, type Query } from "#prometheus/catalogue.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -15,7 +15,7 @@ function load(yaml: string): Promise<Query[]> {
 }
 
 async function problemsOf(yaml: string): Promise<string[]> {
-  const error = await caught(load(yaml));
+  const error = await bridgeErrorOf(load(yaml));
   expect(error.code).toBe("queries_file_invalid");
   const { problems } = error.details as { problems: string[] };
   for (const problem of problems) expect(error.message).toContain(problem);
@@ -229,14 +229,14 @@ queries:
   });
 
   test("a file that is not there is named", async () => {
-    const error = await caught(loadQueries(join(folder, "absent.yaml")));
+    const error = await bridgeErrorOf(loadQueries(join(folder, "absent.yaml")));
     expect(error.code).toBe("queries_file_invalid");
     expect(error.message).toContain("absent.yaml");
   });
 
   test("many problems do not make an endless message", async () => {
     const specs = Array.from({ length: 900 }, (_, i) => ({ name: `q${i}`, promql: "up{", group: "g" }));
-    const error = await caught(() => toQueries(specs));
+    const error = await bridgeErrorOf(() => toQueries(specs));
     expect(error.message.length).toBeLessThan(4_000);
     expect(error.details?.["problems"]).toHaveLength(50);
   });

@@ -6,7 +6,7 @@ import { createSecret } from "#lib/secret.ts";
 import { createTurns } from "#lib/turns.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { startHttpServer, type TestServer } from "../../helpers/http-server.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { MATRIX_NOW_MS as NOW, toMatrixAnswer } from "../../helpers/matrix-answer.ts";
@@ -82,7 +82,7 @@ test.each([
     ] as const) {
       server.respond = (response) => void response.writeHead(status).end(text);
       for (const work of [readUp(clientOf(authorization)), clientOf(authorization).now(signal)]) {
-        const error = await caught(work);
+        const error = await bridgeErrorOf(work);
         expect(error.code).toBe("prometheus_unauthorized");
         expect(error.message).toMatch(what);
         expect(error.hint).toMatch(hint);
@@ -106,7 +106,7 @@ test("what Prometheus says back of it is hidden, in each form", async () => {
   ] as const) {
     server.respond = (response) => void response.writeHead(status).end(text);
     for (const authorization of [BEARER, BASIC]) {
-      const thrown = await caught(readUp(clientOf(authorization)));
+      const thrown = await bridgeErrorOf(readUp(clientOf(authorization)));
       const shown = [thrown.message, thrown.hint, ...Object.values(thrown.details ?? {}), inspect(thrown)];
       // Not even the beginning of one that is cut.
       const parts =
@@ -129,7 +129,7 @@ test("warnings beside a result don't show it either, whole or cut", async () => 
     expect(warnings).toEqual([expect.stringMatching(/^PromQL info: x/)]);
     expect(warnings[0]).not.toContain(secret.slice(0, 4));
     server.respond = (response) => void response.end(answer(`remote read with ${secret} failed`));
-    const error = await caught(readUp(clientOf(authorization)));
+    const error = await bridgeErrorOf(readUp(clientOf(authorization)));
     expect(error).toMatchObject({ code: "prometheus_answer_truncated" });
     expect(error.message).toContain("remote read with [secret] failed");
   }

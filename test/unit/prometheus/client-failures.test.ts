@@ -7,7 +7,7 @@ import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import type { ScanResult } from "#prometheus/matrix-scanner.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { closedOrigin, startHttpServer, startTcpServer, type TestServer } from "../../helpers/http-server.ts";
 import { createLatch } from "../../helpers/latch.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
@@ -111,7 +111,7 @@ describe("an answer that is an error", () => {
   ])("%d %.60s", async (status, body, code) => {
     server.respond = (response) => void response.writeHead(status, { location: "/graph" }).end(body);
     for (const work of [read(), client.now(signal)]) {
-      const error = await caught(work);
+      const error = await bridgeErrorOf(work);
       expect(error.code).toBe(code);
       expect(error.message).toContain(String(status));
       expect(error.details).toMatchObject({ status });
@@ -123,7 +123,7 @@ describe("an answer that is an error", () => {
 
   test("a page is known by its content type too", async () => {
     server.respond = (response) => void response.writeHead(503, { "content-type": "text/html" }).end("Sorry");
-    expect((await caught(read())).code).toBe("prometheus_overloaded");
+    expect((await bridgeErrorOf(read())).code).toBe("prometheus_overloaded");
   });
 
   test.each(["gzip", "br", "zstd"])(
@@ -132,7 +132,7 @@ describe("an answer that is an error", () => {
       server.respond = (response) =>
         void response.writeHead(200, { "content-encoding": encoding }).end(gzipSync(" ".repeat(1 << 20)));
       for (const work of [read(), client.now(signal), client.metadata(signal)]) {
-        const error = await caught(work);
+        const error = await bridgeErrorOf(work);
         expect(error.code).toBe("prometheus_unexpected_answer");
         expect(error.message).toContain(`is compressed (${encoding})`);
       }
@@ -148,7 +148,7 @@ describe("an answer that is an error", () => {
   test("long words are cut", async () => {
     server.respond = (response) =>
       void response.writeHead(422).end(api("e".repeat(9_000), "x".repeat(9_000)));
-    const error = await caught(read());
+    const error = await bridgeErrorOf(read());
     expect(error.message.length).toBeLessThanOrEqual(500);
     expect(JSON.stringify(error.details).length).toBeLessThan(200);
   });
@@ -165,7 +165,7 @@ describe("an answer that is an error", () => {
         void response
           .writeHead(422)
           .end(body.replace("WORDS", body === "WORDS" ? words : JSON.stringify(words).slice(1, -1)));
-      const error = await caught(read());
+      const error = await bridgeErrorOf(read());
       expect(error.message).toBe(message.replace("SHOWN", shown));
     },
   );
@@ -177,7 +177,7 @@ describe("an answer that is an error", () => {
       data: { resultType: "matrix", result: [] },
     };
     server.respond = (response) => void response.writeHead(200).end(JSON.stringify(answer));
-    expect((await caught(read())).message).toMatch(/: a b \[1mc \(address\):9090$/);
+    expect((await bridgeErrorOf(read())).message).toMatch(/: a b \[1mc \(address\):9090$/);
   });
 
   test("a body that hangs is a timeout", async () => {
@@ -185,7 +185,7 @@ describe("an answer that is an error", () => {
       response.writeHead(500);
       response.write("oo");
     };
-    const work = caught(read());
+    const work = bridgeErrorOf(read());
     await server.nextRequest();
     clock.advance(TIMEOUT_MS);
     expect((await work).code).toBe("prometheus_timeout");
@@ -196,7 +196,7 @@ describe("time", () => {
   test("headers that do not come are a timeout", async () => {
     server.respond = () => {};
     for (const begin of [() => read(), () => client.now(signal), () => client.metadata(signal)]) {
-      const work = caught(begin());
+      const work = bridgeErrorOf(begin());
       await server.nextRequest();
       clock.advance(TIMEOUT_MS - 1);
       clock.advance(1);
@@ -210,7 +210,7 @@ describe("time", () => {
   test("a body that stops is a timeout", async () => {
     server.respond = (response) => void response.write(ANSWER.slice(0, 80));
     const chunk = createLatch();
-    const work = caught(read({ pause: chunk.open }));
+    const work = bridgeErrorOf(read({ pause: chunk.open }));
     await chunk.opened;
     clock.advance(TIMEOUT_MS);
     expect((await work).code).toBe("prometheus_timeout");
@@ -228,7 +228,7 @@ describe("time", () => {
       },
       { origin: server.origin, pathPrefix: "", timeoutMs: TIMEOUT_MS },
     );
-    const error = await caught(read({ client: busy, series: () => void (workedMs += TIMEOUT_MS) }));
+    const error = await bridgeErrorOf(read({ client: busy, series: () => void (workedMs += TIMEOUT_MS) }));
     expect(error.code).toBe("prometheus_timeout");
     expect(clock.pending()).toBe(0);
   });
@@ -282,7 +282,7 @@ describe("time", () => {
       void more.opened.then(() => response.write(ANSWER.slice(0, 80)));
     };
     const chunk = createLatch();
-    const work = caught(read({ pause: chunk.open }));
+    const work = bridgeErrorOf(read({ pause: chunk.open }));
     await received;
     clock.advance(TIMEOUT_MS - 1_000);
     more.open();
@@ -295,9 +295,9 @@ describe("time", () => {
 
   test("a request that waits for a free connection is a timeout too", async () => {
     server.respond = () => {};
-    const first = caught(read());
+    const first = bridgeErrorOf(read());
     await server.nextRequest();
-    const second = caught(client.now(signal));
+    const second = bridgeErrorOf(client.now(signal));
     clock.advance(TIMEOUT_MS);
     expect((await first).code).toBe("prometheus_timeout");
     expect((await second).code).toBe("prometheus_timeout");
@@ -309,8 +309,8 @@ describe("an abort", () => {
 
   test("before the request sends nothing", async () => {
     const aborted = AbortSignal.abort(reason);
-    expect(await caught(read({ signal: aborted }))).toBe(reason);
-    expect(await caught(client.now(aborted))).toBe(reason);
+    expect(await bridgeErrorOf(read({ signal: aborted }))).toBe(reason);
+    expect(await bridgeErrorOf(client.now(aborted))).toBe(reason);
     expect(server.requests).toHaveLength(0);
     expect(clock.pending()).toBe(0);
   });
@@ -322,7 +322,7 @@ describe("an abort", () => {
       (own: AbortSignal) => client.now(own),
     ]) {
       const controller = new AbortController();
-      const work = caught(begin(controller.signal));
+      const work = bridgeErrorOf(begin(controller.signal));
       await server.nextRequest();
       controller.abort(reason);
       expect(await work).toBe(reason);
@@ -338,7 +338,7 @@ describe("an abort", () => {
     };
     const controller = new AbortController();
     const chunk = createLatch();
-    const work = caught(read({ signal: controller.signal, pause: chunk.open }));
+    const work = bridgeErrorOf(read({ signal: controller.signal, pause: chunk.open }));
     await chunk.opened;
     controller.abort(reason);
     expect(await work).toBe(reason);
@@ -349,7 +349,7 @@ describe("an abort", () => {
     server.respond = (response) => void response.end(ANSWER);
     const controller = new AbortController();
     const paused = createLatch();
-    const work = caught(
+    const work = bridgeErrorOf(
       read({
         signal: controller.signal,
         pause: () => {
@@ -367,9 +367,9 @@ describe("an abort", () => {
     const controller = new AbortController();
     server.respond = (response) => void response.end(ANSWER);
     await read({ signal: controller.signal });
-    await caught(client.now(controller.signal));
+    await bridgeErrorOf(client.now(controller.signal));
     server.respond = (response) => void response.writeHead(500).end();
-    await caught(read({ signal: controller.signal }));
+    await bridgeErrorOf(read({ signal: controller.signal }));
     expect(getEventListeners(controller.signal, "abort")).toEqual([]);
   });
 
@@ -385,7 +385,7 @@ describe("an abort", () => {
         throw stop;
       },
     });
-    expect(await caught(work)).toBe(stop);
+    expect(await bridgeErrorOf(work)).toBe(stop);
     await closed.opened;
     expect(clock.pending()).toBe(0);
   });
@@ -405,8 +405,8 @@ describe("an answer that is cut", () => {
     const cutting = await startTcpServer((socket) => void socket.end(bytes));
     try {
       const other = clientOf(cutting.origin);
-      expect((await caught(read({ client: other }))).code).toBe("prometheus_answer_truncated");
-      expect((await caught(other.now(signal))).code).toBe("prometheus_answer_truncated");
+      expect((await bridgeErrorOf(read({ client: other }))).code).toBe("prometheus_answer_truncated");
+      expect((await bridgeErrorOf(other.now(signal))).code).toBe("prometheus_answer_truncated");
     } finally {
       await cutting.close();
     }
@@ -419,7 +419,7 @@ describe("what is not Prometheus", () => {
     async (bytes) => {
       const other = await startTcpServer((socket) => void socket.end(bytes));
       try {
-        expect((await caught(read({ client: clientOf(other.origin) }))).code).toBe(
+        expect((await bridgeErrorOf(read({ client: clientOf(other.origin) }))).code).toBe(
           "prometheus_unexpected_answer",
         );
       } finally {
@@ -431,7 +431,7 @@ describe("what is not Prometheus", () => {
   test("an address where nothing listens is unreachable", async () => {
     const other = clientOf(await closedOrigin());
     for (const work of [read({ client: other }), other.now(signal)]) {
-      const error = await caught(work);
+      const error = await bridgeErrorOf(work);
       expect(error.code).toBe("prometheus_unreachable");
       expect(error.message).toContain("ECONNREFUSED");
     }
@@ -440,7 +440,7 @@ describe("what is not Prometheus", () => {
   test("a connection that is reset is unreachable", async () => {
     const resetting = await startTcpServer((socket) => void socket.resetAndDestroy());
     try {
-      expect((await caught(read({ client: clientOf(resetting.origin) }))).code).toBe(
+      expect((await bridgeErrorOf(read({ client: clientOf(resetting.origin) }))).code).toBe(
         "prometheus_unreachable",
       );
     } finally {
@@ -460,8 +460,8 @@ describe("errors of other parts", () => {
         { dispatcher: broken, clock, turns: createTurns() },
         { origin: "http://prometheus.invalid", pathPrefix: "", timeoutMs: TIMEOUT_MS },
       );
-      expect(await caught(read({ client: other }))).toBe(own);
-      expect(await caught(other.now(signal))).toBe(own);
+      expect(await bridgeErrorOf(read({ client: other }))).toBe(own);
+      expect(await bridgeErrorOf(other.now(signal))).toBe(own);
     } finally {
       await broken.destroy();
     }
@@ -472,11 +472,11 @@ describe("errors of other parts", () => {
     const series = (): void => {
       throw new TypeError("a defect");
     };
-    expect((await caught(read({ series }))).code).toBe("internal");
+    expect((await bridgeErrorOf(read({ series }))).code).toBe("internal");
     const own = new BridgeError("prometheus_label_too_large", "x");
     const refusing = (): void => {
       throw own;
     };
-    expect(await caught(read({ series: refusing }))).toBe(own);
+    expect(await bridgeErrorOf(read({ series: refusing }))).toBe(own);
   });
 });

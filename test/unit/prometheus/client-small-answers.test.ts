@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTurns } from "#lib/turns.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { namesOfSelectors } from "#prometheus/promql.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { startHttpServer, type TestServer } from "../../helpers/http-server.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 
@@ -60,7 +60,7 @@ describe("metadata", () => {
       for (let i = 0; i < 60; i++) response.write(`${block.join(",").replaceAll("n_", `n_${i}_`)},`);
       response.end(`${family("last", "gauge")}}}`);
     };
-    expect((await caught(clientOf().metadata(signal))).code).toBe("prometheus_answer_too_large");
+    expect((await bridgeErrorOf(clientOf().metadata(signal))).code).toBe("prometheus_answer_too_large");
   });
 
   test.each<[string, string, string]>([
@@ -77,7 +77,9 @@ describe("metadata", () => {
   ])("%s", async (_name, body, code) => {
     server.respond = (response) => void response.end(body);
     const outcome = clientOf().metadata(signal);
-    expect(code === "" ? (await outcome).size : (await caught(outcome)).code).toBe(code === "" ? 0 : code);
+    expect(code === "" ? (await outcome).size : (await bridgeErrorOf(outcome)).code).toBe(
+      code === "" ? 0 : code,
+    );
   });
 });
 
@@ -108,7 +110,7 @@ describe("answers that should be small", () => {
       () => client.hasSamplesAt(0, signal),
       () => client.version(signal),
     ])
-      expect((await caught(ask())).code).toBe("prometheus_answer_too_large");
+      expect((await bridgeErrorOf(ask())).code).toBe("prometheus_answer_too_large");
   });
 
   test("an error without an end is read no further than its beginning", async () => {
@@ -116,7 +118,7 @@ describe("answers that should be small", () => {
       response.writeHead(503, { "content-type": "text/html" });
       flood(response, "<b>");
     };
-    const error = await caught(clientOf().now(signal));
+    const error = await bridgeErrorOf(clientOf().now(signal));
     expect(error.code).toBe("prometheus_overloaded");
     expect(error.message.length).toBeLessThan(600);
   });

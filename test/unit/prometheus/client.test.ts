@@ -4,7 +4,7 @@ import { createTurns } from "#lib/turns.ts";
 import { BridgeError } from "#errors/error.ts";
 import { toQueries, type Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import {
   startHttpServer,
   type ReceivedRequest,
@@ -99,7 +99,7 @@ describe("reading raw samples", () => {
     );
     const series = { labels: [], samples: [at(NOW - 1)] };
     server.respond = (response) => void response.end(toMatrixAnswer([series, series]));
-    const error = await caught(
+    const error = await bridgeErrorOf(
       limited.read(queryOf("up"), WINDOW, { sink: createSeriesKeeper(), ...noPause }, signal),
     );
     expect(error.code).toBe("prometheus_answer_too_large");
@@ -168,7 +168,7 @@ describe("Prometheus' clock", () => {
     [[]],
   ])("answered as %j is refused", async (data) => {
     server.respond = success(data);
-    expect((await caught(client.now(signal))).code).toBe("prometheus_answer_invalid");
+    expect((await bridgeErrorOf(client.now(signal))).code).toBe("prometheus_answer_invalid");
   });
 });
 
@@ -314,7 +314,7 @@ describe("small answers", () => {
     [`{"status":"success","data":"${"x".repeat(1 << 20)}"}`, "prometheus_answer_too_large"],
   ])("that are %.30s are refused", async (body, code) => {
     server.respond = (response) => void response.end(body);
-    const error = await caught(client.now(signal));
+    const error = await bridgeErrorOf(client.now(signal));
     expect(error.code).toBe(code);
     expect(error).toBeInstanceOf(BridgeError);
   });

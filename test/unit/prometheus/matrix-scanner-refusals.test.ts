@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ErrorCode } from "#errors/error.ts";
 import { createMatrixScanner, SCAN_LIMITS, type ScanLimits } from "#prometheus/matrix-scanner.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import {
   MATRIX_NOW_MS,
   matrixSeries,
@@ -92,7 +92,7 @@ describe("an answer that is cut", () => {
   test("says how many bytes came", async () => {
     const scanner = createMatrixScanner({ series: () => {} }, WINDOW);
     scanWhole(scanner, Buffer.from(toMatrixAnswer([], undefined, "")));
-    const error = await caught(() => scanner.end());
+    const error = await bridgeErrorOf(() => scanner.end());
     expect(error.message).toContain(`${toMatrixAnswer([], undefined, "").length} bytes`);
     expect(error.retryable).toBe(true);
   });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { createQueryAdmission } from "#query/admission.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 
 const NEVER = new AbortController().signal;
@@ -44,14 +44,14 @@ test("runs as many at once as it may, then the next one", async () => {
 test("a caller may hold half of the queue, all callers the whole", async () => {
   const { started, send } = scenario();
   for (const name of ["a1", "a2", "a3", "a4"]) void send(name);
-  const own = await caught(send("a5"));
+  const own = await bridgeErrorOf(send("a5"));
   expect([own.code, own.httpStatus, own.details]).toEqual([
     "query_busy",
     429,
     { limit: "caller", retry_after_seconds: 5 },
   ]);
   for (const name of ["b1", "c1"]) void send(name);
-  const full = await caught(send("d1"));
+  const full = await bridgeErrorOf(send("d1"));
   expect([full.code, full.details?.["limit"]]).toEqual(["query_busy", "queue"]);
   expect(started).toEqual(["a1", "a2"]);
 });
@@ -69,9 +69,9 @@ test("the caller with the fewest running requests is next, however many another 
 
 test("waiting counts as time", async () => {
   const { clock, started, send, finish } = scenario();
-  const first = [caught(send("a1")), caught(send("a2"))];
+  const first = [bridgeErrorOf(send("a1")), bridgeErrorOf(send("a2"))];
   clock.advance(20_000);
-  const waiting = caught(send("b1"));
+  const waiting = bridgeErrorOf(send("b1"));
   clock.advance(10_000);
   for (const error of await Promise.all(first)) expect(error.code).toBe("query_timeout");
   await settled();
@@ -89,15 +89,15 @@ test("waiting counts as time", async () => {
 test("who waits too long never runs, and leaves the queue", async () => {
   const { clock, started, send, admission } = scenario();
   const endless = [1, 2].map((index) =>
-    caught(admission.run(`x${index}`, NEVER, () => new Promise(() => {}))),
+    bridgeErrorOf(admission.run(`x${index}`, NEVER, () => new Promise(() => {}))),
   );
   clock.advance(1000);
-  const waiting = ["a1", "a2", "b1", "b2"].map((name) => caught(send(name)));
+  const waiting = ["a1", "a2", "b1", "b2"].map((name) => bridgeErrorOf(send(name)));
   clock.advance(28_000);
   await settled();
   expect(started).toEqual([]);
   clock.advance(500);
-  expect((await caught(send("c1"))).code).toBe("query_busy");
+  expect((await bridgeErrorOf(send("c1"))).code).toBe("query_busy");
   clock.advance(500);
   await Promise.all(endless);
   clock.advance(1000);

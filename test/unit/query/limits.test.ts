@@ -3,7 +3,7 @@ import { BridgeError } from "#errors/error.ts";
 import { limitDatabase, QUERY_LIMITS } from "#query/limits.ts";
 import type { Database } from "#storage/database.ts";
 import { toClickHouseError } from "#storage/storage-error.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 function databaseThat(query: (sql: string) => Promise<never[]>): Database {
   return { command: () => Promise.resolve(), query, close: () => Promise.resolve() };
@@ -31,12 +31,14 @@ it.each([
   [60, "storage_failed", 500, { clickhouse_code: 60 }],
 ])("ClickHouse's code %i is %s", async (number, code, status, details) => {
   const database = databaseThat(() => Promise.reject(toClickHouseError(number, "NAME", new Error("text"))));
-  const error = await caught(limitDatabase(database, QUERY_LIMITS).query("SELECT 1", {}, undefined));
+  const error = await bridgeErrorOf(limitDatabase(database, QUERY_LIMITS).query("SELECT 1", {}, undefined));
   expect([error.code, error.httpStatus, error.details]).toEqual([code, status, details]);
 });
 
 it("what is not ClickHouse's stays what it is", async () => {
   const down = new BridgeError("storage_unavailable", "nobody answers");
   const database = databaseThat(() => Promise.reject(down));
-  expect(await caught(limitDatabase(database, QUERY_LIMITS).query("SELECT 1", {}, undefined))).toBe(down);
+  expect(await bridgeErrorOf(limitDatabase(database, QUERY_LIMITS).query("SELECT 1", {}, undefined))).toBe(
+    down,
+  );
 });

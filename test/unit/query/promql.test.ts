@@ -2,7 +2,7 @@ import { parser } from "@prometheus-io/lezer-promql";
 import { describe, expect, it } from "vitest";
 import { AGGREGATIONS, toAggregation, toPromql, toUnit } from "#query/series/aggregations.ts";
 import { toSelector, type LabelFilter } from "#query/series/matchers.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 const OF_GAUGES = {
   avg: "avg(avg_over_time(m[300s]))",
@@ -47,7 +47,7 @@ describe("what an aggregation means", () => {
     const refused = AGGREGATIONS.filter((name) => !(name in OF_GAUGES));
     expect(refused).toEqual(["rate", "increase"]);
     for (const name of refused) {
-      const error = await caught((async () => toAggregation(name, "gauge"))());
+      const error = await bridgeErrorOf((async () => toAggregation(name, "gauge"))());
       expect(error.hint).toContain("avg, min, max, sum, count, last, p50");
     }
   });

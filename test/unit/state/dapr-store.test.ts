@@ -6,7 +6,7 @@ import { systemClock, type Clock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createDaprStore } from "#state/dapr-store.ts";
 import type { StateStore } from "#state/store.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { FAKE_STORE, startFakeDapr, type DaprRequestKind, type FakeDapr } from "../../helpers/fake-dapr.ts";
 import { closedOrigin } from "../../helpers/http-server.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
@@ -45,7 +45,7 @@ async function open({ clock = systemClock, token = TOKEN, storeName = FAKE_STORE
 
 /** The error of what hangs until its time limit. */
 async function timedOut(clock: ReturnType<typeof createManualClock>, work: Promise<unknown>) {
-  const error = caught(work);
+  const error = bridgeErrorOf(work);
   clock.advance(5000);
   return await error;
 }
@@ -89,7 +89,7 @@ test("a write that was refused without reason is no conflict", async () => {
       .end('{"errorCode":"ERR_STATE_SAVE","message":"redis at 10.1.2.3:6379 is read only"}');
     return true;
   };
-  const error = await caught(store.put("a", 2, etag));
+  const error = await bridgeErrorOf(store.put("a", 2, etag));
   expect(error.code).toBe("state_unavailable");
   expect(error.message).toBe(`Dapr's state store "${FAKE_STORE}" failed (500 ERR_STATE_SAVE)`);
   dapr.intercept = () => false;
@@ -109,7 +109,7 @@ test("somebody's write between the look and the save is a conflict, also on a st
     );
     return true;
   };
-  expect((await caught(mine.put("a", 3, etag))).code).toBe("state_conflict");
+  expect((await bridgeErrorOf(mine.put("a", 3, etag))).code).toBe("state_conflict");
   expect((await mine.get("a"))?.value).toBe(2);
 });
 
@@ -161,7 +161,7 @@ test.each<DaprRequestKind>(["read", "save", "delete"])(
       save: () => store.put("hangs", 2, etag),
       delete: () => store.delete("hangs"),
     }[kind as "read" | "save" | "delete"];
-    const error = caught(run());
+    const error = bridgeErrorOf(run());
     await isHeld.hangs.promise;
     // Later, so that only the first one runs into its limit.
     clock.advance(2000);
@@ -191,7 +191,7 @@ test("a sidecar that hangs from the beginning costs the time limit too", async (
 
 test("no sidecar is said at once, at the beginning and later", async () => {
   const { port } = new URL(await closedOrigin());
-  const early = await caught((await open({ port: Number(port) })).check());
+  const early = await bridgeErrorOf((await open({ port: Number(port) })).check());
   expect(early).toMatchObject({
     code: "state_unavailable",
     message: `Dapr's sidecar does not answer on port ${port}`,
@@ -200,7 +200,7 @@ test("no sidecar is said at once, at the beginning and later", async () => {
   const store = await open();
   await store.check();
   await dapr.close();
-  const late = await caught(store.get("a"));
+  const late = await bridgeErrorOf(store.get("a"));
   expect(late.message).toBe(`Dapr's sidecar does not answer on port ${dapr.port}`);
   dapr = await startFakeDapr();
 });
@@ -209,7 +209,7 @@ test.each([
   ["a wrong token", { token: "another-token" }, "refuses the token", "DAPR_API_TOKEN"],
   ["an unknown component", { storeName: "other" }, 'has no state store "other"', "DAPR_STATE_STORE"],
 ])("%s is named with its remedy", async (_what, options, message, hint) => {
-  const error = await caught((await open(options)).check());
+  const error = await bridgeErrorOf((await open(options)).check());
   expect(error.code).toBe("state_unavailable");
   expect(error.message).toContain(message);
   expect(error.hint).toContain(hint);
@@ -229,7 +229,7 @@ test.each([
     response.end(body);
     return true;
   };
-  const error = await caught(store.get("a"));
+  const error = await bridgeErrorOf(store.get("a"));
   expect(error.code).toBe("state_unavailable");
   expect(error.message).toContain(message);
   expect(error.message).not.toContain("10.1.2.3");
@@ -245,7 +245,7 @@ test.each([
     response.end(body);
     return true;
   };
-  const error = await caught(store.get("a"));
+  const error = await bridgeErrorOf(store.get("a"));
   expect(error.code).toBe("state_record_damaged");
   expect(error.message).toContain("was not written by this program");
 });
@@ -257,8 +257,8 @@ test("a record that is too large for the sidecar says so", async () => {
     response.writeHead(413).end();
     return true;
   };
-  expect((await caught(store.put("a", 1, undefined))).hint).toContain("max-body-size");
-  const large = await caught(store.put("a", "x".repeat(4 * 1024 * 1024), undefined));
+  expect((await bridgeErrorOf(store.put("a", 1, undefined))).hint).toContain("max-body-size");
+  const large = await bridgeErrorOf(store.put("a", "x".repeat(4 * 1024 * 1024), undefined));
   expect(large.code).toBe("internal");
 });
 
@@ -270,7 +270,7 @@ test("the token is in no error and nothing is printed", async () => {
     response.writeHead(500).end("boom");
     return true;
   };
-  const error: BridgeError = await caught(store.delete("a"));
+  const error: BridgeError = await bridgeErrorOf(store.delete("a"));
   const words = [error.message, error.hint, String(error.cause), JSON.stringify(error.details)].join();
   expect(words).not.toContain(TOKEN);
   for (const each of printed) {
@@ -283,5 +283,5 @@ test("the token is in no error and nothing is printed", async () => {
 test("refuses work after close", async () => {
   const store = await open();
   await store.close();
-  expect((await caught(store.get("a"))).message).toBe("the state store is closed");
+  expect((await bridgeErrorOf(store.get("a"))).message).toBe("the state store is closed");
 });

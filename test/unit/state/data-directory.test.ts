@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { prepareDataDirectory } from "#state/data-directory.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -42,7 +42,7 @@ test.each([
 test("a folder that can't be made is named", async () => {
   const file = join(folder, "a-file");
   writeFileSync(file, "");
-  const error = await caught(() => prepare(join(file, "data")));
+  const error = await bridgeErrorOf(() => prepare(join(file, "data")));
   expect([error.code, error.message]).toEqual([
     "state_unavailable",
     expect.stringContaining(`DATA_DIR ${join(file, "data")} can't be made`),

@@ -4,7 +4,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createSqliteStore } from "#state/sqlite-store.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 import { testStore } from "../../helpers/store-contract.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
@@ -105,7 +105,7 @@ test.each([
   for (let n = 0; n < 200; n++) await store.put(`key-${n}`, "x".repeat(200), undefined);
   await store.close();
   damage(path);
-  const error = await caught(() => createSqliteStore({ path, logger }));
+  const error = await bridgeErrorOf(() => createSqliteStore({ path, logger }));
   expect(error.code).toBe("state_damaged");
   expect(error.message).toBe(`the state file ${path} is damaged or is no SQLite database`);
   expect(error.hint).toContain(`for f in ${path} ${path}-wal; do`);
@@ -114,13 +114,13 @@ test.each([
 test("a folder that can't be made is state_unavailable", async () => {
   const file = join(folder, "a-file");
   writeFileSync(file, "");
-  const error = await caught(() => createSqliteStore({ path: join(file, "state.db"), logger }));
+  const error = await bridgeErrorOf(() => createSqliteStore({ path: join(file, "state.db"), logger }));
   expect(error.code).toBe("state_unavailable");
 });
 
 test("refuses work after close", async () => {
   const store = createSqliteStore({ path: newPath(), logger });
   await store.close();
-  expect((await caught(store.get("a"))).code).toBe("state_unavailable");
-  expect((await caught(store.check())).code).toBe("state_unavailable");
+  expect((await bridgeErrorOf(store.get("a"))).code).toBe("state_unavailable");
+  expect((await bridgeErrorOf(store.check())).code).toBe("state_unavailable");
 });

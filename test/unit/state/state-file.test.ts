@@ -17,7 +17,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { StateStore } from "#state/store.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
@@ -55,7 +55,7 @@ describe("a damaged file", () => {
         for (const at of flipped) bytes[at]! ^= 0x11;
         writeFileSync(path, bytes);
         rmSync(`${path}-wal`, { force: true });
-        const opened = await caught(() => createSqliteStore({ path, logger })).catch(() => undefined);
+        const opened = await bridgeErrorOf(() => createSqliteStore({ path, logger })).catch(() => undefined);
         if (opened === undefined) throw new Error("started without a word");
         expect(opened.code).toBe("state_damaged");
         expect(opened.message).toContain(path);
@@ -74,7 +74,7 @@ describe("a damaged file", () => {
     const bytes = readFileSync(path);
     bytes[bytes.indexOf('{"n":7,') + 30]! ^= 1;
     writeFileSync(path, bytes);
-    const error = await caught(() => createSqliteStore({ path, logger }));
+    const error = await bridgeErrorOf(() => createSqliteStore({ path, logger }));
     expect(error.code).toBe("state_damaged");
     expect(error.message).toBe(
       `the state file ${path} is damaged or is no SQLite database (the record "progress:7")`,
@@ -98,7 +98,7 @@ describe("a damaged file", () => {
     await fill(store, 50);
     await store.close();
     damage(path);
-    const error = await caught(() => createSqliteStore({ path, logger }));
+    const error = await bridgeErrorOf(() => createSqliteStore({ path, logger }));
     expect([error.code, error.message]).toEqual(["state_damaged", expect.stringContaining(path)]);
   });
 
@@ -135,7 +135,7 @@ describe("what the file may not be", () => {
     writeFileSync(target, "of another program");
     chmodSync(target, 0o644);
     symlinkSync(target, `${path}${suffix}`);
-    const error = await caught(() => createSqliteStore({ path, logger }));
+    const error = await bridgeErrorOf(() => createSqliteStore({ path, logger }));
     expect([error.code, error.message]).toEqual([
       "config_invalid",
       `DATA_DIR: ${path}${suffix} is a symbolic link`,
@@ -149,7 +149,7 @@ describe("what the file may not be", () => {
     const directory = newFolder();
     const path = join(directory, "state.sqlite");
     symlinkSync(join(directory, "made"), path);
-    expect((await caught(() => createSqliteStore({ path, logger }))).code).toBe("config_invalid");
+    expect((await bridgeErrorOf(() => createSqliteStore({ path, logger }))).code).toBe("config_invalid");
     expect(existsSync(join(directory, "made"))).toBe(false);
   });
 
@@ -166,7 +166,7 @@ describe("what the file may not be", () => {
   ])("%s", async (_what, make, problem) => {
     const path = join(newFolder(), "state.sqlite");
     make(path);
-    const error = await caught(() => createSqliteStore({ path, logger }));
+    const error = await bridgeErrorOf(() => createSqliteStore({ path, logger }));
     expect([error.code, error.message]).toEqual(["config_invalid", `DATA_DIR: ${path} ${problem}`]);
   });
 
@@ -227,7 +227,7 @@ describe("the copy of the registry", () => {
     const bytes = readFileSync(path);
     bytes[bytes.indexOf("sealed-a")]! ^= 1;
     writeFileSync(path, bytes);
-    const error = await caught(() => open(directory));
+    const error = await bridgeErrorOf(() => open(directory));
     expect(error.code).toBe("state_damaged");
     expect(error.hint).toContain("takes the registered clusters from their copy");
     renameSync(path, `${path}.damaged`);
@@ -259,7 +259,7 @@ describe("the copy of the registry", () => {
     await store.close();
     copyFileSync(`${path}.backup`, path);
     const before = readFileSync(copyPath);
-    const error = await caught(() => open(directory));
+    const error = await bridgeErrorOf(() => open(directory));
     expect([error.code, error.message]).toEqual(["state_damaged", expect.stringContaining("cluster:b")]);
     expect(readFileSync(copyPath).equals(before)).toBe(true);
     // Either is right, as the operator decides.
@@ -287,7 +287,7 @@ describe("the copy of the registry", () => {
     const { path, copyPath } = pathsIn(directory);
     const before = readFileSync(path);
     writeFileSync(copyPath, "no database at all, but long enough to have a header of one".repeat(20));
-    const error = await caught(() => open(directory));
+    const error = await bridgeErrorOf(() => open(directory));
     expect([error.code, error.hint]).toEqual(["state_damaged", expect.stringContaining(`rm ${copyPath}`)]);
     expect(readFileSync(path).equals(before)).toBe(true);
   });

@@ -10,7 +10,7 @@ import { afterEach, expect, test } from "vitest";
 import { createSecret } from "#lib/secret.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";
 import type { Database } from "#storage/database.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 
 const PASSWORD = "correct-horse-battery";
@@ -118,7 +118,7 @@ test.each([
   const database = await serve((_request, response) => {
     response.writeHead(status, { "x-clickhouse-exception-code": String(number) }).end(text);
   });
-  const error = await caught(database.query("SELECT 'private'"));
+  const error = await bridgeErrorOf(database.query("SELECT 'private'"));
   expect([error.code, error.details]).toEqual([code, { clickhouse_code: number }]);
   expect(error.message).toContain(`code ${number} ${/\((\w+)\)$/.exec(text)?.[1]}`);
   expect(error.message).not.toMatch(/secret_table|private|127\.0\.0\.1/);
@@ -129,7 +129,7 @@ test("an answer that is not ClickHouse's is storage_unavailable", async () => {
   const database = await serve((_request, response) => {
     response.writeHead(502).end("<html>Bad Gateway at 10.0.0.1</html>");
   });
-  const error = await caught(database.command("SELECT 1"));
+  const error = await bridgeErrorOf(database.command("SELECT 1"));
   expect([error.code, error.message]).toEqual(["storage_unavailable", "ClickHouse does not answer"]);
 });
 
@@ -150,7 +150,7 @@ test("nobody listening, a cut answer and a silent server are storage_unavailable
     [cut, ""],
     [silent, "timeout"],
   ] as const) {
-    const error = await caught(database.query("SELECT 1"));
+    const error = await bridgeErrorOf(database.query("SELECT 1"));
     expect(error.code).toBe("storage_unavailable");
     expect(error.message).toContain(reason);
     expect(error.message).not.toContain("127.0.0.1");
@@ -195,7 +195,7 @@ test.each(["ftp://x", "not a url", "http://user:hunter22@x"])(
       timeoutMs: 1,
       logger: createSilentLogger(),
     };
-    const error = await caught(() => createClickHouse(settings));
+    const error = await bridgeErrorOf(() => createClickHouse(settings));
     expect(error.code).toBe("config_invalid");
     expect(error.message).not.toContain("hunter22");
   },

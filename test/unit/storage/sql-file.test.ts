@@ -3,7 +3,7 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { fillTemplate, readSqlFiles, splitStatements } from "#storage/sql-file.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
@@ -35,7 +35,7 @@ test("any texts as literals stay in their statement", () => {
 
 test("fills templates and names one without a value", async () => {
   expect(fillTemplate("{{db}}.a {{on_cluster}}|{{db}}", { db: "m", on_cluster: "" })).toBe("m.a |m");
-  const error = await caught(() => fillTemplate("{{toString}}", {}));
+  const error = await bridgeErrorOf(() => fillTemplate("{{toString}}", {}));
   expect([error.code, error.message]).toEqual(["migration_failed", "no value for {{toString}}"]);
 });
 
@@ -64,7 +64,7 @@ test.each(["1_short.sql", "0001-dash.sql", "0001_x.txt", "README.md"])(
     const directory = join(folder, `wrong-${name}`);
     mkdirSync(directory);
     writeFileSync(join(directory, name), "");
-    expect((await caught(readSqlFiles(directory))).message).toContain(name);
+    expect((await bridgeErrorOf(readSqlFiles(directory))).message).toContain(name);
   },
 );
 
@@ -73,5 +73,5 @@ test("refuses two files of one number", async () => {
   mkdirSync(directory);
   writeFileSync(join(directory, "0001_a.sql"), "");
   writeFileSync(join(directory, "0001_b.sql"), "");
-  expect((await caught(readSqlFiles(directory))).message).toBe("two migrations have the number 1");
+  expect((await bridgeErrorOf(readSqlFiles(directory))).message).toBe("two migrations have the number 1");
 });

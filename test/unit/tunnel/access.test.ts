@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { BridgeError } from "#errors/error.ts";
 import { isGranted, readKubernetesVersion, whoAmI } from "#tunnel/access.ts";
 import type { KubeRequest, KubeWrite } from "#tunnel/kube-client.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 const { signal } = new AbortController();
 
@@ -49,12 +49,14 @@ describe("who asks", () => {
     ["says so", { status: { userInfo: { username: "system:anonymous" } } }],
     ["refuses it", refused(403, 'forbidden: User "system:anonymous" cannot create')],
   ])("is nobody where the API server %s", async (_how, answer) => {
-    expect(await caught(whoAmI(answering(answer), signal))).toMatchObject({ code: "cluster_unauthorized" });
+    expect(await bridgeErrorOf(whoAmI(answering(answer), signal))).toMatchObject({
+      code: "cluster_unauthorized",
+    });
   });
 
   it("any other failure stays what it is", async () => {
     const error = refused(500);
-    expect(await caught(whoAmI(answering(error), signal))).toBe(error);
+    expect(await bridgeErrorOf(whoAmI(answering(error), signal))).toBe(error);
   });
 });
 

@@ -2,7 +2,7 @@ import type { LookupAddress } from "node:dns";
 import type { LookupFunction } from "node:net";
 import { describe, expect, test } from "vitest";
 import { createApiServerGuard, type ApiServerGuard } from "#tunnel/api-server-guard.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 
 const signal = new AbortController().signal;
 
@@ -86,10 +86,12 @@ describe("a literal address", () => {
     ["https://[2002:7f00:1::]", "loopback"],
     ["https://[2001:0:7f00:1::]", "Teredo"],
   ])("%s is refused", async (server, kind) => {
-    const error = await caught(guard.check(server, signal));
+    const error = await bridgeErrorOf(guard.check(server, signal));
     expect(error).toMatchObject({ code: "api_server_refused", httpStatus: 422 });
     expect(error.message).toContain(kind);
-    expect((await caught(() => guard.checkHost(new URL(server).hostname))).code).toBe("api_server_refused");
+    expect((await bridgeErrorOf(() => guard.checkHost(new URL(server).hostname))).code).toBe(
+      "api_server_refused",
+    );
   });
 
   test.each([
@@ -116,7 +118,7 @@ describe("a literal address", () => {
   test("networks that were allowed are allowed, in every form, and no others", async () => {
     const some = createApiServerGuard({ cidrs: ["127.0.0.1", "169.254.10.0/24", "fe80::/64"] });
     await some.check("https://[64:ff9b:1:a9fe:a:700::]", signal);
-    const mixed = await caught(some.check("https://[64:ff9b:1:a9fe:a9:fe00:7f00:1]", signal));
+    const mixed = await bridgeErrorOf(some.check("https://[64:ff9b:1:a9fe:a9:fe00:7f00:1]", signal));
     expect(mixed.code).toBe("api_server_refused");
     for (const server of [
       "https://127.1",
@@ -126,7 +128,7 @@ describe("a literal address", () => {
     ])
       await some.check(server, signal);
     for (const server of ["https://127.0.0.2", "https://169.254.169.254", "https://[fe80:1::1]"])
-      expect((await caught(some.check(server, signal))).code).toBe("api_server_refused");
+      expect((await bridgeErrorOf(some.check(server, signal))).code).toBe("api_server_refused");
   });
 });
 
@@ -144,7 +146,7 @@ describe("a name", () => {
       { address: "2606:4700::1", family: 6 },
     ]);
     for (const name of ["bad", "mixed"]) {
-      const error = await caught(guard.check(`https://${name}`, signal));
+      const error = await bridgeErrorOf(guard.check(`https://${name}`, signal));
       expect(error.code).toBe("api_server_refused");
       // The answer of a resolver in here is nobody's business out there.
       expect(error.message).not.toMatch(/\d+\.\d+|::1/);
@@ -188,6 +190,8 @@ describe("a name", () => {
 
   test("localhost is resolved by the system, and refused", async () => {
     const guard = createApiServerGuard({ cidrs: [] });
-    expect((await caught(guard.check("https://localhost:6443", signal))).code).toBe("api_server_refused");
+    expect((await bridgeErrorOf(guard.check("https://localhost:6443", signal))).code).toBe(
+      "api_server_refused",
+    );
   });
 });

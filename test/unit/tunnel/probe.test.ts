@@ -5,7 +5,7 @@ import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "#lib/clock.ts";
 import { createApiServerGuard } from "#tunnel/api-server-guard.ts";
 import { createServerProbe, type ServerProbe } from "#tunnel/probe.ts";
-import { caught } from "../../helpers/caught.ts";
+import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createCertificate, type Certificate } from "../../helpers/certificates.ts";
 
 const { signal } = new AbortController();
@@ -59,12 +59,12 @@ describe("the name", () => {
   });
 
   it("that does not resolve is told without asking further", async () => {
-    expect(await caught(probe("https://api.example.com", { lookup: nowhere }).resolve(signal))).toMatchObject(
-      {
-        code: "cluster_unreachable",
-        message: expect.stringContaining("its name does not resolve") as string,
-      },
-    );
+    expect(
+      await bridgeErrorOf(probe("https://api.example.com", { lookup: nowhere }).resolve(signal)),
+    ).toMatchObject({
+      code: "cluster_unreachable",
+      message: expect.stringContaining("its name does not resolve") as string,
+    });
   });
 
   it("is refused where the guard refuses its address", async () => {
@@ -72,7 +72,7 @@ describe("the name", () => {
     const { lookup } = createApiServerGuard({ cidrs: [] }, resolve);
     const guarded = probe("https://metadata.example.com", { lookup });
     for (const attempt of [guarded.resolve(signal), guarded.connect(signal), guarded.handshake(signal)]) {
-      expect(await caught(attempt)).toMatchObject({ code: "api_server_refused" });
+      expect(await bridgeErrorOf(attempt)).toMatchObject({ code: "api_server_refused" });
     }
   });
 });
@@ -84,7 +84,7 @@ describe("the connection", () => {
   });
 
   it("that nobody takes is told without the address", async () => {
-    const error = await caught(probe("https://127.0.0.1:1").connect(signal));
+    const error = await bridgeErrorOf(probe("https://127.0.0.1:1").connect(signal));
     expect(error).toMatchObject({ code: "cluster_unreachable" });
     expect(String(error)).not.toContain("127.0.0.1");
   });
@@ -132,7 +132,7 @@ describe("the certificate", () => {
 
   it("is not asked of what does not speak TLS", async () => {
     const port = await serve("plain");
-    expect(await caught(probe(`https://127.0.0.1:${port}`).handshake(signal))).toMatchObject({
+    expect(await bridgeErrorOf(probe(`https://127.0.0.1:${port}`).handshake(signal))).toMatchObject({
       code: "cluster_unreachable",
       message: expect.stringContaining("does not speak HTTPS") as string,
     });

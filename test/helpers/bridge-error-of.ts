@@ -1,7 +1,7 @@
 import { BridgeError } from "#errors/error.ts";
 
-/** The BridgeError that `work` fails with; anything else fails the test. */
-export async function caught(work: Promise<unknown> | (() => unknown)): Promise<BridgeError> {
+/** Resolves to the BridgeError that `work` throws; anything else fails the test. */
+export async function bridgeErrorOf(work: Promise<unknown> | (() => unknown)): Promise<BridgeError> {
   try {
     await (typeof work === "function" ? work() : work);
   } catch (error) {

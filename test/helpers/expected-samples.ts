@@ -6,16 +6,16 @@ export interface Comparison {
   /** Samples that the cluster had in the covered time. */
   samples: number;
   missing: string[];
-  /** Points that the cluster never had, or that lie outside of the covered time. */
+  /** Points that the cluster never had, or that are outside the covered time. */
   extra: string[];
   /** Points with another value. */
   different: string[];
 }
 
 export interface ComparisonOptions {
-  /** Compares only this stretch (left-open). Default: everything that is committed. */
+  /** Compares only this range (left-open). Default: all committed windows. */
   between?: readonly [fromMs: number, toMs: number];
-  /** Which replica of Prometheus was read. Default 0. */
+  /** Number of the Prometheus replica that was read. Default 0. */
   replica?: number;
   /** Points that are not expected, as the Collector refuses them. */
   without?: (point: Pick<ReceivedPoint, "metric" | "labels">) => boolean;
@@ -23,16 +23,16 @@ export interface ComparisonOptions {
 
 const EVER = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] as const;
 
-/** Everything is there, once, with its value: what `compare` gives then. */
-export function exact(samples: number): Comparison {
+/** The result of `compareWithExpected` when every sample is stored once, with its value. */
+export function noDifferences(samples: number): Comparison {
   return { samples, missing: [], extra: [], different: [] };
 }
 
 /**
- * What the Collector acknowledged of a cluster, beside what the cluster really had in the time that its progress record calls committed.
- * At most 5 examples of each kind of difference are named.
+ * Compares the points that the Collector acknowledged for a cluster with the samples that the simulated cluster has in its committed windows.
+ * Lists at most 5 examples of each kind of difference.
  */
-export function compare(
+export function compareWithExpected(
   collector: OtlpCollector,
   world: ClusterWorld,
   progress: ClusterProgress,
@@ -49,7 +49,7 @@ export function compare(
         point.timestampMs <= between[1],
     ),
   );
-  const result = exact(0);
+  const result = noDifferences(0);
   const note = (list: string[], text: string): void => void (list.length < 5 && list.push(text));
   for (const [metric, { committed }] of Object.entries(progress.queries)) {
     for (const [start, end] of committed) {

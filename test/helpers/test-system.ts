@@ -3,23 +3,23 @@ import { startSimulator, type Simulator, type SimulatorSettings } from "#simulat
 import { createJumpingClock, type JumpingClock } from "./jumping-clock.ts";
 import { startOtlpCollector, type OtlpCollector } from "./otlp-collector.ts";
 import { SMALL, startTestBridge, type TestBridge, type TestBridgeParts } from "./test-bridge.ts";
-import { compare, type Comparison } from "./truth.ts";
+import { compareWithExpected, type Comparison } from "./expected-samples.ts";
 
 /** Simulated clusters, the bridge and a Collector, for one test. */
-export interface Scene {
+export interface TestSystem {
   clock: JumpingClock;
   simulator: Simulator;
   collector: OtlpCollector;
   bridge: TestBridge;
-  /** Stops the bridge; then what the Collector has of a cluster, beside the truth of all the time from the beginning to the last window's end. */
+  /** Stops the bridge and compares the Collector's points with the cluster's samples, from the first window's start to the last one's end. */
   compareAll: (clusterId?: string) => Promise<Comparison>;
 }
 
-export type SceneSettings = Pick<SimulatorSettings, "clusters" | "prometheus" | "shape" | "seed"> &
+export type TestSystemSettings = Pick<SimulatorSettings, "clusters" | "prometheus" | "shape" | "seed"> &
   Pick<TestBridgeParts, "metrics" | "environment" | "resolve">;
 
-/** Everything of it ends with the test. */
-export async function setScene(settings: SceneSettings = {}): Promise<Scene> {
+/** Starts a simulator, a Collector and a bridge; all of them stop at the end of the test. */
+export async function startTestSystem(settings: TestSystemSettings = {}): Promise<TestSystem> {
   const { metrics, environment, resolve, ...world } = settings;
   const clock = createJumpingClock();
   const simulator = await startSimulator({ ...world, clock, shape: { ...SMALL, ...world.shape } });
@@ -49,7 +49,7 @@ export async function setScene(settings: SceneSettings = {}): Promise<Scene> {
         if (!isWhole)
           throw new Error(`${query} has a hole: ${JSON.stringify({ from, committed, attempted })}`);
       }
-      return compare(collector, simulator.cluster(clusterId).world, record);
+      return compareWithExpected(collector, simulator.cluster(clusterId).world, record);
     },
   };
 }
