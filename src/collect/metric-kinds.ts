@@ -1,5 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
-import type { MetricDescription } from "#otlp/writer.ts";
+import type { MetricDescription } from "#otlp/request-encoder.ts";
 import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import type { ReadTask } from "./read-plan.ts";

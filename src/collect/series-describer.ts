@@ -1,4 +1,4 @@
-import type { MetricDescription } from "#otlp/writer.ts";
+import type { MetricDescription } from "#otlp/request-encoder.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { ReadTask } from "./read-plan.ts";
 

@@ -1,7 +1,8 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Delivery } from "#otlp/delivery.ts";
-import type { MetricDescription, OtlpWriter } from "#otlp/writer.ts";
+import type { MetricDescription } from "#otlp/request-encoder.ts";
+import type { OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Window } from "#prometheus/client.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";

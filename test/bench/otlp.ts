@@ -9,7 +9,8 @@ import {
 import { JsonMetricsSerializer, ProtobufMetricsSerializer } from "@opentelemetry/otlp-transformer";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
-import { createOtlpWriter, type MetricDescription } from "#otlp/writer.ts";
+import type { MetricDescription } from "#otlp/request-encoder.ts";
+import { createOtlpWriter } from "#otlp/writer.ts";
 import { createMatrixScanner } from "#prometheus/matrix-scanner.ts";
 import { answerChunks, windowOf, type Workload } from "./workload.ts";
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "#lib/clock.ts";
-import { SCHEMA_VERSION } from "#otlp/writer.ts";
+import { SCHEMA_VERSION } from "#otlp/request-encoder.ts";
 import { migrate } from "#storage/migrate.ts";
 import { migrationStatus, planMigrate, type PlanSettings } from "#storage/migration-plan.ts";
 import { windowSource } from "#storage/rollup-sql.ts";

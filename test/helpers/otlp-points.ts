@@ -1,12 +1,7 @@
 import { createOtlpCodec, type KeyValue, type MetricsRequest } from "#allinone/otlp-proto.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
-import {
-  createOtlpWriter,
-  type Batch,
-  type MetricDescription,
-  type OtlpWriter,
-  type WriterSettings,
-} from "#otlp/writer.ts";
+import type { MetricDescription } from "#otlp/request-encoder.ts";
+import { createOtlpWriter, type Batch, type OtlpWriter, type WriterSettings } from "#otlp/writer.ts";
 import { bitsOf } from "./otlp-request.ts";
 import type { PlainSeries } from "./scanned-series.ts";
 

@@ -2,7 +2,7 @@ import type { EmbeddedDatabase } from "#allinone/chdb.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
 import { COLUMNS } from "#allinone/otlp-tables.ts";
-import { SCHEMA_VERSION } from "#otlp/writer.ts";
+import { SCHEMA_VERSION } from "#otlp/request-encoder.ts";
 import type { ClusterWorld } from "#simulator/world.ts";
 import { bitsOf, toOtlpRequest, type TestMetric } from "./otlp-request.ts";
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ResourceMetrics } from "#allinone/otlp-proto.ts";
-import { SCHEMA_VERSION, type MetricDescription } from "#otlp/writer.ts";
+import { SCHEMA_VERSION, type MetricDescription } from "#otlp/request-encoder.ts";
 import {
   attributesOf,
   createKeepingWriter,
