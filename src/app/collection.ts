@@ -1,7 +1,7 @@
 import { Agent } from "undici";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
 import type { Keyring } from "#clusters/envelope.ts";
-import { openCredentials } from "#clusters/open-credentials.ts";
+import { openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";

@@ -1,6 +1,6 @@
 import { Agent } from "undici";
 import type { Keyring } from "#clusters/envelope.ts";
-import { openCredentials } from "#clusters/open-credentials.ts";
+import { openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createDiagnoseCluster, requestMs, type DiagnoseCluster } from "#diagnose/cluster.ts";
 import { createDiagnoseStorage, type DiagnoseStorage } from "#diagnose/storage.ts";

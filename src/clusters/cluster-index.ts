@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { BridgeError } from "#errors/error.ts";
+import { retryOnConflict } from "#state/retry-on-conflict.ts";
 import type { StateStore } from "#state/store.ts";
 
 const indexSchema = z.object({
@@ -10,12 +11,12 @@ const indexSchema = z.object({
 
 /**
  * Every cluster of the API that has, may have or had a record: state stores can't list their keys. An id is here before its record is
- * written and after it is deleted, so that no crash leaves a record, and with it keys, that nobody knows of.
+ * written and after it is deleted, so that no crash leaves a record with keys that the index does not list.
  */
 export interface ClusterIndex {
   /** The registered clusters. Only these exist for anybody else. */
   ids: string[];
-  /** Ids whose record is being written, by whom (a random text), since when (ms). Ones of long ago were given up. */
+  /** Ids whose records are being written, the writer (a random text), and the start (ms). An old one is abandoned: its writer died. */
   creating: { id: string; by: string; at: number }[];
   /** Ids whose records are being deleted. */
   deleting: string[];
@@ -23,7 +24,7 @@ export interface ClusterIndex {
 
 export interface ReadIndex {
   index: ClusterIndex;
-  /** Another one whenever any cluster was changed; undefined: there is no index yet. */
+  /** Changes whenever any cluster changes; undefined while there is no index. */
   etag: string | undefined;
 }
 
@@ -33,8 +34,8 @@ export type ChangedIndex = ReadIndex & { before: string | undefined };
 export interface ClusterIndexFile {
   read(): Promise<ReadIndex>;
   /**
-   * Writes what `change` makes of the index, again from the start when somebody else was faster; the index as it is when `change` gives
-   * undefined. Throws what `change` throws, and state_*.
+   * Writes the index that `change` returns, again from the start when another process was faster; writes nothing when `change` returns
+   * undefined. Returns the index as it is then. Throws what `change` throws, and state_*.
    */
   update(change: (index: ClusterIndex) => ClusterIndex | undefined): Promise<ChangedIndex>;
 }
@@ -54,23 +55,17 @@ export function createClusterIndex(store: StateStore): ClusterIndexFile {
     throw damaged();
   };
 
-  const attempt: ClusterIndexFile["update"] = async (change) => {
-    for (let left = ATTEMPTS_MAX; ; left--) {
+  const attempt: ClusterIndexFile["update"] = (change) =>
+    retryOnConflict(ATTEMPTS_MAX, async () => {
       const { index, etag: before } = await read();
       const changed = change(index);
       if (!changed) return { index, etag: before, before };
-      try {
-        return { index: changed, etag: await store.put(KEY, changed, before), before };
-      } catch (error) {
-        const isLost = error instanceof BridgeError && error.code === "state_conflict";
-        if (!isLost || left <= 1) throw error;
-      }
-    }
-  };
+      return { index: changed, etag: await store.put(KEY, changed, before), before };
+    });
 
   return {
     read,
-    // One at a time: changes of one process need not fight each other.
+    // One at a time, so that changes of one process do not conflict.
     update: (change) => {
       const done = turn.then(() => attempt(change));
       turn = done.catch(() => {});
@@ -84,7 +79,7 @@ function toDamaged(error: unknown): never {
   throw isOne ? damaged(error) : error;
 }
 
-/** Without the list nobody knows which records there are: it must not be deleted. */
+/** Only the list names the records: it must not be deleted. */
 function damaged(cause?: BridgeError): BridgeError {
   return new BridgeError("state_record_damaged", `the record ${KEY} is not a list of clusters`, {
     hint: `Restore the state store's record ${KEY} from a backup.`,

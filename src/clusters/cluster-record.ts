@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { BridgeError } from "#errors/error.ts";
+import type { StateStore } from "#state/store.ts";
 import type { Cluster, PrometheusTarget } from "./cluster.ts";
 import type { ClusterDefaults } from "./clusters-file.ts";
 
@@ -43,9 +45,23 @@ export type ClusterRecord = z.infer<typeof recordSchema>;
 /** Where Prometheus is, as far as a record says so. */
 export type TargetRecord = z.infer<typeof targetSchema>;
 
-/** What is stored under a cluster's key, or undefined when it is no such record. */
-export function readRecord(value: unknown): ClusterRecord | undefined {
-  return recordSchema.safeParse(value).data;
+export function recordKey(clusterId: string): string {
+  return `cluster:${clusterId}`;
+}
+
+/** The record of a cluster with its ETag; undefined when there is none or it can't be read as one. Throws `state_unavailable`. */
+export async function fetchRecord(
+  store: StateStore,
+  clusterId: string,
+): Promise<{ record: ClusterRecord; etag: string } | undefined> {
+  try {
+    const stored = await store.get<unknown>(recordKey(clusterId));
+    const record = recordSchema.safeParse(stored?.value).data;
+    return stored && record?.id === clusterId ? { record, etag: stored.etag } : undefined;
+  } catch (error) {
+    if (error instanceof BridgeError && error.code === "state_record_damaged") return undefined;
+    throw error;
+  }
 }
 
 /** The cluster that a record stands for. */

@@ -7,9 +7,8 @@ import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts
 import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts";
 import { toCredentialFacts } from "./credential-facts.ts";
 import type { Keyring } from "./envelope.ts";
-import { readKubeconfigFile } from "./kubernetes-client-config.ts";
+import { openCredentials, readKubeconfigFile } from "./kubernetes-client-config.ts";
 import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
-import { openCredentials } from "./open-credentials.ts";
 import { readCertificates } from "./pem.ts";
 import {
   hasOneAtMost,

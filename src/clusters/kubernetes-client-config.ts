@@ -3,13 +3,40 @@ import { dirname, resolve } from "node:path";
 import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
 import { parse, YAMLParseError } from "yaml";
 import { BridgeError } from "#errors/error.ts";
-import type { ClearCredentials } from "./cluster.ts";
+import type { ClearCredentials, Cluster as RegisteredCluster, PrometheusCredentials } from "./cluster.ts";
+import type { Keyring } from "./envelope.ts";
 import { withExecInfo } from "./exec-plugin.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 import { isYamlMap, type YamlMap } from "./yaml.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
+
+/** What a collection needs to connect to a cluster. Drop it when the collection ends. */
+export interface OpenedCredentials {
+  kubeConfig: KubeConfig;
+  prometheus?: PrometheusCredentials;
+}
+
+/**
+ * The credentials of a cluster in clear text, opened again for each use. Throws the errors of `Keyring.open` and of `toKubeConfig`, and
+ * credentials_key_unknown for a sealed cluster when there is no keyring at all.
+ */
+export async function openCredentials(
+  cluster: RegisteredCluster,
+  keyring: Keyring | undefined,
+): Promise<OpenedCredentials> {
+  const { credentials, validateCerts } = cluster;
+  if (credentials.kind !== "sealed") {
+    const kubeConfig = await toKubeConfig(credentials, validateCerts);
+    return { kubeConfig, ...(credentials.prometheus ? { prometheus: credentials.prometheus } : {}) };
+  }
+  if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
+  const { kubeconfig, prometheus } = await keyring.open(cluster.id, credentials.jwe);
+  const context = credentials.context === undefined ? {} : { context: credentials.context };
+  const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig, ...context }, validateCerts);
+  return { kubeConfig, ...(prometheus ? { prometheus } : {}) };
+}
 
 /**
  * Credentials as client-node's KubeConfig, which then authenticates requests. Make a new one for every round: client-node

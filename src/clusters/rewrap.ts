@@ -1,5 +1,6 @@
 import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
+import { retryOnConflict } from "#state/retry-on-conflict.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { resealed, type DirectoryKeyring } from "./keyring.ts";
 import type { StoredClusters } from "./stored-clusters.ts";
@@ -75,18 +76,13 @@ async function rewrapAll(
   return { count, isComplete };
 }
 
-async function rewrap({ clusters, keyring }: RewrapDeps, id: string): Promise<boolean> {
-  for (let left = ATTEMPTS_MAX; ; left--) {
+function rewrap({ clusters, keyring }: RewrapDeps, id: string): Promise<boolean> {
+  return retryOnConflict(ATTEMPTS_MAX, async () => {
     const current = await clusters.read(id);
     if (!current) return false;
     const jwe = await resealed(keyring, id, current.record.jwe);
     if (jwe === undefined) return false;
-    try {
-      await clusters.replace({ ...current.record, jwe }, current.etag);
-      return true;
-    } catch (error) {
-      const isLost = error instanceof BridgeError && error.code === "state_conflict";
-      if (!isLost || left <= 1) throw error;
-    }
-  }
+    await clusters.replace({ ...current.record, jwe }, current.etag);
+    return true;
+  });
 }

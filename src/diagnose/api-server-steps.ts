@@ -1,6 +1,6 @@
 import type { Cluster, CredentialFacts } from "#clusters/cluster.ts";
 import { expiryWarnings, toCredentialFacts } from "#clusters/credential-facts.ts";
-import type { OpenedCredentials } from "#clusters/open-credentials.ts";
+import type { OpenedCredentials } from "#clusters/kubernetes-client-config.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { readKubernetesVersion, whoAmI } from "#tunnel/access.ts";

@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { loadKeyring } from "#clusters/keyring.ts";
 import { runKeysCommand } from "#commands/keys.ts";
-import { openCredentials } from "#clusters/open-credentials.ts";
+import { openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { rsaPem, tokenKubeconfig, writeFiles } from "../../helpers/keys.ts";
 import { createManualClock, type ManualClock } from "../../helpers/manual-clock.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
