@@ -2,22 +2,25 @@
 #   npm run image                      both, with their labels: budcluster:VERSION and budcluster:VERSION-all-in-one
 #   docker build -t budcluster .       production alone
 # They run as user 65532 with a read-only root; only /data is written to. No shell is needed.
-FROM node:24-bookworm-slim AS manifest
+# NODE_IMAGE names another base, for example one of your registry, or this one by digest (node:...@sha256:...). The default has the Node
+# version that package.json locks.
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim
+FROM ${NODE_IMAGE} AS manifest
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
 # Packages without what only compilers and people read (licences stay): half of their size. Node comes with the base.
 FROM manifest AS production-packages
-RUN npm ci --omit=dev --omit=optional --ignore-scripts \
- && rm -rf node_modules/node node_modules/.bin node_modules/.package-lock.json \
+RUN npm ci --omit=dev --omit=optional \
+ && rm -rf node_modules/.bin node_modules/.package-lock.json \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -iname '*.md' ! -iname 'licen[cs]e*' ! -iname 'notice*' \) -delete
 
 FROM manifest AS all-in-one-packages
-RUN npm ci --omit=dev --ignore-scripts \
- && rm -rf node_modules/node node_modules/.bin node_modules/.package-lock.json \
+RUN npm ci --omit=dev \
+ && rm -rf node_modules/node-linux-* node_modules/.bin node_modules/.package-lock.json \
  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -iname '*.md' ! -iname 'licen[cs]e*' ! -iname 'notice*' \) -delete
 
-FROM node:24-bookworm-slim AS base
+FROM ${NODE_IMAGE} AS base
 WORKDIR /app
 # The embedded engine holds up to three of libuv's threads; compression needs the others.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=9081 DATA_DIR=/data UV_THREADPOOL_SIZE=8

@@ -26,11 +26,15 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "bud.collectorService" -}}{{ include "bud.serviceName" (dict "values" .Values.otelCollector "name" (include "bud.collectorName" .)) }}{{- end }}
 {{- define "bud.clickhouseName" -}}{{ .Release.Name }}-clickhouse{{- end }}
 
+{{/* An image, by digest where there is one: .Values.otelCollector.image. */}}
+{{- define "bud.imageReference" -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
+{{- end }}
+
 {{/* Image of bridge, query and migration. */}}
 {{- define "bud.image" -}}
-{{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
-{{- end }}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- include "bud.imageReference" (mergeOverwrite (deepCopy .Values.image) (dict "tag" $tag)) }}
 {{- end }}
 
 {{/* Name of a component's ServiceAccount: (dict "values" .Values.bridge "name" "budcluster"). */}}

@@ -13,16 +13,20 @@ export interface ImageContainer {
   remove(): Promise<void>;
 }
 
+/** The base of the image that is built here. Its Node 24 need not be the locked one. */
+const BASE = "node:24-bookworm-slim";
+
 /** The image of E2E_IMAGE, or one that is built now. */
 export async function productionImage(): Promise<string> {
   const given = process.env["E2E_IMAGE"];
   if (given) return given;
   const image = "budcluster:e2e";
-  await GenericContainer.fromDockerfile(".").withTarget("production").build(image, { deleteOnExit: false });
+  await GenericContainer.fromDockerfile(".")
+    .withTarget("production")
+    .withBuildArgs({ NODE_IMAGE: BASE })
+    .build(image, { deleteOnExit: false });
   return image;
 }
-
-const BASE = "node:24-bookworm-slim";
 
 /** Of an image that was built here: its user, and how much larger than its base it is. */
 export async function inspectImage(image: string): Promise<{ user: string; megabytesOverBase: number }> {
