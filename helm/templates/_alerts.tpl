@@ -1,9 +1,9 @@
-{{/* What a counter counted in the last 15 minutes. Its first count makes the series, which increase() alone would not see. */}}
+{{/* Increase of a counter in the last 15 minutes. Includes the first count, which creates the series and which increase() alone does not see. */}}
 {{- define "bud.counted" -}}
 ({{ . }} unless {{ . }} offset 15m) or increase({{ . }}[15m])
 {{- end }}
 
-{{/* Alerts on the program's own metrics, the Collector's, and `up`. Each says what to do. */}}
+{{/* Alerts on the program's own metrics, the Collector's, and `up`. Each names its remedy. */}}
 {{- define "bud.alerts" -}}
 {{- $in := printf "namespace=%q" .Release.Namespace }}
 {{- $lag := int64 .Values.prometheusRule.clusterLagSeconds }}
@@ -13,8 +13,8 @@
   for: 10m
   labels: {severity: critical}
   annotations:
-    summary: The bridge does not answer; no cluster is collected from.
-    description: "kubectl -n {{ .Release.Namespace }} get pods,events; what is missed is read again when it is back, as far as MAX_BACKFILL."
+    summary: The bridge does not answer; no cluster is collected.
+    description: "Run kubectl -n {{ .Release.Namespace }} get pods,events. When the bridge is back, it reads the missed samples, up to MAX_BACKFILL back."
 {{- if .Values.query.enabled }}
 - alert: BudQueryDown
   expr: absent(up{ {{- $in }},service="{{ include "bud.queryService" . }}"} == 1)
@@ -22,7 +22,7 @@
   labels: {severity: critical}
   annotations:
     summary: No Pod of the query service answers.
-    description: "kubectl -n {{ .Release.Namespace }} describe deployment {{ .Values.query.name }}; is ClickHouse reachable?"
+    description: "Run kubectl -n {{ .Release.Namespace }} describe deployment {{ .Values.query.name }}, and check that ClickHouse is reachable."
 - alert: BudQueryErrors
   expr: >-
     sum(rate(http_server_request_duration_count{ {{- $in }},service="{{ include "bud.queryService" . }}",http_response_status_code=~"5.."}[5m]))
@@ -31,43 +31,43 @@
   labels: {severity: warning}
   annotations:
     summary: More than 5 % of the query service's answers are server errors.
-    description: "{{ `{{ $value | humanizePercentage }}` }}. Its log has the code of each error and what to do."
+    description: "{{ `{{ $value | humanizePercentage }}` }}. Its log has the code and the remedy of each error."
 {{- end }}
 {{- end }}
 {{- if .Values.collection.enabled }}
 - alert: BudNoRounds
-  # The counter is not there before the first round has finished.
+  # The counter does not exist before the first round has finished.
   expr: (sum(increase(budcluster_rounds_total{ {{- $in }}}[{{ $lag }}s])) or sum(process_uptime{ {{- $in }}} > {{ $lag }}) * 0) == 0
   for: 5m
   labels: {severity: critical}
   annotations:
-    summary: No round of collections has finished for {{ $lag }} s.
-    description: "Nobody starts rounds (scheduler {{ .Values.scheduler }}), or the last one hangs: GET /metrics/status."
+    summary: No collection round has finished for {{ $lag }} s.
+    description: "Nothing starts rounds (scheduler {{ .Values.scheduler }}), or the last one hangs. Check GET /metrics/status."
 - alert: BudClusterLate
   expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ $lag }}
   for: 5m
   labels: {severity: warning}
   annotations:
     summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind."
-    description: "GET /metrics/status has its last error with the remedy; POST /clusters/ID/diagnose tries each step."
+    description: "GET /metrics/status has its last error with the remedy; POST /clusters/ID/diagnose checks each step."
 - alert: BudClusterAboutToLoseData
   expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ int64 .Values.prometheusRule.clusterLagCriticalSeconds }}
   labels: {severity: critical}
   annotations:
-    summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind: what is older than MAX_BACKFILL is lost."
-    description: "Repair it, or raise MAX_BACKFILL (bridge.env) as far as its Prometheus keeps data."
+    summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind: samples older than MAX_BACKFILL are lost."
+    description: "Fix the cluster's error, or raise MAX_BACKFILL (bridge.env), at most to the retention of its Prometheus."
 {{- end }}
 - alert: BudDataRefused
   expr: sum by (error_type) ({{ include "bud.counted" (printf "budcluster_export_requests_total{%s,budcluster_outcome=~\"rejected|partial\"}" $in) }}) > 0
   labels: {severity: warning}
   annotations:
-    summary: The Collector refuses data for good.
-    description: "GET /metrics/status lists what was refused, with the Collector's words (gaps, state refused)."
+    summary: The Collector permanently refuses data.
+    description: "GET /metrics/status lists the refused data with the Collector's message (gaps, state refused)."
 - alert: BudSamplesLost
   expr: sum by (budcluster_reason) ({{ include "bud.counted" (printf "budcluster_collection_lost_total{%s}" $in) }}) > 0
   labels: {severity: critical}
   annotations:
-    summary: "Samples can't be collected any more ({{ `{{ $labels.budcluster_reason }}` }})."
+    summary: "Samples are lost: they can no longer be collected ({{ `{{ $labels.budcluster_reason }}` }})."
     description: "GET /metrics/status lists the queries and times (gaps, state lost). Prometheus must keep samples longer than the bridge can be away."
 - alert: BudDeliveryFailing
   expr: >-
@@ -77,19 +77,19 @@
   labels: {severity: critical}
   annotations:
     summary: More than half of the requests to the Collector fail.
-    description: "Nothing is lost as long as Prometheus has the samples. Look at the Collector's log and at ClickHouse."
+    description: "Nothing is lost as long as Prometheus has the samples. Check the Collector's log and ClickHouse."
 - alert: BudCredentialsUnreadable
   expr: sum by (error_type) ({{ include "bud.counted" (printf "budcluster_errors_total{%s,error_type=~\"credentials_.*\"}" $in) }}) > 0
   labels: {severity: warning}
   annotations:
     summary: "Credentials of a cluster can't be opened ({{ `{{ $labels.error_type }}` }})."
-    description: "Is the key that they were sealed with still in the Secret {{ .Values.credentials.existingSecret | default (printf "%s-credentials-keys" .Release.Name) }}?"
+    description: "Check that the key that sealed them is still in the Secret {{ .Values.credentials.existingSecret | default (printf "%s-credentials-keys" .Release.Name) }}."
 - alert: BudStateUnavailable
   expr: sum({{ include "bud.counted" (printf "budcluster_errors_total{%s,error_type=\"state_unavailable\"}" $in) }}) > 0
   labels: {severity: critical}
   annotations:
     summary: The bridge can't read or write its state.
-    description: "{{ ternary "Is the Dapr state store reachable?" "Is its volume full or read-only?" .Values.dapr.stateStore.enabled }}"
+    description: "{{ ternary "Check that the Dapr state store is reachable." "Check that its volume is neither full nor read-only." .Values.dapr.stateStore.enabled }}"
 {{- if .Values.otelCollector.enabled }}
 - alert: BudCollectorCannotWrite
   # The suffix depends on the Collector's version.
@@ -98,6 +98,6 @@
   labels: {severity: critical}
   annotations:
     summary: The Collector can't write to ClickHouse.
-    description: "kubectl -n {{ .Release.Namespace }} logs deployment/{{ include "bud.collectorName" . }}: the address, the user's grants, or a table that the migration has not made."
+    description: "Run kubectl -n {{ .Release.Namespace }} logs deployment/{{ include "bud.collectorName" . }}. Typical causes: a wrong address, missing grants of the user, or a missing table (run the migration)."
 {{- end }}
 {{- end }}

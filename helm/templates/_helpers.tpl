@@ -93,9 +93,9 @@ workload's `env` adds what files/variables.yaml allows it, and `extraEnv` anythi
 {{- range $name, $value := $values.env }}
 {{- $variable := index $known $name }}
 {{- if not $variable }}
-{{- fail (printf "%s.%s: the program has no such variable (.env.example lists them); for other programs' use %s.extraEnv" $place $name $.workload) }}
+{{- fail (printf "%s.%s: the program has no such variable (.env.example lists them); use %s.extraEnv for variables of other programs" $place $name $.workload) }}
 {{- else if and (eq $.workload "bridge") (hasPrefix "CLICKHOUSE_" $name) }}
-{{- fail (printf "%s.%s: the bridge never talks to ClickHouse" $place $name) }}
+{{- fail (printf "%s.%s: the bridge never connects to ClickHouse" $place $name) }}
 {{- else if $variable.by }}
 {{- fail (printf "%s.%s: set %s instead" $place $name $variable.by) }}
 {{- else if not (has $.workload $variable.in) }}
@@ -105,7 +105,7 @@ workload's `env` adds what files/variables.yaml allows it, and `extraEnv` anythi
 {{- end }}
 {{- range $values.extraEnv }}
 {{- if hasKey $known .name }}
-{{- fail (printf "%s.extraEnv: %s is a variable of the program: use %s.env (secrets: {valueFrom: ...}) or the value that it names" $.workload .name $.workload) }}
+{{- fail (printf "%s.extraEnv: %s is a variable of the program: use %s.env (secrets: {valueFrom: ...}) or the chart value that sets it" $.workload .name $.workload) }}
 {{- end }}
 {{- end }}
 {{- range $name, $value := $env }}

@@ -4,19 +4,19 @@
 {{- if and $collector.enabled (regexMatch "^v?[0-9]+\\.[0-9]+\\.[0-9]+" $collector.image.tag) }}
 {{- $version := regexFind "[0-9]+\\.[0-9]+\\.[0-9]+" $collector.image.tag }}
 {{- if semverCompare "<0.102.0" $version }}
-{{- fail (printf "otelCollector.image.tag: %s is too old: its ClickHouse exporter has no create_schema (that came with 0.102.0), so it would make tables of another layout; 0.130.0 is the oldest that works, 0.161.0 is tested" $collector.image.tag) }}
+{{- fail (printf "otelCollector.image.tag: %s is too old: its ClickHouse exporter has no create_schema (new in 0.102.0), so it would create tables with another layout; 0.130.0 is the oldest that works, 0.161.0 is tested" $collector.image.tag) }}
 {{- else if semverCompare "<0.130.0" $version }}
 {{- fail (printf "otelCollector.image.tag: %s is too old: it has no sending_queue.batch.sizer, which the shipped configuration needs; 0.130.0 is the oldest that works, 0.161.0 is tested" $collector.image.tag) }}
 {{- end }}
 {{- end }}
 {{- if and (not $collector.enabled) (not .Values.bridge.collectorEndpoint) }}
-{{- fail "otelCollector.enabled=false: set bridge.collectorEndpoint to the Collector that the bridge is to use, for example http://collector:4318" }}
+{{- fail "otelCollector.enabled=false: set bridge.collectorEndpoint to your own Collector, for example http://collector:4318" }}
 {{- end }}
 {{- if $collector.enabled }}
 {{- $limit := include "bud.mebibytes" (dict "place" "otelCollector.memoryLimit" "value" $collector.memoryLimit) | int }}
 {{- with dig "limits" "memory" "" $collector.resources }}
 {{- if ge $limit (include "bud.mebibytes" (dict "place" "otelCollector.resources.limits.memory" "value" .) | int) }}
-{{- fail (printf "otelCollector.memoryLimit: %d MiB is not below otelCollector.resources.limits.memory (%s): the Pod would be killed before the Collector refuses anything" $limit .) }}
+{{- fail (printf "otelCollector.memoryLimit: %d MiB must be below otelCollector.resources.limits.memory (%s): otherwise the Pod is killed before the Collector refuses data" $limit .) }}
 {{- end }}
 {{- end }}
 {{- if hasKey $collector.resourceAttributes "cluster_id" }}
@@ -24,16 +24,16 @@
 {{- end }}
 {{- end }}
 {{- if and .Values.clickhouse.enabled (ne (include "bud.clickhouseHost" .) (include "bud.clickhouseName" .)) }}
-{{- fail (printf "clickhouse.enabled=true starts a ClickHouse of its own (%s), and otelCollector.clickhouse.host names another (%s): leave one of them out" (include "bud.clickhouseName" .) (include "bud.clickhouseHost" .)) }}
+{{- fail (printf "clickhouse.enabled=true installs its own ClickHouse (%s), but otelCollector.clickhouse.host names another one (%s): remove one of them" (include "bud.clickhouseName" .) (include "bud.clickhouseHost" .)) }}
 {{- end }}
 {{- if and .Values.clickhouse.enabled $collector.clickhouse.secure }}
 {{- fail "otelCollector.clickhouse.secure=true: the ClickHouse of clickhouse.enabled has no TLS" }}
 {{- end }}
 {{- if and .Values.clusters.list .Values.clusters.existingSecret }}
-{{- fail "clusters.list and clusters.existingSecret: give one of them" }}
+{{- fail "clusters.list and clusters.existingSecret: set only one of them" }}
 {{- end }}
 {{- if and .Values.queries.file .Values.queries.existingConfigMap }}
-{{- fail "queries.file and queries.existingConfigMap: give one of them" }}
+{{- fail "queries.file and queries.existingConfigMap: set only one of them" }}
 {{- end }}
 {{- if and .Values.auth.tokens (or .Values.auth.existingSecret (not .Values.auth.enabled)) }}
 {{- fail "auth.tokens has no effect with auth.existingSecret or auth.enabled=false" }}
@@ -44,7 +44,7 @@
 {{- range $kind := list "ingress" "httpRoute" }}
 {{- with index $.Values $kind }}
 {{- if and .enabled (not .query) (not .bridge) }}
-{{- fail (printf "%s.enabled=true: routes to nothing; set %s.query or %s.bridge" $kind $kind $kind) }}
+{{- fail (printf "%s.enabled=true: there is nothing to route to; set %s.query or %s.bridge" $kind $kind $kind) }}
 {{- end }}
 {{- if and .enabled .query (not $.Values.query.enabled) }}
 {{- fail (printf "%s.query=true needs query.enabled=true" $kind) }}
@@ -53,7 +53,7 @@
 {{- end }}
 {{- range .Values.bridge.extraEnv }}
 {{- if hasPrefix "CLICKHOUSE_" .name }}
-{{- fail (printf "bridge.extraEnv: %s: the bridge never talks to ClickHouse" .name) }}
+{{- fail (printf "bridge.extraEnv: %s: the bridge never connects to ClickHouse" .name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -68,6 +68,6 @@
 {{- else if regexMatch "^[0-9]+(\\.[0-9]+)?(Gi|GiB)$" $text }}
 {{- mulf (regexFind "^[0-9.]+" $text | float64) 1024 | int64 }}
 {{- else }}
-{{- fail (printf "%s: %s: write MiB, as 1600Mi or 2Gi" .place $text) }}
+{{- fail (printf "%s: %s: must be a quantity such as 1600Mi or 2Gi" .place $text) }}
 {{- end }}
 {{- end }}

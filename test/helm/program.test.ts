@@ -193,10 +193,10 @@ test("what can go wrong is in the notes", async () => {
   const args = ["install", "bud", CHART, "--dry-run=client", "--values", "-"];
   const { stdout } = await run(HELM, args, JSON.stringify(values));
   expect(stdout.match(/^WARNING: .*?:/gm)).toEqual([
-    "WARNING: this cluster has no Dapr (API dapr.io/v1alpha1):",
+    "WARNING: Dapr is not installed in this cluster (API dapr.io/v1alpha1):",
     "WARNING: auth.enabled is false:",
     "WARNING: collection.validateCerts is false:",
     "WARNING: bridge.persistence.enabled is false:",
   ]);
-  expect(stdout).toContain("run ROLE=migrate before each upgrade, and now");
+  expect(stdout).toContain("run ROLE=migrate now and before each upgrade");
 });

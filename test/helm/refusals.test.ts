@@ -21,12 +21,12 @@ const REFUSED: readonly [string, Values, RegExp][] = [
   [
     "ClickHouse for the bridge",
     { bridge: { env: { CLICKHOUSE_URL: "http://c:8123" } } },
-    /bridge never talks to ClickHouse/,
+    /bridge never connects to ClickHouse/,
   ],
   [
     "ClickHouse for the bridge by another way",
     { bridge: { extraEnv: [{ name: "CLICKHOUSE_PASSWORD", value: "x" }] } },
-    /bridge never talks to ClickHouse/,
+    /bridge never connects to ClickHouse/,
   ],
   [
     "a misspelt variable",
@@ -65,12 +65,12 @@ const REFUSED: readonly [string, Values, RegExp][] = [
   [
     "a memory limit above the container's",
     { otelCollector: { memoryLimit: "2Gi" } },
-    /not below otelCollector\.resources\.limits\.memory/,
+    /must be below otelCollector\.resources\.limits\.memory/,
   ],
   [
     "a memory limit without a known unit",
     { otelCollector: { memoryLimit: "2GB" } },
-    /memoryLimit: 2GB: write MiB/,
+    /memoryLimit: 2GB: must be a quantity/,
   ],
   [
     "a cluster_id for all",
@@ -81,14 +81,18 @@ const REFUSED: readonly [string, Values, RegExp][] = [
   [
     "two ClickHouses",
     { clickhouse: { enabled: true }, otelCollector: { clickhouse: { host: "other" } } },
-    /leave one of them out/,
+    /remove one of them/,
   ],
   [
     "TLS to the small ClickHouse",
     { clickhouse: { enabled: true }, otelCollector: { clickhouse: { secure: true } } },
     /has no TLS/,
   ],
-  ["two lists of clusters", { clusters: { list: [{ id: "a" }], existingSecret: "b" } }, /give one of them/],
+  [
+    "two lists of clusters",
+    { clusters: { list: [{ id: "a" }], existingSecret: "b" } },
+    /set only one of them/,
+  ],
   [
     "tokens that would not be read",
     { auth: { enabled: false, tokens: [{ name: "a", sha256: "a".repeat(64), scopes: ["read"] }] } },
@@ -100,7 +104,7 @@ const REFUSED: readonly [string, Values, RegExp][] = [
     /\/auth\/tokens\/0\/sha256/,
   ],
   ["a route without a Gateway", { httpRoute: { enabled: true } }, /httpRoute\.parentRefs/],
-  ["an Ingress to nothing", { ingress: { enabled: true, query: false } }, /routes to nothing/],
+  ["an Ingress to nothing", { ingress: { enabled: true, query: false } }, /nothing to route to/],
 ];
 
 test.each(REFUSED)("%s is refused", async (_, values, words) => {
