@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig, VARIABLES } from "#config.ts";
 import { withErrorTable } from "./docs/troubleshooting.ts";
@@ -8,6 +8,10 @@ const ROOT = join(import.meta.dirname, "..");
 const LINES_MAX = 400;
 
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
+
+const PAGES = ["*.md", "docs/**/*.md", "helm/*.md", "dapr/*.md"].flatMap((glob) =>
+  globSync(glob, { cwd: ROOT }),
+);
 
 interface SourceFile {
   path: string;
@@ -59,6 +63,48 @@ test.each([...EXAMPLES].filter(([, value]) => value !== ""))(
 test("docs/troubleshooting.md has every error code as the table has it: `npm run docs` writes it", () => {
   const page = read("docs/troubleshooting.md");
   expect(withErrorTable(page)).toBe(page);
+});
+
+/** "page: path" of each file or folder of the repository that a page names in code, and that does not exist. `*` stands for any text. */
+function missingPaths(page: string): string[] {
+  const named = read(page).matchAll(/`((?:src|test|simulator|helm|docs|dapr|compose|\.ci)\/[\w./*-]+)`/g);
+  const paths = [...new Set([...named].map(([, path]) => path!))];
+  return paths.filter((path) => globSync(path, { cwd: ROOT }).length === 0).map((path) => `${page}: ${path}`);
+}
+
+test("files that the documentation names exist", () => {
+  expect(PAGES.length).toBeGreaterThan(20);
+  expect(PAGES.flatMap(missingPaths)).toEqual([]);
+});
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(page: string): Set<string> {
+  const headings = [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!);
+  return new Set(
+    headings.map((heading) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
+}
+
+/** "page: link" of each relative link that leads to no file, or to no heading of it. */
+function brokenLinks(page: string): string[] {
+  const links = [...read(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link]) => link!);
+  return links
+    .filter((link) => {
+      const [path = "", anchor] = link.split("#");
+      const target = path === "" ? page : join(dirname(page), path);
+      if (!existsSync(join(ROOT, target))) return true;
+      return anchor !== undefined && !anchorsOf(target).has(anchor);
+    })
+    .map((link) => `${page}: ${link}`);
+}
+
+test("links of the documentation lead to files and headings that exist", () => {
+  expect(PAGES.flatMap(brokenLinks)).toEqual([]);
 });
 
 test(`no source file has more than ${LINES_MAX} lines`, () => {
