@@ -1,5 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
-import type { JsonEvents, JsonText } from "./json-tokens.ts";
+import { WORD_BYTES_MAX, type JsonEvents, type JsonText } from "#lib/json-tokens.ts";
 import { addSample, beginSeries, type OpenSeries } from "./open-series.ts";
 import { createSeriesLabels } from "./series-labels.ts";
 import { jsonNumberOf, parseSampleValue } from "./sample-value.ts";
@@ -212,10 +212,11 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
     },
     open: (isObject) => void places.push(placeOf(places.at(-1)!, isObject)),
     close,
-    wanted: (isKey) => {
+    wanted: (what) => {
+      if (what === "word") return WORD_BYTES_MAX;
       const place = places.at(-1)!;
       if (place === "metric") return open.limits.labelBytesMax;
-      if (isKey) return place === "other" ? 0 : KEY_BYTES_MAX;
+      if (what === "key") return place === "other" ? 0 : KEY_BYTES_MAX;
       if (place === "sample") return VALUE_BYTES_MAX;
       if (place === "remarks") return REMARK_BYTES_MAX;
       return place === "answer" || place === "data" ? KEY_BYTES_MAX : 0;

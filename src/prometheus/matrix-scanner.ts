@@ -1,6 +1,6 @@
 import { isAscii } from "node:buffer";
 import { BridgeError } from "#errors/error.ts";
-import { createJsonTokens, Next } from "./json-tokens.ts";
+import { JsonTokens, Next, type JsonErrors, type JsonEvents } from "#lib/json-tokens.ts";
 import { createMatrixEvents, notAMatrix, type MatrixFrame } from "./matrix-events.ts";
 import {
   createOpenSeries,
@@ -59,6 +59,16 @@ const SAMPLE_END = Buffer.from('"],[');
 const SERIES_END = Buffer.from('"]]}');
 const COMMA = 0x2c;
 const BRACE_CLOSE = 0x7d;
+/** Brackets within brackets: Prometheus' own answers have seven. */
+const DEPTH_MAX = 64;
+const ERRORS: JsonErrors = {
+  invalid: (problem, hasBegun) =>
+    hasBegun
+      ? new BridgeError("prometheus_answer_invalid", `the answer is not valid JSON: ${problem}`)
+      : new BridgeError("prometheus_unexpected_answer", "the answer is not JSON"),
+  tooDeep: () =>
+    new BridgeError("prometheus_answer_invalid", `the answer nests brackets more than ${DEPTH_MAX} deep`),
+};
 
 /**
  * Reads a matrix answer of Prometheus' query API (`{"status":"success","data":{"resultType":"matrix","result":[...]}}`) as its bytes arrive, in
@@ -109,7 +119,7 @@ export function createMatrixScanner(
   };
   const events = createMatrixEvents(open, frame);
   const isFast = (): boolean => events.place === "result" || events.place === "values";
-  const tokens = createJsonTokens({
+  const pausing: JsonEvents = {
     ...events,
     open: (isObject) => {
       events.open(isObject);
@@ -119,7 +129,8 @@ export function createMatrixScanner(
       events.close();
       tokens.pauseDepth = isFast() ? tokens.depth : -1;
     },
-  });
+  };
+  const tokens = new JsonTokens(pausing, DEPTH_MAX, ERRORS);
 
   /** Reads samples as long as there is room; the caller looks at `fast.stop`. */
   const readSamples = (bytes: Buffer, from: number, sight: number): number => {

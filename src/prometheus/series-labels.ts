@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { BridgeError } from "#errors/error.ts";
-import type { JsonText } from "./json-tokens.ts";
+import type { JsonText } from "#lib/json-tokens.ts";
 import { endLabels, type OpenSeries } from "./open-series.ts";
 import type { RefusedCode } from "./series-sink.ts";
 
