@@ -84,7 +84,7 @@ export interface NumberDataPoint extends DataPoint {
   asInt: Int64;
   exemplars: Exemplar[];
 }
-interface HistogramDataPoint extends DataPoint {
+export interface HistogramDataPoint extends DataPoint {
   count: Int64;
   sum: number;
   bucketCounts: Int64[];
@@ -93,11 +93,11 @@ interface HistogramDataPoint extends DataPoint {
   min: number;
   max: number;
 }
-export interface Buckets {
+interface Buckets {
   offset: number;
   bucketCounts: Int64[];
 }
-interface ExponentialHistogramDataPoint extends DataPoint {
+export interface ExponentialHistogramDataPoint extends DataPoint {
   count: Int64;
   sum: number;
   scale: number;
@@ -108,7 +108,7 @@ interface ExponentialHistogramDataPoint extends DataPoint {
   min: number;
   max: number;
 }
-interface SummaryDataPoint extends DataPoint {
+export interface SummaryDataPoint extends DataPoint {
   count: Int64;
   sum: number;
   quantileValues: { quantile: number; value: number }[];

@@ -1,17 +1,13 @@
-import { toAttributeText } from "./attribute-text.ts";
-import type {
-  Buckets,
-  DataPoint,
-  Exemplar,
-  Int64,
-  KeyValue,
-  Metric,
-  MetricsRequest,
-  NumberDataPoint,
-  ResourceMetrics,
-  ScopeMetrics,
-} from "./otlp-proto.ts";
-import type { MetricKind } from "./otlp-tables.ts";
+import type { DataPoint, MetricsRequest } from "./otlp-proto.ts";
+import {
+  METRIC_COLUMNS,
+  METRIC_KINDS,
+  TABLES,
+  type MetricContext,
+  type MetricData,
+  type MetricKind,
+  type MetricTable,
+} from "./otlp-tables.ts";
 import { createRowBinaryWriter, type RowBinaryWriter } from "./row-binary.ts";
 
 /** The rows of one table, in RowBinary of its COLUMNS. */
@@ -32,118 +28,77 @@ const ROWS_BYTES_INITIAL = 1024 * 1024;
 /** How many points a request has. */
 export function countPoints(request: MetricsRequest): number {
   let count = 0;
-  for (const resource of request.resourceMetrics) {
-    for (const scope of resource.scopeMetrics) {
-      for (const metric of scope.metrics) {
-        const data =
-          metric.gauge ?? metric.sum ?? metric.histogram ?? metric.exponentialHistogram ?? metric.summary;
-        count += data?.dataPoints.length ?? 0;
-      }
-    }
+  for (const { metric } of metricsOf(request)) {
+    for (const kind of METRIC_KINDS) count += TABLES[kind].dataOf(metric)?.dataPoints.length ?? 0;
   }
   return count;
 }
 
 /**
- * The rows that the Collector's clickhouse exporter would insert for the same request. Rejected are points without a time, after the year
- * 2262 (DateTime64(9) ends there) or without a value.
+ * The rows that the Collector's clickhouse exporter would insert for the same request. Points without a time, after the year 2262
+ * (DateTime64(9) ends there) or without a value are rejected.
  *
  * Throws BridgeError `body_too_large` when the rows of one table are larger than `bytesMax`.
  */
 export function toRows(request: MetricsRequest, bytesMax: number): RequestRows {
-  const tables = new Map<MetricKind, { writer: RowBinaryWriter; rowCount: number }>();
+  const writers = new Map<MetricKind, TableWriter>();
   const rejected = new Map<string, number>();
-
-  const writePoints = <P extends DataPoint>(
-    kind: MetricKind,
-    head: Uint8Array,
-    points: readonly P[],
-    writeRest: (writer: RowBinaryWriter, point: P) => void,
-  ): void => {
-    let table = tables.get(kind);
-    if (table === undefined) {
-      table = { writer: createRowBinaryWriter(ROWS_BYTES_INITIAL, bytesMax), rowCount: 0 };
-      tables.set(kind, table);
-    }
-    const { writer } = table;
-    for (const point of points) {
-      const reason = findFault(kind, point);
-      if (reason !== undefined) {
-        rejected.set(reason, (rejected.get(reason) ?? 0) + 1);
-        continue;
+  for (const context of metricsOf(request)) {
+    const head = toHead(context, bytesMax);
+    for (const kind of METRIC_KINDS) {
+      const data = TABLES[kind].dataOf(context.metric);
+      if (data === null) continue;
+      let table = writers.get(kind);
+      if (table === undefined) {
+        table = { writer: createRowBinaryWriter(ROWS_BYTES_INITIAL, bytesMax), rowCount: 0 };
+        writers.set(kind, table);
       }
-      writer.copy(head);
-      writeAttributes(writer, point.attributes);
-      writeInt64(writer, point.startTimeUnixNano);
-      writeInt64(writer, point.timeUnixNano);
-      writeRest(writer, point);
-      table.rowCount++;
-    }
-  };
-
-  for (const resource of request.resourceMetrics) {
-    for (const scope of resource.scopeMetrics) {
-      for (const metric of scope.metrics) {
-        writeMetric(metric, toHead(resource, scope, metric, bytesMax), writePoints);
+      for (const point of data.dataPoints) {
+        const reason = findFault(kind, point);
+        if (reason === undefined) writeRow(table, head, TABLES[kind], point, data);
+        else rejected.set(reason, (rejected.get(reason) ?? 0) + 1);
       }
     }
   }
   return {
-    tables: [...tables]
+    tables: [...writers]
       .filter(([, table]) => table.rowCount > 0)
-      .map(([kind, table]) => ({ kind, rowCount: table.rowCount, bytes: table.writer.bytes() })),
+      .map(([kind, { writer, rowCount }]) => ({ kind, rowCount, bytes: writer.bytes() })),
     rejected,
   };
 }
 
-type WritePoints = <P extends DataPoint>(
-  kind: MetricKind,
-  head: Uint8Array,
-  points: readonly P[],
-  writeRest: (writer: RowBinaryWriter, point: P) => void,
-) => void;
+interface TableWriter {
+  writer: RowBinaryWriter;
+  rowCount: number;
+}
 
-function writeMetric(metric: Metric, head: Uint8Array, writePoints: WritePoints): void {
-  const { gauge, sum, histogram, exponentialHistogram: exponential, summary } = metric;
-  if (gauge) writePoints("gauge", head, gauge.dataPoints, writeNumber);
-  if (sum) {
-    writePoints("sum", head, sum.dataPoints, (writer, point) => {
-      writeNumber(writer, point);
-      writer.int32(sum.aggregationTemporality);
-      writer.uint8(sum.isMonotonic ? 1 : 0);
-    });
+function writeRow(
+  table: TableWriter,
+  head: Uint8Array,
+  { pointColumns }: MetricTable<DataPoint>,
+  point: DataPoint,
+  data: MetricData,
+): void {
+  const { writer } = table;
+  writer.copy(head);
+  for (const column of pointColumns) column.write(writer, point, data);
+  table.rowCount++;
+}
+
+function* metricsOf(request: MetricsRequest): Generator<MetricContext> {
+  for (const resource of request.resourceMetrics) {
+    for (const scope of resource.scopeMetrics) {
+      for (const metric of scope.metrics) yield { resource, scope, metric };
+    }
   }
-  if (histogram) {
-    writePoints("histogram", head, histogram.dataPoints, (writer, point) => {
-      writeInt64(writer, point.count);
-      writer.float64(point.sum);
-      writeList(writer, point.bucketCounts, writeInt64);
-      writeList(writer, point.explicitBounds, writeFloat64);
-      writeExemplars(writer, point.exemplars);
-      writeEnd(writer, point, histogram.aggregationTemporality);
-    });
-  }
-  if (exponential) {
-    writePoints("exponential_histogram", head, exponential.dataPoints, (writer, point) => {
-      writeInt64(writer, point.count);
-      writer.float64(point.sum);
-      writer.int32(point.scale);
-      writeInt64(writer, point.zeroCount);
-      writeBuckets(writer, point.positive);
-      writeBuckets(writer, point.negative);
-      writeExemplars(writer, point.exemplars);
-      writeEnd(writer, point, exponential.aggregationTemporality);
-    });
-  }
-  if (summary) {
-    writePoints("summary", head, summary.dataPoints, (writer, point) => {
-      writeInt64(writer, point.count);
-      writer.float64(point.sum);
-      writeList(writer, point.quantileValues, (target, item) => target.float64(item.quantile));
-      writeList(writer, point.quantileValues, (target, item) => target.float64(item.value));
-      writer.uint32(point.flags);
-    });
-  }
+}
+
+/** The columns that all points of a metric have in common, written once. */
+function toHead(context: MetricContext, bytesMax: number): Uint8Array {
+  const head = createRowBinaryWriter(1024, bytesMax);
+  for (const column of METRIC_COLUMNS) column.write(head, context, {});
+  return head.bytes();
 }
 
 function findFault(kind: MetricKind, point: DataPoint): string | undefined {
@@ -155,91 +110,4 @@ function findFault(kind: MetricKind, point: DataPoint): string | undefined {
     return "points without a value";
   }
   return undefined;
-}
-
-/** The columns that all points of a metric have in common, ResourceAttributes to MetricUnit. */
-function toHead(
-  resource: ResourceMetrics,
-  scope: ScopeMetrics,
-  metric: Metric,
-  bytesMax: number,
-): Uint8Array {
-  const head = createRowBinaryWriter(1024, bytesMax);
-  const attributes = resource.resource?.attributes ?? [];
-  const service = attributes.find((attribute) => attribute.key === "service.name");
-  writeAttributes(head, attributes);
-  head.string(resource.schemaUrl);
-  head.string(scope.scope?.name ?? "");
-  head.string(scope.scope?.version ?? "");
-  writeAttributes(head, scope.scope?.attributes ?? []);
-  head.uint32(scope.scope?.droppedAttributesCount ?? 0);
-  head.string(scope.schemaUrl);
-  head.string(toAttributeText(service?.value ?? null));
-  head.string(metric.name);
-  head.string(metric.description);
-  head.string(metric.unit);
-  return head.bytes();
-}
-
-function writeList<T>(
-  writer: RowBinaryWriter,
-  items: readonly T[],
-  write: (writer: RowBinaryWriter, item: T) => void,
-): void {
-  writer.varint(items.length);
-  for (const item of items) write(writer, item);
-}
-
-function writeInt64(writer: RowBinaryWriter, value: Int64): void {
-  writer.int64(value.low, value.high);
-}
-
-function writeFloat64(writer: RowBinaryWriter, value: number): void {
-  writer.float64(value);
-}
-
-function writeAttributes(writer: RowBinaryWriter, attributes: readonly KeyValue[]): void {
-  writer.varint(attributes.length);
-  for (const attribute of attributes) {
-    writer.string(attribute.key);
-    writer.string(toAttributeText(attribute.value));
-  }
-}
-
-function writeNumber(writer: RowBinaryWriter, point: NumberDataPoint): void {
-  writer.float64(toNumber(point));
-  writer.uint32(point.flags);
-  writeExemplars(writer, point.exemplars);
-}
-
-function toNumber(value: NumberDataPoint | Exemplar): number {
-  return Object.hasOwn(value, "asInt") ? value.asInt.toNumber() : value.asDouble;
-}
-
-function writeBuckets(writer: RowBinaryWriter, buckets: Buckets | null): void {
-  writer.int32(buckets?.offset ?? 0);
-  writeList(writer, buckets?.bucketCounts ?? [], writeInt64);
-}
-
-function writeExemplars(writer: RowBinaryWriter, exemplars: readonly Exemplar[]): void {
-  writeList(writer, exemplars, (target, exemplar) => writeAttributes(target, exemplar.filteredAttributes));
-  writeList(writer, exemplars, (target, exemplar) => writeInt64(target, exemplar.timeUnixNano));
-  writeList(writer, exemplars, (target, exemplar) => target.float64(toNumber(exemplar)));
-  writeList(writer, exemplars, (target, exemplar) => target.string(toHex(exemplar.spanId)));
-  writeList(writer, exemplars, (target, exemplar) => target.string(toHex(exemplar.traceId)));
-}
-
-function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex");
-}
-
-function writeEnd(
-  writer: RowBinaryWriter,
-  point: { flags: number; min: number; max: number },
-  temporality: number,
-): void {
-  writer.uint32(point.flags);
-  writer.float64(point.min);
-  writer.float64(point.max);
-  writer.int32(temporality);
 }

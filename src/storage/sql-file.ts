@@ -3,13 +3,13 @@ import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BridgeError } from "#errors/error.ts";
 
-/** A numbered file of SQL statements, as it is in the repository: templates not filled in. */
+/** A numbered file of SQL statements: its fragments are expanded, its templates are not filled in. */
 export interface SqlFile {
   /** From the name's digits: `0001_tables.sql` is 1. */
   version: number;
   name: string;
   text: string;
-  /** SHA-256 (hex) of the text with \n as line end, so that a checkout on Windows does not differ. */
+  /** SHA-256 (hex) of the text. Line ends are \n, so that a checkout on Windows does not differ. */
   checksum: string;
 }
 
@@ -26,10 +26,30 @@ export async function readSqlFiles(directory: string): Promise<SqlFile[]> {
     if (files.at(-1)?.version === version) {
       throw new BridgeError("migration_failed", `two migrations have the number ${version}`);
     }
-    const text = (await readFile(join(directory, name), "utf8")).replaceAll("\r\n", "\n");
+    const text = expandFragments((await readFile(join(directory, name), "utf8")).replaceAll("\r\n", "\n"));
     files.push({ version, name, text, checksum: createHash("sha256").update(text).digest("hex") });
   }
   return files;
+}
+
+const DEFINITION = /^--\{\{define (\w+)\}\}\n([\s\S]*?)^--\{\{end\}\}\n\n?/gm;
+const USE = /^--\{\{use (\w+)\}\}\n/gm;
+
+/**
+ * Puts the lines between `--{{define name}}` and `--{{end}}` in place of each line `--{{use name}}` of the same file. A fragment is text like any
+ * other: how a file is divided into fragments does not change its checksum. Throws `migration_failed` for a name that the file does not define.
+ */
+export function expandFragments(text: string): string {
+  const fragments = new Map<string, string>();
+  const rest = text.replaceAll(DEFINITION, (_whole, name: string, lines: string) => {
+    fragments.set(name, lines);
+    return "";
+  });
+  return rest.replaceAll(USE, (_whole, name: string) => {
+    const lines = fragments.get(name);
+    if (lines === undefined) throw new BridgeError("migration_failed", `no fragment {{define ${name}}}`);
+    return lines;
+  });
 }
 
 /** Puts `values` in place of `{{name}}`. Throws `migration_failed` for a name that has no value. */

@@ -2,7 +2,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { fillTemplate, readSqlFiles, splitStatements } from "#storage/sql-file.ts";
+import { expandFragments, fillTemplate, readSqlFiles, splitStatements } from "#storage/sql-file.ts";
+import { readMigrations } from "#storage/migration-plan.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
@@ -74,4 +75,22 @@ test("refuses two files of one number", async () => {
   writeFileSync(join(directory, "0001_a.sql"), "");
   writeFileSync(join(directory, "0001_b.sql"), "");
   expect((await bridgeErrorOf(readSqlFiles(directory))).message).toBe("two migrations have the number 1");
+});
+
+test("a fragment is repeated wherever it is used", async () => {
+  const text =
+    "-- Tables.\n\n--{{define end}}\n  b Int8\n);\n--{{end}}\n\nA (\n--{{use end}}\n\nB (\n--{{use end}}\n";
+  expect(expandFragments(text)).toBe("-- Tables.\n\nA (\n  b Int8\n);\n\nB (\n  b Int8\n);\n");
+  const error = await bridgeErrorOf(() => expandFragments("--{{use end}}\n"));
+  expect([error.code, error.message]).toEqual(["migration_failed", "no fragment {{define end}}"]);
+});
+
+test("released migrations keep the checksums that databases have on record", async () => {
+  const files = await readMigrations();
+  expect(files.slice(0, 4).map(({ name, checksum }) => [name, checksum])).toEqual([
+    ["0001_tables.sql", "37428331d64e8b7dd079911d591119c73ff75e42eecdf4c0745530f9af3697f4"],
+    ["0002_views.sql", "f2e116981a4a22f174f47edcac50ca64e30e83ffd366dbca2ba0a46a1e11d12c"],
+    ["0003_rollups.sql", "23f0156587286936007fc0595ee299889b5ebbae8257ff167103a3890a977121"],
+    ["0004_series_identity.sql", "7c0265b928c175ae0e9bc4b33e3af672e248ec54f9f62e07770426971200b187"],
+  ]);
 });
