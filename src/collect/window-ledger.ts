@@ -1,6 +1,6 @@
 import { BridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
-import type { PartOutcome } from "#otlp/fates.ts";
+import type { PartOutcome } from "#otlp/delivery-outcome.ts";
 import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Loss } from "./progress.ts";
 import type { ReadTask } from "./read-plan.ts";
@@ -100,15 +100,15 @@ export class WindowLedger {
   /** The exporter's report on some points. */
   addOutcome(parts: readonly PartOutcome<WindowRead>[], bytes: number): void {
     this.totals.bytes += bytes;
-    for (const { owner, points, fate } of parts) {
-      if (fate.state === "acknowledged") {
+    for (const { owner, points, outcome } of parts) {
+      if (outcome.state === "acknowledged") {
         owner.acknowledged += points;
         this.totals.points += points;
-      } else if (fate.state === "refused") {
-        owner.refused.push({ code: "collector_refused", reason: fate.reason, points });
+      } else if (outcome.state === "refused") {
+        owner.refused.push({ code: "collector_refused", reason: outcome.reason, points });
         owner.refusedPoints += points;
         this.totals.refusedPoints += points;
-      } else this.fail(owner, fate.error);
+      } else this.fail(owner, outcome.error);
     }
     for (const read of new Set(parts.map((part) => part.owner))) this.settleIfDone(read);
   }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { Agent, request } from "undici";
 import { z } from "zod";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLifecycle } from "#lib/lifecycle.ts";

@@ -7,7 +7,7 @@ import { readKubernetesVersion, whoAmI } from "#tunnel/access.ts";
 import type { ApiServerGuard } from "#tunnel/api-server-guard.ts";
 import { createKubeClient, type KubeClient, type KubeConnection } from "#tunnel/kube-client.ts";
 import { createServerProbe, type ServerCertificate, type ServerProbe } from "#tunnel/probe.ts";
-import { notNeeded, passed, warning, type Finding, type Step, type Walk } from "./walk.ts";
+import { notNeeded, passed, warning, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
 export interface ApiServerDeps {
   clock: Clock;
@@ -38,13 +38,13 @@ const EXPIRES_SOON_DAYS = 14;
 
 /** From the credentials to an API server that knows who asks. */
 export function apiServerSteps(
-  walk: Walk,
+  runner: StepRunner,
   cluster: Cluster,
   deps: ApiServerDeps,
   settings: { timeoutMs: number },
 ): ApiServerSteps {
   const { clock } = deps;
-  const credentials = walk.step<Opened>("credentials", "Credentials are readable", [], async (signal) => {
+  const credentials = runner.step<Opened>("credentials", "Credentials are readable", [], async (signal) => {
     const opened = await deps.open(cluster);
     const kube = createKubeClient({ ...opened, clock }, settings);
     const { kubeConfig } = opened;
@@ -71,26 +71,26 @@ export function apiServerSteps(
     if (refusal) throw refusal;
     return probe ? await run(probe) : notNeeded(undefined, "the kubeconfig's proxy does this");
   };
-  const dns = walk.step("dns", "The API server's name resolves", [credentials], (signal) =>
+  const dns = runner.step("dns", "The API server's name resolves", [credentials], (signal) =>
     withProbe(async (probe) => {
       const { addresses, families } = await probe.resolve(signal);
       const what = addresses === 1 ? "address" : "addresses";
       return passed(undefined, `${probe.host} has ${addresses} ${what} (${families.join(", ")})`);
     }),
   );
-  const tcp = walk.step("tcp", "The API server accepts connections", [dns], (signal) =>
+  const tcp = runner.step("tcp", "The API server accepts connections", [dns], (signal) =>
     withProbe(async (probe) => {
       await probe.connect(signal);
       return passed(undefined, `${probe.host}:${probe.port} accepts TCP connections`);
     }),
   );
-  const tls = walk.step("tls", "The API server's certificate is trusted", [tcp], (signal) =>
+  const tls = runner.step("tls", "The API server's certificate is trusted", [tcp], (signal) =>
     withProbe(async (probe) => {
       const certificate = await probe.handshake(signal);
       return judgeCertificate(certificate, cluster.validateCerts, clock.now());
     }),
   );
-  const authentication = walk.step(
+  const authentication = runner.step(
     "authentication",
     "The API server knows the user",
     [credentials, tls],

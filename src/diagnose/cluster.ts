@@ -5,7 +5,7 @@ import { apiServerSteps, type ApiServerDeps } from "./api-server-steps.ts";
 import { collectorStep } from "./collector-step.ts";
 import { prometheusSteps, type PrometheusDeps, type PrometheusSettings } from "./prometheus-steps.ts";
 import { rightSteps } from "./right-steps.ts";
-import { createWalk, warning, type Diagnosis, type Walk } from "./walk.ts";
+import { createStepRunner, warning, type Diagnosis, type StepRunner } from "./step-runner.ts";
 
 export interface ClusterDiagnosis extends Diagnosis {
   cluster_id: string;
@@ -48,15 +48,15 @@ export function createDiagnoseCluster(
   const requests = { ...settings, timeoutMs: requestMs(settings.stepMs) };
   const diagnose: DiagnoseCluster = async (cluster, signal) => {
     const limits = { stepMs: settings.stepMs, totalMs: settings.stepMs * STEPS_IN_TURN };
-    const walk = createWalk(deps.clock, limits, signal);
-    if (!cluster.enabled) disabledStep(walk);
-    const { credentials, authentication } = apiServerSteps(walk, cluster, deps, requests);
-    const rights = rightSteps(walk, cluster, { credentials, authentication });
+    const runner = createStepRunner(deps.clock, limits, signal);
+    if (!cluster.enabled) disabledStep(runner);
+    const { credentials, authentication } = apiServerSteps(runner, cluster, deps, requests);
+    const rights = rightSteps(runner, cluster, { credentials, authentication });
     const before = { credentials, authentication, rights };
-    const prometheus = prometheusSteps(walk, cluster, before, deps, requests);
-    collectorStep(walk, deps.transport);
+    const prometheus = prometheusSteps(runner, cluster, before, deps, requests);
+    collectorStep(runner, deps.transport);
     try {
-      return { cluster_id: cluster.id, cluster_name: cluster.name, ...(await walk.finish()) };
+      return { cluster_id: cluster.id, cluster_name: cluster.name, ...(await runner.finish()) };
     } finally {
       await prometheus.close();
     }
@@ -73,8 +73,8 @@ export function createDiagnoseCluster(
 }
 
 /** Everything else may pass, and still nothing is collected. */
-function disabledStep(walk: Walk): void {
-  walk.step("enabled", "Rounds collect the cluster", [], () =>
+function disabledStep(runner: StepRunner): void {
+  runner.step("enabled", "Rounds collect the cluster", [], () =>
     Promise.resolve(
       warning(undefined, "the cluster is disabled: rounds leave it out", {
         hint: 'Enable it: PATCH /clusters/{id} with {"enabled": true}, or `enabled: true` in CLUSTERS_FILE.',

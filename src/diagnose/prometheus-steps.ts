@@ -8,7 +8,7 @@ import { openTunnel, type Tunnel } from "#tunnel/dispatcher.ts";
 import { openPortForward } from "#tunnel/port-forward.ts";
 import { findReadyPods, findService, type FoundService, type PodTarget } from "#tunnel/target.ts";
 import type { OpenedCluster } from "./api-server-steps.ts";
-import { passed, warning, type Finding, type Step, type Walk } from "./walk.ts";
+import { passed, warning, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
 export interface PrometheusDeps {
   clock: Clock;
@@ -41,15 +41,15 @@ const POD_NAMES_MAX = 10;
 
 /** From the Service to a query of each group. `close` ends the tunnel, whatever became of the steps. */
 export function prometheusSteps(
-  walk: Walk,
+  runner: StepRunner,
   cluster: Cluster,
   before: Before,
   deps: PrometheusDeps,
   settings: PrometheusSettings,
 ): { close(): Promise<void> } {
   let tunnel: Tunnel | undefined;
-  const { target, pods } = serviceSteps(walk, cluster, before);
-  const forward = walk.step<PrometheusClient>(
+  const { target, pods } = serviceSteps(runner, cluster, before);
+  const forward = runner.step<PrometheusClient>(
     "port_forward",
     "A port-forward opens",
     [pods, ...rightsOf(before, "get pods/portforward", "create pods/portforward")],
@@ -66,7 +66,7 @@ export function prometheusSteps(
       return passed(client, `to port ${port} of Pod ${podName}`, { pod: podName, port });
     },
   );
-  const ready = walk.step<PrometheusClient>(
+  const ready = runner.step<PrometheusClient>(
     "prometheus_ready",
     "Prometheus is ready",
     [forward],
@@ -79,8 +79,8 @@ export function prometheusSteps(
       });
     },
   );
-  clientSteps(walk, ready);
-  querySteps(walk, ready, deps.clock, settings);
+  clientSteps(runner, ready);
+  querySteps(runner, ready, deps.clock, settings);
   return { close: async () => await tunnel?.close() };
 }
 
@@ -88,10 +88,10 @@ function rightsOf({ rights }: Before, ...names: string[]): Step<undefined>[] {
   return names.flatMap((name) => rights.get(name) ?? []);
 }
 
-function serviceSteps(walk: Walk, cluster: Cluster, before: Before) {
+function serviceSteps(runner: StepRunner, cluster: Cluster, before: Before) {
   const { pathPrefix: _prefix, ...target } = cluster.prometheus;
   const label = `${target.namespace}/${target.service}`;
-  const service = walk.step<FoundService>(
+  const service = runner.step<FoundService>(
     "service",
     "Prometheus' Service is there",
     [before.credentials, ...rightsOf(before, "get services")],
@@ -100,7 +100,7 @@ function serviceSteps(walk: Walk, cluster: Cluster, before: Before) {
       return passed(found, `${label} has the port ${target.port}`);
     },
   );
-  const pods = walk.step<PodTarget>(
+  const pods = runner.step<PodTarget>(
     "pods",
     "A Pod of Prometheus is ready",
     [service, ...rightsOf(before, "list endpointslices")],
@@ -128,8 +128,8 @@ async function tryPortForward(
   stream.destroy();
 }
 
-function clientSteps(walk: Walk, ready: Step<PrometheusClient>): void {
-  walk.step("prometheus_version", "Prometheus tells its version", [ready], async (signal) => {
+function clientSteps(runner: StepRunner, ready: Step<PrometheusClient>): void {
+  runner.step("prometheus_version", "Prometheus tells its version", [ready], async (signal) => {
     try {
       const version = await ready.value().version(signal);
       return passed(undefined, version || "it does not say", version ? { version } : {});
@@ -137,7 +137,7 @@ function clientSteps(walk: Walk, ready: Step<PrometheusClient>): void {
       return degraded(error, signal, "nothing depends on it");
     }
   });
-  walk.step("prometheus_metadata", "Prometheus tells the metrics' types", [ready], async (signal) => {
+  runner.step("prometheus_metadata", "Prometheus tells the metrics' types", [ready], async (signal) => {
     try {
       const metadata = await ready.value().metadata(signal);
       if (metadata.size > 0) return passed(undefined, `of ${metadata.size} families`);
@@ -156,12 +156,12 @@ function degraded(error: unknown, signal: AbortSignal, loss: string): Finding<un
 }
 
 function querySteps(
-  walk: Walk,
+  runner: StepRunner,
   ready: Step<PrometheusClient>,
   clock: Clock,
   settings: PrometheusSettings,
 ): void {
-  const skew = walk.step<number>("clock_skew", "The clocks agree", [ready], async (signal) => {
+  const skew = runner.step<number>("clock_skew", "The clocks agree", [ready], async (signal) => {
     const now = await ready.value().now(signal);
     const skewMs = now - clock.now();
     const text = `Prometheus' clock is ${(Math.abs(skewMs) / 1000).toFixed(1)} s ${skewMs > 0 ? "ahead of" : "behind"} this one`;
@@ -170,7 +170,7 @@ function querySteps(
     return warning(now, text, { hint: "Set both clocks by NTP: windows follow Prometheus' clock.", details });
   });
   for (const [group, queries] of byGroup(settings.queries)) {
-    walk.step(`query_${group}`, `Metrics of the group ${group}`, [ready, skew], async (signal) =>
+    runner.step(`query_${group}`, `Metrics of the group ${group}`, [ready, skew], async (signal) =>
       lookForGroup(ready.value(), group, queries, skew.value() - settings.lagMs, signal),
     );
   }

@@ -3,14 +3,14 @@ import { NEEDED_RIGHTS, nameOfRight, ruleOfRight, type NeededRight } from "#clus
 import { BridgeError } from "#errors/error.ts";
 import { isGranted, type Right } from "#tunnel/access.ts";
 import type { OpenedCluster } from "./api-server-steps.ts";
-import { passed, warning, type Step, type Walk } from "./walk.ts";
+import { passed, warning, type Step, type StepRunner } from "./step-runner.ts";
 
 /** From this version on a port-forward over WebSocket asks for `create` besides `get`. */
 const CREATE_NEEDED_FROM = [1, 35] as const;
 
 /** A step for each right of a collection, by its name: "get services". */
 export function rightSteps(
-  walk: Walk,
+  runner: StepRunner,
   cluster: Cluster,
   steps: { credentials: Step<OpenedCluster>; authentication: Step<string> },
 ): ReadonlyMap<string, Step<undefined>> {
@@ -20,7 +20,7 @@ export function rightSteps(
     const where = right.where === "namespace" ? ` in namespace ${namespace}` : "";
     const wanted = toRight(right, namespace);
     const title = `Right to ${name}`;
-    return walk.step(stepName(right), title, [steps.authentication], async (signal) => {
+    return runner.step(stepName(right), title, [steps.authentication], async (signal) => {
       const isAllowed = await ask(steps.credentials.value(), wanted, signal);
       if (isAllowed) return passed(undefined, `may ${name}${where}`);
       if (isAllowed === undefined) {

@@ -2,7 +2,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import { SAMPLE_TABLES } from "#storage/layout.ts";
 import { IS_DIRTY } from "#storage/rollup-sql.ts";
-import { passed, warning, type Step, type Walk } from "./walk.ts";
+import { passed, warning, type Step, type StepRunner } from "./step-runner.ts";
 
 export interface FreshnessSettings {
   databaseName: string;
@@ -17,12 +17,12 @@ const INTERVALS_LATE_MAX = 3;
 
 /** How old the newest sample is, and how long hours wait to be rolled up. */
 export function freshnessSteps(
-  walk: Walk,
+  runner: StepRunner,
   { database, clock }: { database: Database; clock: Clock },
   settings: FreshnessSettings,
   exists: Step<undefined>,
 ): void {
-  walk.step("newest_sample", "Samples arrive", [exists], async (signal) => {
+  runner.step("newest_sample", "Samples arrive", [exists], async (signal) => {
     const newest = await readNewest(database, settings.databaseName, signal);
     if (newest === 0) {
       const hint =
@@ -37,7 +37,7 @@ export function freshnessSteps(
       "Look at GET /metrics/status of the bridge: is it running, and does the Collector take its data?";
     return warning(undefined, text, { hint, details });
   });
-  walk.step("rollups", "Hours are rolled up", [exists], async (signal) => {
+  runner.step("rollups", "Hours are rolled up", [exists], async (signal) => {
     const { hours, lagMs } = await readWaiting(database, settings.databaseName, signal);
     const details = { waiting_hours: hours, lag_seconds: Math.round(lagMs / 1000) };
     if (hours === 0) return passed(undefined, "none waits", details);

@@ -2,7 +2,7 @@ import { BridgeError } from "#errors/error.ts";
 import type { Database } from "#storage/database.ts";
 import { OBJECTS } from "#storage/layout.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
-import { passed, type Finding, type Step, type Walk } from "./walk.ts";
+import { passed, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
 /** What the query role writes (docs/clickhouse.md, Users and grants). */
 const WRITTEN = ["rollup_gauge", "rollup_counter", "rollup_marks"];
@@ -18,12 +18,12 @@ const UNKNOWN_TABLE = 60;
  * server that is supported, and takes no FORMAT.
  */
 export function grantSteps(
-  walk: Walk,
+  runner: StepRunner,
   database: Database,
   databaseName: string,
   exists: Step<undefined>,
 ): void {
-  walk.step("grant_select", "Grant to read", [exists], async (signal) => {
+  runner.step("grant_select", "Grant to read", [exists], async (signal) => {
     const names = OBJECTS.filter((name) => !NOT_READ.has(name));
     const attempt = (name: string): Promise<unknown> =>
       database.query(`SELECT * FROM ${databaseName}.${name} WHERE false`, {}, signal);
@@ -31,7 +31,7 @@ export function grantSteps(
     return judge("SELECT", `${databaseName}.*`, missing);
   });
   for (const name of WRITTEN) {
-    walk.step(`grant_insert_${name}`, `Grant to write ${name}`, [exists], async (signal) => {
+    runner.step(`grant_insert_${name}`, `Grant to write ${name}`, [exists], async (signal) => {
       const table = `${databaseName}.${name}`;
       const attempt = (): Promise<void> =>
         database.command(`INSERT INTO ${table} (cluster_id) SELECT '' WHERE false`, {}, signal);

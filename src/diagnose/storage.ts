@@ -8,7 +8,15 @@ import { isSupported, readServerVersion, VERSION_MIN } from "#storage/server-ver
 import { clickHouseCode } from "#storage/storage-error.ts";
 import { freshnessSteps } from "./storage-freshness.ts";
 import { grantSteps } from "./storage-grants.ts";
-import { createWalk, passed, warning, type Diagnosis, type Finding, type Step, type Walk } from "./walk.ts";
+import {
+  createStepRunner,
+  passed,
+  warning,
+  type Diagnosis,
+  type Finding,
+  type Step,
+  type StepRunner,
+} from "./step-runner.ts";
 
 export interface StorageDiagnosis extends Diagnosis {
   database: string;
@@ -52,18 +60,18 @@ async function diagnose(
   signal: AbortSignal,
 ): Promise<StorageDiagnosis> {
   const { stepMs, parameters } = settings;
-  const walk = createWalk(clock, { stepMs, totalMs: stepMs * STEPS_IN_TURN }, signal);
-  const authenticated = connectionSteps(walk, database);
-  const exists = databaseStep(walk, database, parameters.database, authenticated);
-  layoutSteps(walk, () => inspectLayout(database, parameters.database, signal), exists);
-  migrationStep(walk, database, parameters, exists);
-  grantSteps(walk, database, parameters.database, exists);
-  freshnessSteps(walk, { database, clock }, { ...settings, databaseName: parameters.database }, exists);
-  return { database: parameters.database, ...(await walk.finish()) };
+  const runner = createStepRunner(clock, { stepMs, totalMs: stepMs * STEPS_IN_TURN }, signal);
+  const authenticated = connectionSteps(runner, database);
+  const exists = databaseStep(runner, database, parameters.database, authenticated);
+  layoutSteps(runner, () => inspectLayout(database, parameters.database, signal), exists);
+  migrationStep(runner, database, parameters, exists);
+  grantSteps(runner, database, parameters.database, exists);
+  freshnessSteps(runner, { database, clock }, { ...settings, databaseName: parameters.database }, exists);
+  return { database: parameters.database, ...(await runner.finish()) };
 }
 
-function connectionSteps(walk: Walk, database: Database): Step<string> {
-  const reachable = walk.step<{ version: string } | { error: BridgeError }>(
+function connectionSteps(runner: StepRunner, database: Database): Step<string> {
+  const reachable = runner.step<{ version: string } | { error: BridgeError }>(
     "reachable",
     "ClickHouse answers",
     [],
@@ -79,7 +87,7 @@ function connectionSteps(walk: Walk, database: Database): Step<string> {
       }
     },
   );
-  const authenticated = walk.step<string>(
+  const authenticated = runner.step<string>(
     "authentication",
     "ClickHouse knows the user",
     [reachable],
@@ -99,7 +107,7 @@ function connectionSteps(walk: Walk, database: Database): Step<string> {
       );
     },
   );
-  walk.step("version", "ClickHouse's version is supported", [authenticated], async () => {
+  runner.step("version", "ClickHouse's version is supported", [authenticated], async () => {
     const version = authenticated.value();
     const details = { version, version_min: VERSION_MIN };
     if (isSupported(version)) return passed(undefined, version, details);
@@ -107,7 +115,7 @@ function connectionSteps(walk: Walk, database: Database): Step<string> {
       details,
     });
   });
-  walk.step("readonly", "The user may set limits for its queries", [authenticated], async (signal) => {
+  runner.step("readonly", "The user may set limits for its queries", [authenticated], async (signal) => {
     const rows = await database.query<{ readonly: number | string }>(
       "SELECT getSetting('readonly') AS readonly",
       {},
@@ -122,8 +130,13 @@ function connectionSteps(walk: Walk, database: Database): Step<string> {
   return authenticated;
 }
 
-function databaseStep(walk: Walk, database: Database, name: string, needs: Step<string>): Step<undefined> {
-  return walk.step("database", `The database ${name} is there`, [needs], async (signal) => {
+function databaseStep(
+  runner: StepRunner,
+  database: Database,
+  name: string,
+  needs: Step<string>,
+): Step<undefined> {
+  return runner.step("database", `The database ${name} is there`, [needs], async (signal) => {
     const rows = await database.query<{ name: string }>(
       "SELECT name FROM system.databases WHERE name = {name:String}",
       { name },
@@ -137,10 +150,14 @@ function databaseStep(walk: Walk, database: Database, name: string, needs: Step<
 }
 
 /** One look for all of them, taken by the first step that asks. */
-function layoutSteps(walk: Walk, inspect: () => Promise<ObjectState[]>, exists: Step<undefined>): void {
+function layoutSteps(
+  runner: StepRunner,
+  inspect: () => Promise<ObjectState[]>,
+  exists: Step<undefined>,
+): void {
   let looked: Promise<ObjectState[]> | undefined;
   for (const name of OBJECTS) {
-    walk.step(`layout_${name}`, `Layout of ${name}`, [exists], async () => {
+    runner.step(`layout_${name}`, `Layout of ${name}`, [exists], async () => {
       looked ??= inspect();
       const object = (await looked).find((each) => each.name === name);
       return judgeObject(name, object);
@@ -163,12 +180,12 @@ function judgeObject(name: string, object: ObjectState | undefined): Finding<und
 }
 
 function migrationStep(
-  walk: Walk,
+  runner: StepRunner,
   database: Database,
   parameters: MigrationParameters,
   exists: Step<undefined>,
 ): void {
-  walk.step("migrations", "Every migration is applied", [exists], async (signal) => {
+  runner.step("migrations", "Every migration is applied", [exists], async (signal) => {
     const { applied, pending, retention } = await migrationStatus(database, { parameters, signal });
     const wrong = applied.filter(({ state }) => state !== "applied");
     const details = { applied: applied.length, pending };

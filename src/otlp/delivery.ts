@@ -1,7 +1,7 @@
 import type { BridgeError } from "#errors/error.ts";
 import type { MemoryAccount } from "#lib/memory-budget.ts";
 import type { Exporter, ExportOutcome } from "./exporter.ts";
-import { sameFate, type PartOutcome } from "./fates.ts";
+import { sameOutcome, type PartOutcome } from "./delivery-outcome.ts";
 import { createIsolationRound, type Probe } from "./isolation.ts";
 import type { Batch } from "./writer.ts";
 
@@ -42,7 +42,7 @@ export function createDelivery<Owner>(
   const wait = (): Promise<void> => new Promise((resolve) => waiters.push(resolve));
 
   const failed = (batch: Batch<Owner>, error: BridgeError): ExportOutcome<Owner> => ({
-    parts: sameFate(batch.parts, { state: "failed", error }),
+    parts: sameOutcome(batch.parts, { state: "failed", error }),
     bytes: 0,
     stop: error,
   });

@@ -1,6 +1,6 @@
 import type { BridgeError } from "#errors/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
-import { fatesOfSuccess, sameFate, type PartOutcome } from "./fates.ts";
+import { outcomesOfSuccess, sameOutcome, type PartOutcome } from "./delivery-outcome.ts";
 import {
   createIsolationRound,
   isolate,
@@ -87,14 +87,14 @@ export function createExporter(
     const result = await deps.transport.send(payload, signal);
     if (result.kind === "accepted" || result.kind === "partial") {
       const { message } = result;
-      const outcome = fatesOfSuccess(parts, result);
+      const outcome = outcomesOfSuccess(parts, result);
       logSuccess(outcome, message, deps.logger);
-      const isStored = outcome.some(({ fate }) => fate.state !== "failed");
+      const isStored = outcome.some(({ outcome }) => outcome.state !== "failed");
       return { parts: outcome, bytes: isStored ? payload.body.length : 0 };
     }
     const points = parts.reduce((sum, part) => sum + part.points, 0);
     const { error } = result;
-    const failed = { parts: sameFate(parts, { state: "failed", error }), bytes: 0 };
+    const failed = { parts: sameOutcome(parts, { state: "failed", error }), bytes: 0 };
     // The cause has the Collector's words with the addresses in them: they are for the operator alone.
     const facts = { err: error, code: error.code, points };
     if (!isVerdict(result) && result.status !== UNAVAILABLE) {
@@ -130,7 +130,7 @@ export function createExporter(
     const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
     const failed = [...byKind].flatMap(([kind, indexes]) => {
       const error = round.down.get(kind);
-      return error ? sameFate(partsOf(indexes, owners), { state: "failed", error }) : [];
+      return error ? sameOutcome(partsOf(indexes, owners), { state: "failed", error }) : [];
     });
     const taken = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
     if (taken.length === 0) return { parts: failed, bytes: 0 };
@@ -168,9 +168,9 @@ function hasKind(request: SplitRequest, kind: PointKind): boolean {
 
 function logSuccess(outcome: readonly PartOutcome<unknown>[], message: string, logger: Logger): void {
   const facts = { collector_message: message };
-  const failure = outcome.find(({ fate }) => fate.state === "failed");
-  if (failure?.fate.state === "failed") {
-    const { error } = failure.fate;
+  const failure = outcome.find(({ outcome }) => outcome.state === "failed");
+  if (failure?.outcome.state === "failed") {
+    const { error } = failure.outcome;
     logger.error({ ...facts, err: error, code: error.code }, error.message);
   } else if (message !== "") logger.warn(facts, "the Collector had a remark");
 }

@@ -1,5 +1,5 @@
-/** What an earlier request showed about a point. held: alone it got a 503, so it is not sent together with others. */
-type KnownPoint = { state: "refused"; reason: string } | { state: "held" };
+/** What an earlier request showed about a point. unavailable: alone it got a 503, so it is not sent together with others. */
+type KnownPoint = { state: "refused"; reason: string } | { state: "unavailable" };
 
 /** What is known about points, so that a later round does not pay for finding it out again. */
 export interface KnownPoints {

@@ -7,7 +7,7 @@ import type { Cluster } from "#clusters/cluster.ts";
 import { NEEDED_RIGHTS, nameOfRight, type NeededRight } from "#clusters/needed-rights.ts";
 import { openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { createDiagnoseCluster, type DiagnoseCluster } from "#diagnose/cluster.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createTurns } from "#lib/turns.ts";

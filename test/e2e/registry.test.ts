@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ClusterRecord } from "#clusters/cluster-record.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterStatus, RoundResult } from "#collect/status.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import type { StateStore } from "#state/store.ts";
 import type { KubeClient } from "#tunnel/kube-client.ts";

@@ -2,7 +2,7 @@ import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/ot
 import { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 import type { Exporter } from "#otlp/exporter.ts";
-import type { Fate, PartOutcome } from "#otlp/fates.ts";
+import type { DeliveryOutcome, PartOutcome } from "#otlp/delivery-outcome.ts";
 import type { Batch } from "#otlp/writer.ts";
 
 export interface StoredPoint {
@@ -91,7 +91,7 @@ export function createFakeCollector(): FakeCollector {
     return points;
   };
 
-  const settle = (verdict: Verdict, point: StoredPoint): Fate => {
+  const settle = (verdict: Verdict, point: StoredPoint): DeliveryOutcome => {
     if (verdict === "down") return { state: "failed", error: DOWN };
     if (typeof verdict === "function" && verdict(point)) return { state: "refused", reason: "bad value" };
     store(point);
@@ -109,7 +109,7 @@ export function createFakeCollector(): FakeCollector {
       let at = 0;
       for (const { owner, points: count } of batch.parts) {
         for (const point of points.slice(at, at + count)) {
-          parts.push({ owner, points: 1, fate: settle(verdict, point) });
+          parts.push({ owner, points: 1, outcome: settle(verdict, point) });
         }
         at += count;
       }

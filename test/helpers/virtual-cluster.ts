@@ -256,7 +256,7 @@ function createStored(queries: readonly VirtualQuery[]) {
       const parts = batch.parts.map(({ owner, points }) => ({
         owner,
         points,
-        fate: { state: "acknowledged" as const },
+        outcome: { state: "acknowledged" as const },
       }));
       return { parts, bytes: batch.body.length };
     },

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
-import type { Diagnosis } from "#diagnose/walk.ts";
+import type { Diagnosis } from "#diagnose/step-runner.ts";
 import { managedClusterManifest } from "#onboard/manifest.ts";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
 import { runDiagnoseCommand } from "#commands/diagnose.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createDiagnoseStorage, type StorageDiagnosis } from "#diagnose/storage.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import { createSecret } from "#lib/secret.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";

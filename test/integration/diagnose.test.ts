@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { ClusterDiagnosis } from "#diagnose/cluster.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import type { ErrorCode } from "#errors/error.ts";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import { bridgeRights, type Right } from "#simulator/kube-rights.ts";

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
-import type { StepResult } from "#diagnose/walk.ts";
+import type { StepResult } from "#diagnose/step-runner.ts";
 import { BridgeError, ERRORS, type ErrorCode } from "#errors/error.ts";
 import { requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";

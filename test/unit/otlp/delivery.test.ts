@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { createDelivery, type Delivery } from "#otlp/delivery.ts";
 import type { Exporter, ExportOutcome } from "#otlp/exporter.ts";
-import type { PartOutcome } from "#otlp/fates.ts";
+import type { PartOutcome } from "#otlp/delivery-outcome.ts";
 import type { Batch } from "#otlp/writer.ts";
 
 const DOWN = new BridgeError("collector_unavailable", "the Collector answered 503");
@@ -31,7 +31,7 @@ function createHarness(
   const exporter = {
     send: (batch: Batch<string>) => {
       const { promise, resolve, reject } = Promise.withResolvers<ExportOutcome<string>>();
-      const parts = batch.parts.map((part) => ({ ...part, fate: { state: "acknowledged" as const } }));
+      const parts = batch.parts.map((part) => ({ ...part, outcome: { state: "acknowledged" as const } }));
       sendings.push({
         batch,
         finish: (outcome = {}) => {
@@ -149,12 +149,12 @@ describe("a delivery", () => {
     await delivery.drained();
     expect(sendings).toHaveLength(1);
     expect(released).toEqual(["a", "b"]);
-    const fate = { state: "failed", error: DOWN };
+    const outcome = { state: "failed", error: DOWN };
     expect(outcomes[1]).toEqual({
       bytes: 0,
       parts: [
-        { owner: "b", points: 2, fate },
-        { owner: "b'", points: 1, fate },
+        { owner: "b", points: 2, outcome },
+        { owner: "b'", points: 1, outcome },
       ],
     });
   });
@@ -176,10 +176,9 @@ describe("a delivery", () => {
         ["a", 2],
         ["a'", 1],
       ]);
-      expect(outcomes[0]!.parts.map(({ fate }) => (fate.state === "failed" ? fate.error.code : ""))).toEqual([
-        code,
-        code,
-      ]);
+      expect(
+        outcomes[0]!.parts.map(({ outcome }) => (outcome.state === "failed" ? outcome.error.code : "")),
+      ).toEqual([code, code]);
       expect(delivery.stopped()?.code).toBe(code);
     }
   });

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BridgeError } from "#errors/error.ts";
 import { createExporter, type Exporter, type ExportOutcome } from "#otlp/exporter.ts";
-import type { Fate, PartOutcome } from "#otlp/fates.ts";
+import type { DeliveryOutcome, PartOutcome } from "#otlp/delivery-outcome.ts";
 import { createIsolationRound, type Probe } from "#otlp/isolation.ts";
 import type { PointKind } from "#otlp/split.ts";
 import type { ExportResult } from "#otlp/transport.ts";
@@ -23,8 +23,8 @@ const { signal } = new AbortController();
 
 interface Sent {
   outcome: ExportOutcome<string>;
-  /** The fate of each point, in the order of the batch. */
-  fates: Fate[];
+  /** The outcome of each point, in the order of the batch. */
+  outcomes: DeliveryOutcome[];
   collector: PoisonedCollector;
   probes: number;
 }
@@ -44,9 +44,11 @@ async function send(
   const probe: Probe = (kind) => Promise.resolve((options.probe ?? (() => true))(++probes, kind));
   const outcome = await exporter.send(batch, probe, signal);
   expect(batch.released()).toBe(1);
-  const fates = outcome.parts.flatMap(({ points, fate }) => Array<Fate>(points).fill(fate));
+  const outcomes = outcome.parts.flatMap(({ points, outcome }) =>
+    Array<DeliveryOutcome>(points).fill(outcome),
+  );
   expect(ownersOf(outcome.parts)).toEqual(ownersOf(batch.parts));
-  return { outcome, fates, collector, probes };
+  return { outcome, outcomes, collector, probes };
 }
 
 /** The owner of each point. */
@@ -54,9 +56,9 @@ function ownersOf(parts: readonly { owner: string; points: number }[]): string[]
   return parts.flatMap(({ owner, points }) => Array<string>(points).fill(owner));
 }
 
-/** Indexes of the points with that fate. */
-function pointsWith(fates: readonly Fate[], state: Fate["state"]): number[] {
-  return [...fates.keys()].filter((i) => fates[i]!.state === state);
+/** Indexes of the points with that outcome. */
+function pointsWith(outcomes: readonly DeliveryOutcome[], state: DeliveryOutcome["state"]): number[] {
+  return [...outcomes.keys()].filter((i) => outcomes[i]!.state === state);
 }
 
 /** Points that were stored; fails when one was stored twice. */
@@ -65,7 +67,7 @@ function storedOnce({ stored }: PoisonedCollector): number[] {
   return [...stored.keys()].toSorted((a, b) => a - b);
 }
 
-const fate = (part: PartOutcome<string> | undefined): unknown => part?.fate;
+const outcomeOf = (part: PartOutcome<string> | undefined): unknown => part?.outcome;
 const runs = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 6 });
 const poisonedRuns = runs.chain((counts) => {
   const total = counts.reduce((sum, count) => sum + count, 0);
@@ -81,8 +83,8 @@ describe("a batch that is accepted", () => {
   test("is acknowledged to each owner", async () => {
     const { outcome, collector, probes } = await send([3, 4], () => ACCEPTED);
     expect(outcome.parts).toEqual([
-      { owner: "o0", points: 3, fate: { state: "acknowledged" } },
-      { owner: "o1", points: 4, fate: { state: "acknowledged" } },
+      { owner: "o0", points: 3, outcome: { state: "acknowledged" } },
+      { owner: "o1", points: 4, outcome: { state: "acknowledged" } },
     ]);
     expect(outcome.bytes).toBeGreaterThan(100);
     expect(outcome).not.toHaveProperty("stop");
@@ -96,11 +98,11 @@ describe("a batch with points that the Collector will not take", () => {
   test("arrives but for exactly these, each point once, in few requests", async () => {
     await fc.assert(
       fc.asyncProperty(poisonedRuns, async ({ counts, total, poison, refusal }) => {
-        const { outcome, fates, collector } = await send(counts, poisonedBy(new Set(poison), refusal));
+        const { outcome, outcomes, collector } = await send(counts, poisonedBy(new Set(poison), refusal));
         const wanted = poison.toSorted((a, b) => a - b);
-        expect(pointsWith(fates, "refused")).toEqual(wanted);
-        expect(pointsWith(fates, "failed")).toEqual([]);
-        expect(storedOnce(collector)).toEqual(pointsWith(fates, "acknowledged"));
+        expect(pointsWith(outcomes, "refused")).toEqual(wanted);
+        expect(pointsWith(outcomes, "failed")).toEqual([]);
+        expect(storedOnce(collector)).toEqual(pointsWith(outcomes, "acknowledged"));
         expect(collector.requests.retried).toHaveLength(1);
         const depth = Math.ceil(Math.log2(total)) + 1;
         expect(collector.requests.single.length).toBeLessThanOrEqual(2 * depth * poison.length);
@@ -113,23 +115,27 @@ describe("a batch with points that the Collector will not take", () => {
   test("says why, with the metric's name and the Collector's words", async () => {
     const { outcome } = await send([2, 2], poisonedBy(new Set([2]), rejected(400)));
     expect(outcome.parts).toEqual([
-      { owner: "o0", points: 2, fate: { state: "acknowledged" } },
-      { owner: "o1", points: 1, fate: { state: "refused", reason: "the Collector answered 400: no (m1)" } },
-      { owner: "o1", points: 1, fate: { state: "acknowledged" } },
+      { owner: "o0", points: 2, outcome: { state: "acknowledged" } },
+      {
+        owner: "o1",
+        points: 1,
+        outcome: { state: "refused", reason: "the Collector answered 400: no (m1)" },
+      },
+      { owner: "o1", points: 1, outcome: { state: "acknowledged" } },
     ]);
   });
 
   test("may consist of one such point", async () => {
-    const { fates, collector } = await send([1], poisonedBy(new Set([0]), rejected(500)));
-    expect(fates).toEqual([{ state: "refused", reason: "the Collector answered 500: no (m0)" }]);
+    const { outcomes, collector } = await send([1], poisonedBy(new Set([0]), rejected(500)));
+    expect(outcomes).toEqual([{ state: "refused", reason: "the Collector answered 500: no (m0)" }]);
     expect(collector.requests.single).toEqual([[0]]);
   });
 
   test("that is only too large arrives in parts", async () => {
-    const { fates, collector } = await send([100, 100], (points) =>
+    const { outcomes, collector } = await send([100, 100], (points) =>
       points.length > 30 ? rejected(413) : ACCEPTED,
     );
-    expect(pointsWith(fates, "acknowledged")).toHaveLength(200);
+    expect(pointsWith(outcomes, "acknowledged")).toHaveLength(200);
     expect(storedOnce(collector)).toHaveLength(200);
     expect(collector.requests.single.length).toBeLessThanOrEqual(14);
   });
@@ -140,17 +146,17 @@ describe("a batch with points that the Collector will not take", () => {
         poisonedRuns,
         fc.integer({ min: 0, max: 12 }),
         async ({ counts, total, poison, refusal }, requestsMax) => {
-          const { fates, collector, probes } = await send(counts, poisonedBy(new Set(poison), refusal), {
+          const { outcomes, collector, probes } = await send(counts, poisonedBy(new Set(poison), refusal), {
             requestsMax,
           });
           const depth = Math.ceil(Math.log2(total)) + 1;
           expect(collector.requests.single.length).toBeLessThanOrEqual(requestsMax + depth);
           expect(probes).toBeLessThanOrEqual(requestsMax + depth + 1);
-          expect(fates).toHaveLength(total);
-          expect(storedOnce(collector)).toEqual(pointsWith(fates, "acknowledged"));
+          expect(outcomes).toHaveLength(total);
+          expect(storedOnce(collector)).toEqual(pointsWith(outcomes, "acknowledged"));
           // Only what stood alone is refused; the rest is neither given up nor claimed to be stored.
-          expect(pointsWith(fates, "refused").filter((point) => !poison.includes(point))).toEqual([]);
-          for (const point of poison) expect(fates[point]!.state).not.toBe("acknowledged");
+          expect(pointsWith(outcomes, "refused").filter((point) => !poison.includes(point))).toEqual([]);
+          for (const point of poison) expect(outcomes[point]!.state).not.toBe("acknowledged");
         },
       ),
       { numRuns: 100 },
@@ -161,7 +167,7 @@ describe("a batch with points that the Collector will not take", () => {
     const refusal = rejected(400);
     const { outcome } = await send([8], poisonedBy(new Set([0]), refusal), { requestsMax: 0 });
     const { error } = refusal as { error: BridgeError };
-    expect(outcome.parts).toEqual([{ owner: "o0", points: 8, fate: { state: "failed", error } }]);
+    expect(outcome.parts).toEqual([{ owner: "o0", points: 8, outcome: { state: "failed", error } }]);
     expect(outcome.stop).toBeUndefined();
   });
 });
@@ -170,8 +176,10 @@ describe("a Collector that does not take good data either", () => {
   test.each([rejected(400), rejected(413), rejected(500), retryable(503)])(
     "refuses nothing, of either kind: $kind $status",
     async (refusal) => {
-      const { outcome, fates, collector, probes } = await send([5, 5], () => refusal, { probe: () => false });
-      expect(pointsWith(fates, "failed")).toHaveLength(10);
+      const { outcome, outcomes, collector, probes } = await send([5, 5], () => refusal, {
+        probe: () => false,
+      });
+      expect(pointsWith(outcomes, "failed")).toHaveLength(10);
       expect(outcome.stop).toBe((refusal as { error: BridgeError }).error);
       expect(outcome.bytes).toBe(0);
       expect(collector.requests.single).toEqual([]);
@@ -188,9 +196,9 @@ describe("a Collector that does not take good data either", () => {
     rejected(404, false),
     rejected(200, false),
   ])("is not even asked: $kind $status", async (refusal) => {
-    const { outcome, fates, collector, probes } = await send([5, 5], () => refusal);
-    expect(pointsWith(fates, "failed")).toHaveLength(10);
-    expect(fate(outcome.parts[0])).toEqual({
+    const { outcome, outcomes, collector, probes } = await send([5, 5], () => refusal);
+    expect(pointsWith(outcomes, "failed")).toHaveLength(10);
+    expect(outcomeOf(outcome.parts[0])).toEqual({
       state: "failed",
       error: (refusal as { error: BridgeError }).error,
     });
@@ -200,9 +208,9 @@ describe("a Collector that does not take good data either", () => {
   });
 
   test("a 503 that belongs to one point leaves that point open and stores the others", async () => {
-    const { fates, outcome, collector } = await send([40, 24], poisonedBy(new Set([3]), retryable(503)));
-    expect(pointsWith(fates, "failed")).toEqual([3]);
-    expect(pointsWith(fates, "acknowledged")).toHaveLength(63);
+    const { outcomes, outcome, collector } = await send([40, 24], poisonedBy(new Set([3]), retryable(503)));
+    expect(pointsWith(outcomes, "failed")).toEqual([3]);
+    expect(pointsWith(outcomes, "acknowledged")).toHaveLength(63);
     expect(outcome).not.toHaveProperty("stop");
     expect(collector.requests.single.length).toBeLessThanOrEqual(2 * 6 + 1);
   });
@@ -220,7 +228,9 @@ describe("a Collector that does not take good data either", () => {
       rounds.push(await exporter.send(createBatch([600]), () => Promise.resolve(true), signal));
       expect(collector.requests.single.length - before).toBeLessThanOrEqual(62);
     }
-    expect(rounds.flatMap(({ parts }) => parts).filter(({ fate }) => fate.state === "refused")).toEqual([]);
+    expect(rounds.flatMap(({ parts }) => parts).filter(({ outcome }) => outcome.state === "refused")).toEqual(
+      [],
+    );
     expect(sum(rounds.at(-1)!.parts, "acknowledged")).toBe(570);
     collector.verdict = (points) => (points.length === 600 ? retryable(503) : ACCEPTED);
     const after = await exporter.send(createBatch([600]), () => Promise.resolve(true), signal);
@@ -233,10 +243,10 @@ describe("a Collector that does not take good data either", () => {
       if (points.length <= 4) isBroken = true;
       return isBroken || points.includes(2) ? rejected(500) : ACCEPTED;
     };
-    const { outcome, fates, collector } = await send([16], verdict, { probe: () => !isBroken });
-    expect(pointsWith(fates, "refused")).toEqual([]);
+    const { outcome, outcomes, collector } = await send([16], verdict, { probe: () => !isBroken });
+    expect(pointsWith(outcomes, "refused")).toEqual([]);
     expect(outcome.stop?.code).toBe("collector_refused");
-    expect(storedOnce(collector)).toEqual(pointsWith(fates, "acknowledged"));
+    expect(storedOnce(collector)).toEqual(pointsWith(outcomes, "acknowledged"));
     // Once that is known, nothing more is sent.
     expect(collector.requests.single.length).toBeLessThan(8);
   });
@@ -252,9 +262,9 @@ describe("while what is refused is isolated", () => {
           ? failure
           : poisonedBy(new Set([15]), rejected(400))(points);
       };
-      const { outcome, fates, collector } = await send([16], verdict);
-      expect(pointsWith(fates, "failed")).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-      expect(pointsWith(fates, "refused")).toEqual([15]);
+      const { outcome, outcomes, collector } = await send([16], verdict);
+      expect(pointsWith(outcomes, "failed")).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+      expect(pointsWith(outcomes, "refused")).toEqual([15]);
       expect(storedOnce(collector)).toEqual([8, 9, 10, 11, 12, 13, 14]);
       expect(outcome).not.toHaveProperty("stop");
     },
@@ -265,8 +275,8 @@ describe("while what is refused is isolated", () => {
       if (points.length === 8) return rejected(400);
       return points.includes(0) ? { kind: "partial", rejectedPoints: 1, message: "old" } : ACCEPTED;
     };
-    const { fates, collector } = await send([8], verdict);
-    expect(pointsWith(fates, "refused")).toEqual([3]);
+    const { outcomes, collector } = await send([8], verdict);
+    expect(pointsWith(outcomes, "refused")).toEqual([3]);
     expect(storedOnce(collector)).toEqual([0, 1, 2, 4, 5, 6, 7]);
   });
 
@@ -287,17 +297,17 @@ describe("a partial success", () => {
     const reason =
       "the Collector refused 7 of 10 points of a request with several windows, without saying which: too old";
     expect(outcome.parts).toEqual([
-      { owner: "o0", points: 1, fate: { state: "acknowledged" } },
-      { owner: "o0", points: 3, fate: { state: "refused", reason } },
-      { owner: "o1", points: 2, fate: { state: "acknowledged" } },
-      { owner: "o1", points: 4, fate: { state: "refused", reason } },
+      { owner: "o0", points: 1, outcome: { state: "acknowledged" } },
+      { owner: "o0", points: 3, outcome: { state: "refused", reason } },
+      { owner: "o1", points: 2, outcome: { state: "acknowledged" } },
+      { owner: "o1", points: 4, outcome: { state: "refused", reason } },
     ]);
     expect(outcome).not.toHaveProperty("stop");
   });
 
   test("is on the record of every window that shared the request, also of one that no refusal is counted for", async () => {
     const { outcome } = await send([50, 1], () => ({ kind: "partial", rejectedPoints: 1, message: "" }));
-    expect(outcome.parts.map(({ owner, points, fate: { state } }) => [owner, points, state])).toEqual([
+    expect(outcome.parts.map(({ owner, points, outcome: { state } }) => [owner, points, state])).toEqual([
       ["o0", 49, "acknowledged"],
       ["o0", 1, "refused"],
       ["o1", 1, "acknowledged"],
@@ -306,16 +316,20 @@ describe("a partial success", () => {
   });
 
   test("of a single window says no more than that", async () => {
-    const { fates } = await send([3], () => ({ kind: "partial", rejectedPoints: 3, message: "" }));
-    expect(fates[0]).toEqual({ state: "refused", reason: "the Collector refused 3 of 3 points" });
+    const { outcomes } = await send([3], () => ({ kind: "partial", rejectedPoints: 3, message: "" }));
+    expect(outcomes[0]).toEqual({ state: "refused", reason: "the Collector refused 3 of 3 points" });
   });
 
   test.each([-1, -37_380, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 11, 1e12])(
     "with the impossible count %d refuses nothing, leaves all open and names the Collector",
     async (rejectedPoints) => {
-      const { fates, outcome } = await send([4, 6], () => ({ kind: "partial", rejectedPoints, message: "" }));
-      expect(pointsWith(fates, "failed")).toHaveLength(10);
-      expect(fates[0]).toMatchObject({
+      const { outcomes, outcome } = await send([4, 6], () => ({
+        kind: "partial",
+        rejectedPoints,
+        message: "",
+      }));
+      expect(pointsWith(outcomes, "failed")).toHaveLength(10);
+      expect(outcomes[0]).toMatchObject({
         error: {
           code: "collector_answer_invalid",
           message: expect.stringContaining("defect of the Collector") as string,
@@ -392,15 +406,15 @@ describe("a Collector whose table for counters fails", () => {
   test.each([retryable(503), rejected(400), rejected(413), rejected(500)])(
     "refuses no counter and gets the gauges: $kind $status",
     async (failure) => {
-      const { fates, outcome, collector, probes } = await send(
+      const { outcomes, outcome, collector, probes } = await send(
         RUNS,
         (points) => (points.some(isSum) ? failure : ACCEPTED),
         { probe: takesGauges },
       );
-      expect(pointsWith(fates, "refused")).toEqual([]);
-      expect(pointsWith(fates, "failed").filter((point) => !isSum(point))).toEqual([]);
-      expect(storedOnce(collector)).toEqual(pointsWith(fates, "acknowledged"));
-      expect(pointsWith(fates, "acknowledged")).toHaveLength(80);
+      expect(pointsWith(outcomes, "refused")).toEqual([]);
+      expect(pointsWith(outcomes, "failed").filter((point) => !isSum(point))).toEqual([]);
+      expect(storedOnce(collector)).toEqual(pointsWith(outcomes, "acknowledged"));
+      expect(pointsWith(outcomes, "acknowledged")).toHaveLength(80);
       expect(outcome).not.toHaveProperty("stop");
       expect(collector.requests.single.length + probes).toBeLessThanOrEqual(2 * 8 + 1);
     },
@@ -423,8 +437,8 @@ describe("a Collector whose table for counters fails", () => {
   });
 });
 
-function sum(parts: readonly PartOutcome<string>[], state: Fate["state"]): number {
-  return parts.filter(({ fate }) => fate.state === state).reduce((all, { points }) => all + points, 0);
+function sum(parts: readonly PartOutcome<string>[], state: DeliveryOutcome["state"]): number {
+  return parts.filter(({ outcome }) => outcome.state === state).reduce((all, { points }) => all + points, 0);
 }
 
 describe("over several rounds", () => {
@@ -512,8 +526,8 @@ test("no good point is ever refused, whatever passes by, and requests stay withi
         const batch = createBatch([150, 150, 100]);
         const { parts } = await exporter.send(batch, probe, signal);
         let at = 0;
-        for (const { points, fate } of parts) {
-          if (fate.state === "refused") for (let i = at; i < at + points; i++) refused.add(i);
+        for (const { points, outcome } of parts) {
+          if (outcome.state === "refused") for (let i = at; i < at + points; i++) refused.add(i);
           at += points;
         }
         expect(at).toBe(400);
@@ -537,8 +551,8 @@ test("isolating costs at most 2 log2(n) + 1 requests for each refused point, pro
       fc.constantFrom(rejected(400), rejected(500)),
       async (total, bad, verdict) => {
         const spread = new Set(bad.map((i) => Math.floor((i * (total - 1)) / 31)));
-        const { fates, collector, probes } = await send([total], poisonedBy(spread, verdict));
-        expect(pointsWith(fates, "refused")).toEqual([...spread].toSorted((a, b) => a - b));
+        const { outcomes, collector, probes } = await send([total], poisonedBy(spread, verdict));
+        expect(pointsWith(outcomes, "refused")).toEqual([...spread].toSorted((a, b) => a - b));
         const bound = (2 * Math.ceil(Math.log2(total)) + 1) * spread.size;
         expect(collector.requests.single.length + probes).toBeLessThanOrEqual(bound);
       },

@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { createWalk, notNeeded, passed, warning, type Finding, type Walk } from "#diagnose/walk.ts";
+import {
+  createStepRunner,
+  notNeeded,
+  passed,
+  warning,
+  type Finding,
+  type StepRunner,
+} from "#diagnose/step-runner.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createLatch } from "../../helpers/latch.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
@@ -9,26 +16,26 @@ const LIMITS = { stepMs: 1000, totalMs: 3000 };
 function start() {
   const clock = createManualClock();
   const client = new AbortController();
-  return { clock, client, walk: createWalk(clock, LIMITS, client.signal) };
+  return { clock, client, runner: createStepRunner(clock, LIMITS, client.signal) };
 }
 
 const fine = (): Promise<Finding<string>> => Promise.resolve(passed("value", "fine"));
 const broken = (): Promise<never> =>
   Promise.reject(new BridgeError("cluster_forbidden", "no", { details: { status: 403 } }));
 
-function never(walk: Walk, name: string): void {
-  walk.step(name, name, [], () => new Promise<never>(() => {}));
+function never(runner: StepRunner, name: string): void {
+  runner.step(name, name, [], () => new Promise<never>(() => {}));
 }
 
-describe("a walk", () => {
+describe("a runner", () => {
   it("gives what a step found to the steps that need it", async () => {
-    const { walk } = start();
-    const first = walk.step("first", "First", [], fine);
-    const second = walk.step("second", "Second", [first], () =>
+    const { runner } = start();
+    const first = runner.step("first", "First", [], fine);
+    const second = runner.step("second", "Second", [first], () =>
       Promise.resolve(warning(first.value().length, "odd", { hint: "do" })),
     );
-    walk.step("third", "Third", [second], () => Promise.resolve(passed(undefined, `${second.value()}`)));
-    const { steps, status } = await walk.finish();
+    runner.step("third", "Third", [second], () => Promise.resolve(passed(undefined, `${second.value()}`)));
+    const { steps, status } = await runner.finish();
     expect(status).toBe("warning");
     expect(steps).toEqual([
       { step: "first", title: "First", status: "passed", duration_ms: 0, message: "fine" },
@@ -38,12 +45,12 @@ describe("a walk", () => {
   });
 
   it("skips what needs a step that failed, and nothing else", async () => {
-    const { walk } = start();
-    const first = walk.step("first", "First", [], broken);
-    const second = walk.step("second", "Second", [first], fine);
-    walk.step("third", "Third", [second], fine);
-    walk.step("other", "Other", [], fine);
-    const { steps, status } = await walk.finish();
+    const { runner } = start();
+    const first = runner.step("first", "First", [], broken);
+    const second = runner.step("second", "Second", [first], fine);
+    runner.step("third", "Third", [second], fine);
+    runner.step("other", "Other", [], fine);
+    const { steps, status } = await runner.finish();
     expect(status).toBe("failed");
     expect(steps.map((step) => step.status)).toEqual(["failed", "skipped", "skipped", "passed"]);
     expect(steps[0]).toMatchObject({ code: "cluster_forbidden", message: "no", details: { status: 403 } });
@@ -51,19 +58,19 @@ describe("a walk", () => {
   });
 
   it("goes on after a step that has nothing to do", async () => {
-    const { walk } = start();
-    const first = walk.step("first", "First", [], () => Promise.resolve(notNeeded(1, "a proxy does")));
-    walk.step("second", "Second", [first], fine);
-    const { steps, status } = await walk.finish();
+    const { runner } = start();
+    const first = runner.step("first", "First", [], () => Promise.resolve(notNeeded(1, "a proxy does")));
+    runner.step("second", "Second", [first], fine);
+    const { steps, status } = await runner.finish();
     expect(steps.map((step) => step.status)).toEqual(["skipped", "passed"]);
     expect(status).toBe("passed");
   });
 
   it("ends a step that takes too long", async () => {
-    const { walk, clock } = start();
-    never(walk, "hangs");
-    walk.step("other", "Other", [], fine);
-    const finished = walk.finish();
+    const { runner, clock } = start();
+    never(runner, "hangs");
+    runner.step("other", "Other", [], fine);
+    const finished = runner.finish();
     await Promise.resolve();
     await new Promise(setImmediate);
     clock.advance(1000);
@@ -79,9 +86,9 @@ describe("a walk", () => {
   });
 
   it("runs a few at once, and skips what the time is over for", async () => {
-    const { walk, clock } = start();
-    for (let i = 0; i < 16; i++) never(walk, `hangs ${i}`);
-    const finished = walk.finish();
+    const { runner, clock } = start();
+    for (let i = 0; i < 16; i++) never(runner, `hangs ${i}`);
+    const finished = runner.finish();
     for (let i = 0; i < 3; i++) {
       await new Promise(setImmediate);
       clock.advance(1000);
@@ -96,10 +103,10 @@ describe("a walk", () => {
   });
 
   it("ends with the client", async () => {
-    const { walk, client } = start();
+    const { runner, client } = start();
     const begun = createLatch();
     let stepSignal: AbortSignal | undefined;
-    walk.step("hangs", "Hangs", [], (signal) => {
+    runner.step("hangs", "Hangs", [], (signal) => {
       stepSignal = signal;
       begun.open();
       return new Promise<never>(() => {});
@@ -107,14 +114,14 @@ describe("a walk", () => {
     await begun.opened;
     const reason = new Error("the client is gone");
     client.abort(reason);
-    await expect(walk.finish()).rejects.toBe(reason);
+    await expect(runner.finish()).rejects.toBe(reason);
     expect(stepSignal?.aborted).toBe(true);
   });
 
   it("does not tell what a defect says", async () => {
-    const { walk } = start();
-    walk.step("defect", "Defect", [], () => Promise.reject(new Error("Bearer abc")));
-    const { steps } = await walk.finish();
+    const { runner } = start();
+    runner.step("defect", "Defect", [], () => Promise.reject(new Error("Bearer abc")));
+    const { steps } = await runner.finish();
     expect(steps[0]).toMatchObject({ status: "failed", code: "internal", message: "unexpected error" });
   });
 });

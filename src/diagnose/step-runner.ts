@@ -5,7 +5,7 @@ import { createLimiter } from "#lib/limit.ts";
 /** warning: it works, but not as it should or not for long. skipped: not tried, the message says why. */
 type StepStatus = "passed" | "warning" | "failed" | "skipped";
 
-/** What one step came to, as it is answered and printed. */
+/** The result of one step, as the API returns and the command prints it. */
 export interface StepResult {
   /** Stable: "tls", "right_get_services", "query_node". */
   step: string;
@@ -56,12 +56,12 @@ export function warning<T>(value: T, message: string, remarks: Remarks = {}): Fi
   return { status: "warning", isOpen: true, value, message, ...remarks };
 }
 
-/** There is nothing to try, and nothing is wrong: what needs this step goes on. */
+/** There is nothing to try and nothing is wrong: the steps that need this one run. */
 export function notNeeded<T>(value: T, message: string): Finding<T> {
   return { status: "skipped", isOpen: true, value, message };
 }
 
-/** A step that was declared. */
+/** A declared step. */
 export interface Step<T> {
   title: string;
   /** Never rejects. */
@@ -70,7 +70,7 @@ export interface Step<T> {
   value(): T;
 }
 
-export interface Walk {
+export interface StepRunner {
   /** Declares a step, which runs as soon as those that it needs are done. */
   step<T>(
     name: string,
@@ -82,7 +82,7 @@ export interface Walk {
   finish(): Promise<Diagnosis>;
 }
 
-export interface WalkSettings {
+export interface StepRunnerSettings {
   /** For one step. */
   stepMs: number;
   /** For all of them. */
@@ -92,16 +92,25 @@ export interface WalkSettings {
 /** Steps at once. */
 const STEPS_AT_ONCE = 4;
 
-/** Runs steps that need each other, each and all of them bounded in time. A step that fails takes along those that need it, and no other. */
-export function createWalk(clock: Clock, settings: WalkSettings, signal: AbortSignal): Walk {
+/**
+ * Runs steps that need each other, within a time for each and one for all. When a step fails, the steps that need it are skipped; all others
+ * run.
+ */
+export function createStepRunner(
+  clock: Clock,
+  settings: StepRunnerSettings,
+  signal: AbortSignal,
+): StepRunner {
   const startedAt = clock.now();
-  const begun = clock.monotonic();
-  const all = deadline(clock, settings.totalMs, () => late(settings.totalMs, "the diagnosis"), signal);
+  const startedMonotonic = clock.monotonic();
+  const { stepMs, totalMs } = settings;
+  const all = deadline(clock, totalMs, () => timeout(totalMs, "the diagnosis"), signal);
   const limit = createLimiter(STEPS_AT_ONCE);
   const outcomes: Step<unknown>["outcome"][] = [];
 
   const attempt = async <T>(run: (signal: AbortSignal) => Promise<Finding<T>>): Promise<Finding<T>> => {
-    const one = deadline(clock, settings.stepMs, () => late(settings.stepMs, "the step"), all.signal);
+    if (all.signal.aborted) return skipped("no time was left");
+    const one = deadline(clock, stepMs, () => timeout(stepMs, "the step"), all.signal);
     try {
       return await abortable(run(one.signal), one.signal);
     } finally {
@@ -117,24 +126,18 @@ export function createWalk(clock: Clock, settings: WalkSettings, signal: AbortSi
         const blocker = await firstBlocker(needs);
         from = clock.monotonic();
         if (blocker !== undefined) return skipped(`it needs "${blocker}", which did not pass`);
-        return await limit(async () => {
+        return await limit(() => {
           from = clock.monotonic();
-          return all.signal.aborted ? skipped("no time was left") : await attempt(run);
+          return attempt(run);
         });
       };
       const outcome = (async () => {
-        const head = { step: name, title };
-        const took = (): number => Math.round(clock.monotonic() - from);
-        try {
-          const { isOpen, value, ...rest } = await work();
-          found = { value };
-          return { isOpen, result: { ...head, duration_ms: took(), ...rest } };
-        } catch (thrown) {
-          const { code, message, hint, details } = toErrorBody(toBridgeError(thrown));
-          const failure = { code, message, hint, ...(details ? { details } : {}) };
-          const result: StepResult = { ...head, status: "failed", duration_ms: took(), ...failure };
-          return { isOpen: false, result };
-        }
+        const { isOpen, value, ...rest } = await work().catch(failed);
+        if (rest.status !== "failed") found = { value };
+        return {
+          isOpen,
+          result: { step: name, title, duration_ms: Math.round(clock.monotonic() - from), ...rest },
+        };
       })();
       outcomes.push(outcome);
       return {
@@ -153,14 +156,19 @@ export function createWalk(clock: Clock, settings: WalkSettings, signal: AbortSi
       return {
         status: worst(steps),
         started_at: new Date(startedAt).toISOString(),
-        duration_ms: Math.round(clock.monotonic() - begun),
+        duration_ms: Math.round(clock.monotonic() - startedMonotonic),
         steps,
       };
     },
   };
 }
 
-function late(ms: number, what: string): BridgeError {
+function failed(thrown: unknown): Omit<Finding<undefined>, "status"> & { status: "failed" } {
+  const { code, message, hint, details } = toErrorBody(toBridgeError(thrown));
+  return { status: "failed", isOpen: false, code, message, hint, ...(details ? { details } : {}) };
+}
+
+function timeout(ms: number, what: string): BridgeError {
   return new BridgeError("diagnosis_timeout", `${what} did not end in ${Math.round(ms / 1000)} s`);
 }
 

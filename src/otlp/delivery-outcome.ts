@@ -1,43 +1,47 @@
 import { BridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import type { ExportResult } from "./transport.ts";
 import type { BatchPart } from "./writer.ts";
 
-/** What became of some points of one owner. */
-export type Fate =
+/** Whether the Collector took some points of one owner. */
+export type DeliveryOutcome =
   | { state: "acknowledged" }
-  /** The Collector will never take them: to be recorded, not sent again. */
+  /** The Collector will never take them: they are recorded and not sent again. */
   | { state: "refused"; reason: string }
-  /** Not stored now: to be read and sent again in a later round. */
+  /** Not stored now: a later round reads and sends them again. */
   | { state: "failed"; error: BridgeError };
 
 /** `points` is 0 for an owner that shared a partial success and may have lost points that were counted for another one. */
 export interface PartOutcome<Owner> {
   owner: Owner;
   points: number;
-  fate: Fate;
+  outcome: DeliveryOutcome;
 }
 
 type Success = Extract<ExportResult, { kind: "accepted" | "partial" }>;
 
-/** The same fate for all points of some parts. */
-export function sameFate<Owner>(parts: readonly BatchPart<Owner>[], fate: Fate): PartOutcome<Owner>[] {
-  return parts.map(({ owner, points }) => ({ owner, points, fate }));
+/** The same outcome for all points of some parts. */
+export function sameOutcome<Owner>(
+  parts: readonly BatchPart<Owner>[],
+  outcome: DeliveryOutcome,
+): PartOutcome<Owner>[] {
+  return parts.map(({ owner, points }) => ({ owner, points, outcome }));
 }
 
 /**
  * What an answer 200 means for the points of its request. A partial success names a number only, and the specification forbids to send the
  * request again (OTLP, "Partial Success"): the number is shared out over the owners in proportion, and each of them has the refusal on
- * record. A number that can't be true says nothing about what is stored, so all points stay open: to store them twice is to store them once.
+ * record. A number that can't be true says nothing about what is stored, so all points stay open: re-sending a stored point overwrites the same row.
  */
-export function fatesOfSuccess<Owner>(
+export function outcomesOfSuccess<Owner>(
   parts: readonly BatchPart<Owner>[],
   result: Success,
 ): PartOutcome<Owner>[] {
-  if (result.kind === "accepted") return sameFate(parts, { state: "acknowledged" });
+  if (result.kind === "accepted") return sameOutcome(parts, { state: "acknowledged" });
   const sent = parts.reduce((sum, { points }) => sum + points, 0);
   const { rejectedPoints: rejected, message } = result;
   if (!isPossible(rejected, sent)) {
-    return sameFate(parts, { state: "failed", error: impossibleAnswer(rejected, sent) });
+    return sameOutcome(parts, { state: "failed", error: impossibleAnswer(rejected, sent) });
   }
   const isShared = new Set(parts.map(({ owner }) => owner)).size > 1;
   const which = isShared ? " of a request with several windows, without saying which" : "";
@@ -50,14 +54,14 @@ export function fatesOfSuccess<Owner>(
     const refused = shares[i]!;
     return [
       ...(points > refused
-        ? [{ owner, points: points - refused, fate: { state: "acknowledged" as const } }]
+        ? [{ owner, points: points - refused, outcome: { state: "acknowledged" as const } }]
         : []),
-      { owner, points: refused, fate: { state: "refused", reason } },
+      { owner, points: refused, outcome: { state: "refused", reason } },
     ];
   });
 }
 
-/** Can the Collector have refused so many of the points that it was sent? */
+/** True when the Collector can have refused so many of the points that it was sent. */
 function isPossible(rejected: number, sent: number): boolean {
   return Number.isInteger(rejected) && rejected >= 1 && rejected <= sent;
 }
@@ -78,5 +82,6 @@ function shareOut(total: number, sizes: readonly number[]): number[] {
   const byRemainder = [...exact.keys()].toSorted((a, b) => (exact[b]! % 1) - (exact[a]! % 1));
   const left = total - shares.reduce((all, share) => all + share, 0);
   for (const i of byRemainder.slice(0, left)) shares[i]!++;
+  assert(shares.reduce((all, share) => all + share, 0) === total, "the shares add up to the total");
   return shares;
 }
