@@ -22,7 +22,7 @@ interface ColumnType<T> {
   write(writer: RowBinaryWriter, value: T): void;
 }
 
-/** What OTLP says of all points of a metric beside the points themselves. */
+/** Fields that OTLP has once for all points of a metric. */
 export interface MetricData {
   aggregationTemporality?: number;
   isMonotonic?: boolean;
@@ -57,7 +57,7 @@ const UINT64: ColumnType<Int64> = {
   write: (writer, value) => writer.int64(value.low, value.high),
 };
 /** Nanoseconds since 1970. */
-const TIME: ColumnType<Int64> = { name: "DateTime64(9, 'UTC')", write: UINT64.write };
+const TIME: ColumnType<Int64> = { ...UINT64, name: "DateTime64(9, 'UTC')" };
 const ATTRIBUTES: ColumnType<readonly KeyValue[]> = {
   name: "Map(String, String)",
   write: (writer, attributes) => {
@@ -82,7 +82,7 @@ function arrayOf<Item, T>(type: ColumnType<T>, valueOf: (item: Item) => T): Colu
   };
 }
 
-/** What all points of a metric have in common. */
+/** A metric with the resource and the scope that it belongs to. */
 export interface MetricContext {
   resource: ResourceMetrics;
   scope: ScopeMetrics;
