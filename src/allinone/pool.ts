@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 
 /** ordinary: all items but the reserved ones; preferred: any item, and the next one that is free. */
 export type Lane = "ordinary" | "preferred";
@@ -12,7 +13,7 @@ export interface PoolLimits {
 
 export interface Pool<T extends object | string> {
   /**
-   * Calls `run` with an item that nobody else has meanwhile, first come first served in each lane. Throws `storage_unavailable` when too many
+   * Calls `run` with an item that no other caller has meanwhile, first come first served in each lane. Throws `storage_unavailable` when too many
    * wait in the lane or the pool is closed, and the signal's reason when it is aborted before `run` was called.
    */
   use<Result>(run: (item: T) => Promise<Result>, signal?: AbortSignal, lane?: Lane): Promise<Result>;
@@ -70,6 +71,7 @@ export function createPool<T extends object | string>(items: readonly T[], limit
 
   const release = (item: T, lane: Lane): void => {
     if (lane === "ordinary") ordinaryInUse--;
+    assert(ordinaryInUse >= 0 && !free.includes(item), "an item is released once");
     const [preferred] = waiting.preferred;
     const [ordinary] = waiting.ordinary;
     const next = preferred ?? (mayTake("ordinary") ? ordinary : undefined);

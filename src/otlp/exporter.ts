@@ -1,4 +1,5 @@
 import type { BridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { outcomesOfSuccess, sameOutcome, type PartOutcome } from "./delivery-outcome.ts";
 import {
@@ -13,7 +14,7 @@ import {
   type IsolationRound,
   type Probe,
 } from "./isolation.ts";
-import { createKnownPoints } from "./known-points.ts";
+import { createKnownPoints, type KnownPoints } from "./known-points.ts";
 import { POINT_KINDS, splitRequest, type PointKind, type SplitRequest } from "./split.ts";
 import type { Payload, Transport } from "./transport.ts";
 import type { Batch, BatchPart } from "./writer.ts";
@@ -53,91 +54,11 @@ const UNAVAILABLE = 503;
 /**
  * Sends batches. When one is refused (400, 413, 500), it divides it until what is refused stands alone, so that the rest arrives; only a
  * point that is refused alone, by a Collector that takes good points of the same kind, counts as refused. 429, 502, 503, 504 and no answer
- * never refuse anything. After a 503 the kinds of points that are taken all the same arrive without the others. What is not isolated
- * within `isolationRequestsMax` requests a round stays open; what was refused is remembered, so that the next round gets further.
+ * never refuse anything. After a 503, the kinds of points that are still accepted arrive without the others. Points that are not isolated
+ * within `isolationRequestsMax` requests a round stay open; refused points are remembered, so that the next round gets further.
  */
-export function createExporter(
-  deps: { transport: Transport; single: Transport; logger: Logger },
-  settings: ExporterSettings,
-): Exporter {
+export function createExporter(deps: ExporterDeps, settings: ExporterSettings): Exporter {
   const known = createKnownPoints(KNOWN_POINTS_MAX);
-
-  /** Finds out which kinds of points are taken; after a refusal one that is taken is enough. */
-  const askKinds = async (
-    request: SplitRequest,
-    { failure, probe, round }: { failure: Failure; probe: Probe; round: IsolationRound },
-  ): Promise<void> => {
-    const present = POINT_KINDS.filter((kind) => hasKind(request, kind));
-    const down: PointKind[] = [];
-    for (const kind of present) {
-      round.requests++;
-      if (!(await probe(kind))) down.push(kind);
-      else if (isVerdict(failure)) break;
-    }
-    if (down.length > 0) await noteDown(probe, round, down, failure.error);
-  };
-
-  const settle = async <Owner>(
-    payload: Payload,
-    parts: readonly BatchPart<Owner>[],
-    probe: Probe,
-    signal: AbortSignal,
-    round: IsolationRound,
-  ): Promise<ExportOutcome<Owner>> => {
-    const result = await deps.transport.send(payload, signal);
-    if (result.kind === "accepted" || result.kind === "partial") {
-      const { message } = result;
-      const outcome = outcomesOfSuccess(parts, result);
-      logSuccess(outcome, message, deps.logger);
-      const isStored = outcome.some(({ outcome }) => outcome.state !== "failed");
-      return { parts: outcome, bytes: isStored ? payload.body.length : 0 };
-    }
-    const points = parts.reduce((sum, part) => sum + part.points, 0);
-    const { error } = result;
-    const failed = { parts: sameOutcome(parts, { state: "failed", error }), bytes: 0 };
-    // The cause has the Collector's words with the addresses in them: they are for the operator alone.
-    const facts = { err: error, code: error.code, points };
-    if (!isVerdict(result) && result.status !== UNAVAILABLE) {
-      deps.logger.warn(facts, "a batch was not delivered");
-      return { ...failed, stop: error };
-    }
-    const request = splitRequest(await deps.transport.decode(payload));
-    await askKinds(request, { failure: result, probe, round });
-    const stop = stopOf(round);
-    if (stop) {
-      deps.logger.warn(facts, "a batch was not delivered, and good data are not taken either");
-      return { ...failed, stop: error };
-    }
-    deps.logger.warn(facts, `${error.message}: sending what is taken without what is not`);
-    const post = async (indexes: readonly number[]) => {
-      const part = await deps.single.encode(request.select(indexes));
-      return { ...(await deps.single.send(part, signal)), bytes: part.body.length };
-    };
-    const work = { request, parts, first: result, requestsMax: settings.isolationRequestsMax };
-    return await isolate({ post, probe, known }, round, work);
-  };
-
-  /** A batch of a round in which some kinds are known not to be taken: the others go without them. */
-  const settleTaken = async <Owner>(
-    payload: Payload,
-    parts: readonly BatchPart<Owner>[],
-    probe: Probe,
-    signal: AbortSignal,
-    round: IsolationRound,
-  ): Promise<ExportOutcome<Owner>> => {
-    const request = splitRequest(await deps.transport.decode(payload));
-    const owners = ownersOf(parts);
-    const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
-    const failed = [...byKind].flatMap(([kind, indexes]) => {
-      const error = round.down.get(kind);
-      return error ? sameOutcome(partsOf(indexes, owners), { state: "failed", error }) : [];
-    });
-    const taken = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
-    if (taken.length === 0) return { parts: failed, bytes: 0 };
-    const rest = await deps.transport.encode(request.select(taken));
-    const outcome = await settle(rest, partsOf(taken, owners), probe, signal, round);
-    return { ...outcome, parts: [...failed, ...outcome.parts] };
-  };
 
   const encode = async (batch: Batch<unknown>): Promise<Payload> => {
     try {
@@ -149,16 +70,122 @@ export function createExporter(
 
   return {
     send: async (batch, probe, signal, round = createIsolationRound()) => {
-      const { parts } = batch;
+      const { parts, points } = batch;
       const payload = await encode(batch);
-      const send = round.down.size > 0 ? settleTaken : settle;
-      return await send(payload, parts, probe, signal, round);
+      const context: SendContext = { deps, settings, known, probe, signal, round };
+      const isPartial = round.down.size > 0;
+      const outcome = await (isPartial ? sendAcceptedKinds : sendAll)(context, payload, parts);
+      assert(pointsOf(outcome.parts) === points, "every point of a batch has one outcome");
+      return outcome;
     },
     isAccepted: async (batch, signal) => {
       const result = await deps.single.send(await encode(batch), signal);
       return result.kind === "accepted";
     },
   };
+}
+
+interface ExporterDeps {
+  transport: Transport;
+  /** Sends each request once, without retries. */
+  single: Transport;
+  logger: Logger;
+}
+
+/** For one batch. */
+interface SendContext {
+  deps: ExporterDeps;
+  settings: ExporterSettings;
+  known: KnownPoints;
+  probe: Probe;
+  signal: AbortSignal;
+  round: IsolationRound;
+}
+
+/** Sends a request; isolates its refused points when it is not accepted as a whole. */
+async function sendAll<Owner>(
+  context: SendContext,
+  payload: Payload,
+  parts: readonly BatchPart<Owner>[],
+): Promise<ExportOutcome<Owner>> {
+  const { transport, logger } = context.deps;
+  const result = await transport.send(payload, context.signal);
+  if (result.kind === "accepted" || result.kind === "partial") {
+    const outcomes = outcomesOfSuccess(parts, result);
+    logSuccess(outcomes, result.message, logger);
+    const isStored = outcomes.some(({ outcome }) => outcome.state !== "failed");
+    return { parts: outcomes, bytes: isStored ? payload.body.length : 0 };
+  }
+  const { error } = result;
+  // The cause quotes the Collector's answer with its addresses, which only the operator may see.
+  const facts = { err: error, code: error.code, points: pointsOf(parts) };
+  const failed = { parts: sameOutcome(parts, { state: "failed", error }), bytes: 0, stop: error };
+  if (!isVerdict(result) && result.status !== UNAVAILABLE) {
+    logger.warn(facts, "a batch was not delivered");
+    return failed;
+  }
+  const request = splitRequest(await transport.decode(payload));
+  await probeKinds(request, result, context);
+  if (stopOf(context.round)) {
+    logger.warn(facts, "a batch was not delivered, and good data are not taken either");
+    return failed;
+  }
+  logger.warn(facts, `${error.message}: sending what is taken without what is not`);
+  return await isolateRefused(context, request, parts, result);
+}
+
+async function isolateRefused<Owner>(
+  { deps, settings, known, probe, signal, round }: SendContext,
+  request: SplitRequest,
+  parts: readonly BatchPart<Owner>[],
+  first: Failure,
+): Promise<ExportOutcome<Owner>> {
+  const post = async (indexes: readonly number[]) => {
+    const part = await deps.single.encode(request.select(indexes));
+    return { ...(await deps.single.send(part, signal)), bytes: part.body.length };
+  };
+  const work = { request, parts, first, requestsMax: settings.isolationRequestsMax };
+  return await isolate({ post, probe, known }, round, work);
+}
+
+/** Sends the points of a batch whose kinds are accepted; the others fail. */
+async function sendAcceptedKinds<Owner>(
+  context: SendContext,
+  payload: Payload,
+  parts: readonly BatchPart<Owner>[],
+): Promise<ExportOutcome<Owner>> {
+  const { deps, round } = context;
+  const request = splitRequest(await deps.transport.decode(payload));
+  const owners = ownersOf(parts);
+  const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
+  const failed = [...byKind].flatMap(([kind, indexes]) => {
+    const error = round.down.get(kind);
+    return error ? sameOutcome(partsOf(indexes, owners), { state: "failed", error }) : [];
+  });
+  const accepted = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
+  if (accepted.length === 0) return { parts: failed, bytes: 0 };
+  const rest = await deps.transport.encode(request.select(accepted));
+  const outcome = await sendAll(context, rest, partsOf(accepted, owners));
+  return { ...outcome, parts: [...failed, ...outcome.parts] };
+}
+
+/** Probes which kinds of points are accepted; after a refusal one accepted kind is enough. */
+async function probeKinds(
+  request: SplitRequest,
+  failure: Failure,
+  { probe, round }: SendContext,
+): Promise<void> {
+  const down: PointKind[] = [];
+  for (const kind of POINT_KINDS.filter((each) => hasKind(request, each))) {
+    round.requests++;
+    if (!(await probe(kind))) down.push(kind);
+    else if (isVerdict(failure)) break;
+  }
+  if (down.length > 0) await noteDown(probe, round, down, failure.error);
+}
+
+function pointsOf(parts: readonly { points: number }[]): number {
+  return parts.reduce((sum, { points }) => sum + points, 0);
 }
 
 function hasKind(request: SplitRequest, kind: PointKind): boolean {
@@ -172,5 +199,5 @@ function logSuccess(outcome: readonly PartOutcome<unknown>[], message: string, l
   if (failure?.outcome.state === "failed") {
     const { error } = failure.outcome;
     logger.error({ ...facts, err: error, code: error.code }, error.message);
-  } else if (message !== "") logger.warn(facts, "the Collector had a remark");
+  } else if (message !== "") logger.warn(facts, "the Collector sent a message");
 }
