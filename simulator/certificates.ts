@@ -11,7 +11,7 @@ export interface Certificates {
   ca: string;
   /** Trusted by `ca`, for 127.0.0.1, localhost and the given host name. */
   trusted: Identity;
-  /** Made on demand: signed by nobody that a client knows, no longer valid, or for another host. */
+  /** Made on demand: signed by an unknown authority, no longer valid, or for another host. */
   bad(problem: "untrusted" | "expired" | "wrong-name"): Promise<Identity>;
 }
 

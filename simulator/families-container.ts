@@ -7,7 +7,7 @@ import { counter, gauge, lastStart } from "./values.ts";
 
 type PodPart = Pick<SeriesPart, "labels" | "value">;
 
-/** What cAdvisor exposes through the kubelet: samples with timestamps of their own, older than the scrape. */
+/** The families of cAdvisor through the kubelet: samples with timestamps of their own, older than the scrape. */
 export function containerMetrics(layout: ClusterLayout): SimulatedMetric[] {
   const ofPods = (
     name: string,

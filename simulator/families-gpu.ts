@@ -78,7 +78,7 @@ const SIGNALS: readonly GpuSignal[] = [
 ];
 
 /**
- * What dcgm-exporter exposes: labels in capitals, and the pod that uses the GPU, so that series come and go
+ * The families of dcgm-exporter: labels in capitals, and the pod that uses the GPU, so that series come and go
  * with pods.
  */
 export function gpuMetrics(layout: ClusterLayout): SimulatedMetric[] {

@@ -11,7 +11,7 @@ const PHASES = ["Pending", "Succeeded", "Failed", "Unknown", "Running"];
 
 type PodParts = (pod: SimulatedPod) => Iterable<Pick<SeriesPart, "labels" | "value">>;
 
-/** What kube-state-metrics exposes; `namespace`, `pod` and `node` name the objects. */
+/** The families of kube-state-metrics; `namespace`, `pod` and `node` name the objects. */
 export function kubeMetrics(layout: ClusterLayout): SimulatedMetric[] {
   return [...nodeObjects(layout), ...podObjects(layout)];
 }

@@ -20,7 +20,7 @@ const CPU_MODES: readonly (readonly [mode: string, share: number])[] = [
 type NodeParts = (node: SimulatedNode) => Iterable<Omit<SeriesPart, "target">>;
 
 /**
- * What node_exporter exposes: `instance` is the node's address and port, and there is no label with the
+ * The families of node_exporter: `instance` is the node's address and port, and there is no label with the
  * node's name.
  */
 export function nodeMetrics(layout: ClusterLayout): SimulatedMetric[] {

@@ -8,7 +8,7 @@ const BUCKETS = ["0.1", "0.2", "0.4", "1", "3", "8", "20", "60", "120", "+Inf"];
 const HANDLERS = ["/api/v1/query", "/api/v1/query_range", "/metrics"];
 
 /**
- * What Prometheus exposes of itself (a classic histogram and a summary among it) and what it makes of each
+ * The metrics of Prometheus itself (a classic histogram and a summary among it) and what it makes of each
  * scrape.
  */
 export function prometheusMetrics(layout: ClusterLayout): SimulatedMetric[] {

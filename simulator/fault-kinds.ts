@@ -14,7 +14,7 @@ interface Limits {
  */
 export type ApiFault = Limits & { layer: "api"; resource?: string } & (
     | { kind: "refuse" }
-    /** Takes connections and never says a word, not even in TLS. */
+    /** Accepts connections and sends nothing, not even in TLS. */
     | { kind: "mute" }
     | { kind: "tls"; problem: "untrusted" | "expired" | "wrong-name" }
     /** Reads the request and never answers. */

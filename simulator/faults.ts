@@ -11,7 +11,7 @@ interface SeenRequest {
   query?: string;
 }
 
-/** What a simulated cluster was asked since the start or the last `forget`. */
+/** Requests to a simulated cluster since the start or the last `forget`. */
 interface Traffic {
   /** Requests by layer. */
   api: number;
@@ -32,7 +32,7 @@ export interface Faults {
   /** Of one cluster, or of all. */
   clear(clusterId?: string): Promise<void>;
   traffic(clusterId: string): Traffic;
-  /** Begins to count anew. */
+  /** Resets the counts. */
   forget(clusterId: string): void;
 }
 

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 
-/** A body that is made to hurt whoever reads it whole. */
+/** A body that harms a reader that buffers all of it. */
 export interface Flood {
   open: string;
   /** Repeated until `bytes` are sent; "#" becomes the number of the repetition. */
@@ -14,19 +14,19 @@ export interface Flood {
 
 const BLOCK_BYTES = 65_536;
 
-/** Sends the flood as a 200 answer, as fast as it is read. Resolves when it is sent or nobody reads any more. */
+/** Sends the flood as a 200 answer, as fast as it is read. Resolves when it is sent or the reader has closed the connection. */
 export async function sendFlood(response: ServerResponse, flood: Flood): Promise<void> {
   const { open, piece, close = "", bytes, extensionBytes } = flood;
   response.writeHead(200, { "content-type": "application/json" });
   response.flushHeaders();
-  const gone = new AbortController();
-  response.once("close", () => gone.abort());
+  const closed = new AbortController();
+  response.once("close", () => closed.abort());
   const socket = response.socket!;
   const write = async (text: string): Promise<void> => {
     const isTaken =
       extensionBytes === undefined ? response.write(text) : socket.write(toChunks(text, extensionBytes));
     const emitter = extensionBytes === undefined ? response : socket;
-    if (!isTaken) await once(emitter, "drain", { signal: gone.signal });
+    if (!isTaken) await once(emitter, "drain", { signal: closed.signal });
   };
   const perBlock = extensionBytes === undefined ? Math.max(1, Math.floor(BLOCK_BYTES / piece.length)) : 4;
   const isNumbered = piece.includes("#");
@@ -50,7 +50,7 @@ export async function sendFlood(response: ServerResponse, flood: Flood): Promise
     if (extensionBytes === undefined) response.end();
     else socket.end("0\r\n\r\n");
   } catch (error) {
-    if (!gone.signal.aborted) throw error;
+    if (!closed.signal.aborted) throw error;
   }
 }
 

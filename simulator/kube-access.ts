@@ -5,7 +5,7 @@ import { forbidden, isAllowed, kubeStatus, notFound, unauthorized } from "./kube
 import type { Access, KubeStatus, KubeUser } from "./kube-rights.ts";
 import type { KubeState } from "./kube-state.ts";
 
-/** What is to be done with a request before its resource is looked at. */
+/** The decision on a request before its resource is looked up. */
 interface Verdict {
   /** The request is refused with this. */
   status: KubeStatus | undefined;

@@ -9,7 +9,7 @@ export interface Right {
   namespace?: string;
 }
 
-/** What a request wants to do. */
+/** The action of a request. */
 export interface Access {
   verb: string;
   group: string;

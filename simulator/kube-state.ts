@@ -15,7 +15,7 @@ export interface KubePod {
   ready: boolean;
   terminating: boolean;
   ports: readonly { name: string; containerPort: number }[];
-  /** What listens on a port inside of the Pod; a port without one refuses connections. */
+  /** The listener on a port of the Pod; a port without one refuses connections. */
   listeners: ReadonlyMap<number, Listener>;
 }
 

@@ -2,7 +2,7 @@ import { fraction, hashText, mix, uuidOf } from "./noise.ts";
 import type { Label, ScrapeSpan, ScrapeTarget } from "./series.ts";
 
 /**
- * What a simulated cluster is made of. Every number is a limit that a test may raise: 100,000 series are
+ * The content of a simulated cluster. Every number is a limit that a test may raise: 100,000 series are
  * about 5,500 pods.
  */
 export interface ClusterShape {

@@ -54,7 +54,7 @@ function readAddress(name: string): { host: string; port: number } | undefined {
 const hostName = process.env["SIM_HOST"];
 const realPrometheus = readAddress("SIM_PROMETHEUS");
 const link = readLink("SIM_LINK");
-// Whoever waits for this file must not find that of an earlier run.
+// A program that waits for this file must not find the one of an earlier run.
 rmSync(join(directory, "clusters.yaml"), { force: true });
 
 const simulator = await startSimulator({

@@ -10,7 +10,7 @@ import type {
 } from "./series.ts";
 import type { ValueAt } from "./values.ts";
 
-/** What a family's author says of one series; the rest (name, target's labels, hash) is added. */
+/** One series as its family describes it; the rest (name, target's labels, hash) is added. */
 export interface SeriesPart {
   target: ScrapeTarget;
   labels: readonly Label[];

@@ -15,7 +15,7 @@ export interface Forwarding {
   pod: KubePod;
   ports: readonly number[];
   fault: TunnelFault | undefined;
-  /** What the bytes towards the client pass through; absent: nothing slows them down. */
+  /** Delays the bytes towards the client; absent: no delay. */
   link: SlowLink | undefined;
   /** Ends the TCP connection below with an RST. */
   reset: () => void;

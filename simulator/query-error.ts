@@ -21,7 +21,7 @@ export class QueryError extends Error {
   }
 }
 
-/** What Prometheus says when a query passes --query.max-samples. */
+/** The error of Prometheus when a query exceeds --query.max-samples. */
 export function tooManySamples(): QueryError {
   return new QueryError(
     422,

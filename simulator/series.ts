@@ -30,7 +30,7 @@ export interface SimulatedSeries {
 
 export type MetricType = "counter" | "gauge" | "histogram" | "summary" | "unknown";
 
-/** What /api/v1/metadata tells about a family. */
+/** The answer of /api/v1/metadata for a family. */
 export interface MetricFamily {
   name: string;
   type: MetricType;
@@ -87,7 +87,7 @@ export function createSampleBuffer(): SampleBuffer {
   return { count: 0, timestamps: new Float64Array(256), values: new Float64Array(256) };
 }
 
-/** What a Prometheus can see of its samples: nothing below `oldestMs`, nothing scraped after `nowMs`. */
+/** The samples that a Prometheus has: nothing below `oldestMs`, nothing scraped after `nowMs`. */
 export interface Horizon {
   oldestMs: number;
   nowMs: number;

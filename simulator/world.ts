@@ -14,7 +14,7 @@ export interface WorldSettings {
   seed?: string | number;
   /** How many clusters, or the shape of each where it differs from `shape`. Default 1. */
   clusters?: number | readonly Partial<ClusterShape>[];
-  /** What all clusters have in common where it differs from the defaults. */
+  /** Settings of all clusters that differ from the defaults. */
   shape?: Partial<ClusterShape>;
 }
 

@@ -36,7 +36,7 @@ export interface ChdbSettings {
   load?: () => Promise<ChdbModule>;
 }
 
-/** What is used of the package chdb. */
+/** The part of the package chdb that is used. */
 interface ChdbModule {
   Session: new (path: string, options: { connectionArgs: readonly string[] }) => ChdbSession;
   drainPending(): Promise<void>;
@@ -74,7 +74,7 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
   const dataPath = join(path, "data");
   const timeoutMs = settings.statementTimeoutMs ?? 60_000;
   const sessions = await openSessions(chdb, { path, dataPath, configFile, timeoutMs });
-  // Only now is it certain that no other process works here. What a killed one left behind was never acknowledged.
+  // Only now is it certain that no other process works here. A killed process never acknowledged the files that it left behind.
   await emptyFolder(inbox, logger);
   const pool = createPool(sessions, { waitingMax: WAITING_MAX, reserved: INSERT_CONNECTIONS });
   let insertCount = 0;

@@ -20,7 +20,7 @@ const REFUSED = /Permission denied|Read-only file system|Operation not permitted
  */
 const DAMAGED = new Set([32, 33, 40, 69, 74, 76, 107, 117, 246, 261, 271, 432]);
 
-/** Whatever a statement of the engine failed with. `path` is the folder that holds the engine's `data` folder. */
+/** Converts any failure of a statement of the engine. `path` is the folder that holds the engine's `data` folder. */
 export function toEngineError(error: unknown, path: string): BridgeError {
   const cause = error instanceof Error ? error : new Error(String(error));
   if (DISK_FULL.test(cause.message)) return diskFull(path, cause);
@@ -66,7 +66,7 @@ export function toOpeningError(said: string, path: string, cause: unknown): Brid
   return unavailable(
     `the embedded ClickHouse engine can't open ${dataPath}${reason}`,
     said === ""
-      ? "The engine told no reason. Check the folder's rights, the free space and the limit of open files (ulimit -n), and start again."
+      ? "The engine gave no reason. Check the folder's rights, the free space and the limit of open files (ulimit -n), and start again."
       : `Check the folder's rights and the free space. If both are right, its files are damaged: restore the folder from a backup, or begin with an empty database: ${setAside(path)}`,
   );
 }
@@ -121,7 +121,7 @@ function remedyOf(file: string, path: string): string {
   const name = basename(file);
   const move = `mv ${toShellWord(file)} ${toShellWord(join(path, `${name}.damaged`))}`;
   if (LOCK_TABLE.test(name)) {
-    return `The table held a lock and no data: an earlier version left it on a full disk. Nothing else is lost when it is moved away:\n\n    ${move}\n`;
+    return `The table held a lock and no data: an earlier version left it on a full disk. Moving it away loses nothing else:\n\n    ${move}\n`;
   }
   if (PART.test(file) && !isOfMigrations(file, path)) {
     return `Restore it from a back-up, or start without this part's samples. The last command lets the program read again what Prometheus still has of them:\n\n    ${move}\n    rm -f ${toShellWord(join(path, "data", DATABASE_MARK))}\n`;

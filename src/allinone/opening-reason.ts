@@ -39,7 +39,7 @@ export async function askForReason(dataPath: string, configFile: string): Promis
     });
     await once(child, "close");
   } catch {
-    // The failure that is to be explained is told anyway.
+    // The original failure is reported anyway.
   }
   return said;
 }

@@ -50,7 +50,7 @@ export interface Int64 {
   toString(): string;
 }
 
-// What the decoder gives: a field that was not sent has proto3's default, a message null. Which member of a oneof was sent shows as an own
+// The decoder's output: a field that was not sent has proto3's default, a message null. The member of a oneof that was sent is an own
 // property (Object.hasOwn): the library's own getter for it is too slow for millions of labels.
 export interface AnyValue {
   stringValue: string;

@@ -18,16 +18,16 @@ export interface OtlpReceiverDeps {
   database: Pick<EmbeddedDatabase, "insertRowBinary">;
   /** Where the tables of storage/migrations are. */
   databaseName: string;
-  /** What a sender must give as `Authorization: Bearer`. */
+  /** The token that a sender must give as `Authorization: Bearer`. */
   token: Secret;
   clock: Clock;
   logger: Logger;
 }
 
 export interface OtlpReceiverLimits {
-  /** Of a body as sent. Default 20 MiB, as the Collector's. */
+  /** Bytes of a body as sent. Default 20 MiB, as the Collector's. */
   compressedBytesMax: number;
-  /** Of a body after decompression. Default 20 MiB, as the Collector's. */
+  /** Bytes of a body after decompression. Default 20 MiB, as the Collector's. */
   bytesMax: number;
   /** Fields and packed numbers of one request. Default 4,000,000. */
   fieldsMax: number;
@@ -58,7 +58,7 @@ const WAITING_MAX = 64;
 const ANONYMOUS_CONNECTIONS_MAX = 64;
 const HEADERS_TIMEOUT_MS = 10_000;
 const CHECK_INTERVAL_MS = 1_000;
-/** Of a body that is refused unread: a socket that is closed on it takes the answer with it. */
+/** Bytes of a refused body that are still read: closing the socket before them would lose the answer. */
 const DROPPED_BYTES_MAX = 1 << 20;
 const REQUEST_TIMEOUT_MS = 60_000;
 const STOP_MS = 5_000;
@@ -79,7 +79,7 @@ interface Answer {
  * A server for OTLP/HTTP metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): POST /v1/metrics in protobuf, plain, gzip or zstd. Answers
  * 200 only after the rows are stored, with a partial success when points can't be; 400, 413 and 415 for what will never be accepted; 503
  * with Retry-After when the engine is busy or fails, whatever the reason, since the points are not to blame. It serves the process that it is
- * a part of: who has no token gets 401 and is not read, and of their connections at most 64 are kept, the newest.
+ * a part of: a request without the token gets 401 and its body is not read; at most the newest 64 connections without a token are kept.
  */
 export function createOtlpReceiver(
   deps: OtlpReceiverDeps,
@@ -120,7 +120,7 @@ export function createOtlpReceiver(
     if (anonymous.size > ANONYMOUS_CONNECTIONS_MAX) oldest?.destroy();
   });
   server.on("request", (request, response) => {
-    // Sockets may break at any time; who reads or writes hears of it by its own way.
+    // Sockets may break at any time; the code that reads or writes gets the error as well.
     request.on("error", () => {});
     response.on("error", () => {});
     void handle(request).then((answer) => {
@@ -170,7 +170,7 @@ function createTokenCheck(token: Secret): (given: string) => boolean {
   return (given) => timingSafeEqual(digest(given), expected);
 }
 
-/** Refuses a web page whose name was rebound to this machine, and everybody but this process. */
+/** Refuses every caller but this process, also a web page whose name was rebound to this machine. */
 function checkSender(
   request: IncomingMessage,
   hosts: readonly string[],
@@ -187,7 +187,7 @@ function checkSender(
   );
 }
 
-/** Reads the rest of a body that nobody wants, up to a limit. */
+/** Reads and drops the rest of a body, up to a limit. */
 function drop(request: IncomingMessage): void {
   let bytes = 0;
   request.on("data", (chunk: Buffer) => {
@@ -197,7 +197,7 @@ function drop(request: IncomingMessage): void {
   request.resume();
 }
 
-/** Refuses by the head alone what needs no reading. */
+/** Refuses a request by its head alone, before its body is read. */
 function checkHead(request: IncomingMessage, compressedBytesMax: number): Encoding {
   const path = request.url?.split("?", 1)[0];
   if (path !== "/v1/metrics") throw new BridgeError("not_found", "only /v1/metrics is here");
@@ -301,9 +301,9 @@ const STATUS_CODES: Partial<
   host_refused: { grpc: PERMISSION_DENIED, status: 403, headers: { connection: "close" } },
   method_not_allowed: { grpc: INVALID_ARGUMENT, status: 405, headers: { allow: "POST" } },
   storage_unavailable: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
-  // A refused statement (a missing table, say) needs somebody's hand, so ask less often.
+  // A refused statement (a missing table, say) needs an operator, so retry less often.
   storage_failed: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "5" } },
-  // Nothing is wrong with the data: they wait in Prometheus until somebody has repaired the database.
+  // The data are fine: they wait in Prometheus until the database is repaired.
   storage_damaged: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "5" } },
   shutting_down: { grpc: UNAVAILABLE, status: 503, headers: { "retry-after": "1" } },
   internal: { grpc: INTERNAL, status: 500 },

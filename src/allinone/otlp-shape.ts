@@ -1,6 +1,6 @@
 import { BridgeError } from "#errors/error.ts";
 
-/** The submessages of a message by field number; packed: numbers of which one byte may hold one. */
+/** The submessages of a message by field number; packed: numbers, each of which may take one byte. */
 interface Shape {
   [field: number]: Shape | "packed";
 }

@@ -12,10 +12,10 @@ export interface RowBinaryWriter {
   /** LEB128: the length before strings, arrays and maps. */
   varint(value: number): void;
   string(text: string): void;
-  /** Bytes that were written before, for what many rows have in common. */
+  /** Bytes that another writer wrote, for values that many rows share. */
   copy(bytes: Uint8Array): void;
   readonly length: number;
-  /** What was written so far; valid until the next write. */
+  /** The bytes written so far; valid until the next write. */
   bytes(): Uint8Array;
 }
 

@@ -11,7 +11,7 @@ import type { Config } from "#config.ts";
 const AUTH_OFF =
   "AUTH_ENABLED=false: everybody who reaches this server may read everything and change everything";
 
-/** Who may call the HTTP API, as configured. */
+/** The callers that may use the HTTP API, as configured. */
 export interface AppAccess {
   settings: AccessSettings;
   /** For the status and /readyz. */

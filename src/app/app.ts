@@ -36,7 +36,7 @@ import type { Config } from "#config.ts";
 
 export const SERVICE = { name: "budcluster", version: "0.1.0" };
 
-/** What tests, the demo and the command line put in place of the program's own parts. */
+/** Parts that tests, the demo and the command line replace. */
 export interface Overrides {
   clock?: Clock;
   random?: () => number;
@@ -60,11 +60,11 @@ export interface RunningApp {
   collection?: Collection;
 }
 
-/** What a round gets to come to an end before it is abandoned. Kubernetes kills after 30 s, users expect 10 s. */
+/** Time for a running round to end before it is abandoned. Kubernetes kills after 30 s, users expect 10 s. */
 const STOP_GRACE_MS = 6000;
 const LAG_CLUSTERS_MAX = 500;
 
-/** What every part of a running program shares. */
+/** Shared by all parts of a running program. */
 interface Base {
   config: Config;
   clock: Clock;
@@ -127,7 +127,7 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
   };
 }
 
-/** What a role gives the HTTP server. */
+/** The parts that a role gives the HTTP server. */
 interface Started {
   ports: Omit<HttpServerDeps, "logger" | "clock" | "ownMetrics">;
   ownMetrics: OwnMetrics;
@@ -210,7 +210,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   };
 }
 
-/** What the HTTP API answers from ClickHouse. */
+/** The part of the HTTP API that answers from ClickHouse. */
 function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
   const deps = { database, clock };
   const settings = {

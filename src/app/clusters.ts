@@ -74,7 +74,7 @@ export function createClusters(
       forget = end;
       lifecycle.onStop("deletions", () => stored.idle());
       recover().catch((error: unknown) =>
-        logger.warn({ err: error }, "deletions that were begun before the start are not finished yet"),
+        logger.warn({ err: error }, "deletions that started before the last restart are not finished yet"),
       );
       if (keyring) {
         const stop = startRewrap({ clusters: stored, keyring, clock, logger }, REWRAP_INTERVAL_MS);

@@ -6,7 +6,7 @@ const TEXT = /\b(?:EMFILE|ENFILE)\b|Too many open files|errno: (?:23|24)\b/;
 const CAUSES_MAX = 8;
 
 /**
- * What a start failed with. Whatever it was doing when the file descriptors ran out (listening, opening a file, loading a module): the limit is
+ * The error of a failed start. When the file descriptors ran out, during whatever step (listening, opening a file, loading a module), the limit is
  * what has to change, so the error names that.
  */
 export function toStartError(thrown: unknown): BridgeError {

@@ -50,7 +50,7 @@ export async function runMigrations(config: Config, logger: Logger, signal: Abor
   }
 }
 
-/** What `migrate --dry-run` and `migrate status` print. `isUpToDate` is false when something is to be done or wrong. */
+/** The output of `migrate --dry-run` and `migrate status`. `isUpToDate` is false when there is work to do or a problem. */
 export async function inspectMigrations(
   config: Config,
   what: "plan" | "status",

@@ -68,7 +68,7 @@ export class ClusterCache {
     }
   }
 
-  /** What is wrong with the clusters that `read` gives. */
+  /** Problems of the clusters that `read` returns. */
   warnings(): string[] {
     const damaged = this.#snapshot?.damaged ?? [];
     return [

@@ -82,7 +82,7 @@ function certificatesOf(pem: string): string {
   return read.certificates.map((certificate) => certificate.toString()).join("");
 }
 
-/** What a patch says of Prometheus' credentials: new ones, null for none from now on, undefined for the old ones. */
+/** The credentials of Prometheus in a patch: new ones, null to remove them, undefined to keep the stored ones. */
 export function patchedCredentials(
   patch: Nullable<TargetInput> | null | undefined,
 ): PrometheusCredentials | null | undefined {

@@ -6,7 +6,7 @@ import type { ClusterDefaults } from "./clusters-file.ts";
 
 const text = z.string();
 
-/** Only what was given; the rest is the configuration's. */
+/** The fields that were given; the configuration has the others. */
 const targetSchema = z.object({
   namespace: text.exactOptional(),
   service: text.exactOptional(),
@@ -23,7 +23,7 @@ const recordSchema = z.object({
   enabled: z.boolean(),
   labels: z.record(text, text),
   prometheus: targetSchema,
-  /** null: the configuration's. */
+  /** null: as VALIDATE_CERTS says. */
   validate_certs: z.boolean().nullable(),
   /** Kubeconfig and Prometheus credentials: everything secret. */
   jwe: text,
@@ -42,7 +42,7 @@ const recordSchema = z.object({
 /** The state record `cluster:<id>` of a cluster that was registered over the API. */
 export type ClusterRecord = z.infer<typeof recordSchema>;
 
-/** Where Prometheus is, as far as a record says so. */
+/** The address of Prometheus, as far as a record has it. */
 export type TargetRecord = z.infer<typeof targetSchema>;
 
 export function recordKey(clusterId: string): string {
@@ -64,7 +64,7 @@ export async function fetchRecord(
   }
 }
 
-/** The cluster that a record stands for. */
+/** The cluster that a record describes. */
 export function toCluster(record: ClusterRecord, defaults: ClusterDefaults): Cluster {
   return {
     id: record.id,

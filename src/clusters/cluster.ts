@@ -33,12 +33,12 @@ interface SealedCredentials {
 
 export type ClusterCredentials = ClearCredentials | SealedCredentials;
 
-/** What a Prometheus that asks for authentication of its own is sent as `authorization`. */
+/** The `authorization` for a Prometheus that requires authentication. */
 export type PrometheusCredentials =
   | { kind: "bearer"; token: Secret }
   | { kind: "basic"; username: string; password: Secret };
 
-/** What may be told of a cluster's credentials: nothing secret. The names are those of the state record and of the API. */
+/** Facts about a cluster's credentials that are no secrets. The names are those of the state record and of the API. */
 export interface CredentialFacts {
   /** https://host:port */
   server: string;
@@ -53,7 +53,7 @@ export interface CredentialFacts {
   prometheus_auth: "bearer" | "basic" | null;
 }
 
-/** Who registered a cluster: only those of the API can be changed there. */
+/** The source of a cluster: only clusters from the API can be changed there. */
 type ClusterSource = "file" | "api" | "command-line";
 
 /** A managed cluster as the registry knows it. */
@@ -73,13 +73,13 @@ export interface Cluster {
   labels: Readonly<Record<string, string>>;
   /** Absent when they could not be read. */
   facts?: CredentialFacts;
-  /** Of a cluster of the API; RFC 3339. */
+  /** For a cluster from the API; RFC 3339. */
   registered?: { createdAt: string; updatedAt: string };
 }
 
 /** The clusters to collect from, as of now. */
 export interface ClusterRegistry {
   list(): Promise<Cluster[]>;
-  /** What is wrong with the list as a whole, for the status. */
+  /** Problems of the list as a whole, for the status. */
   warnings?(): readonly string[];
 }

@@ -18,7 +18,7 @@ import {
 } from "./prometheus-credentials.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
 
-/** What a cluster gets where the file says nothing. */
+/** Settings of a cluster that its entry in the file does not give. */
 export interface ClusterDefaults {
   prometheus: PrometheusTarget;
   validateCerts: boolean;
@@ -63,7 +63,7 @@ const clusterSchema = z.strictObject(
   "must be a mapping",
 );
 
-/** What no single field shows, of an entry that may be wrong in other ways, too. */
+/** Problems that no single field shows. The entry may have other problems, too. */
 function contradictionsOf(raw: unknown): string[] {
   if (!isYamlMap(raw)) return [];
   if (raw["kubeconfig_jwe"] === undefined) {

@@ -3,7 +3,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import type { Cluster, CredentialFacts, PrometheusCredentials } from "./cluster.ts";
 import { readCertificates } from "./pem.ts";
 
-/** What may be told of opened credentials. Reads no file and runs no plugin. Never throws. */
+/** The facts about opened credentials that are no secrets. Reads no file and runs no plugin. Never throws. */
 export function toCredentialFacts(
   kubeConfig: KubeConfig,
   prometheus: PrometheusCredentials | undefined,

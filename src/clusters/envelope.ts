@@ -11,8 +11,8 @@ export interface Envelope {
 export interface Keyring {
   /** A compact JWE for this cluster and no other, made with the newest key. */
   seal(clusterId: string, envelope: Envelope): Promise<string>;
-  /** Throws BridgeError credentials_invalid (damaged, of another cluster, not a JWE of ours) or credentials_key_unknown. */
+  /** Throws BridgeError credentials_invalid (damaged, of another cluster, not a JWE of this program) or credentials_key_unknown. */
   open(clusterId: string, jwe: string): Promise<Envelope>;
-  /** Was it made with the newest key? A JWE that is not is to be sealed anew. */
+  /** True when it was made with the newest key; any other JWE must be re-sealed. */
   isNewest(jwe: string): boolean;
 }

@@ -32,7 +32,7 @@ export interface KeyFile {
 export interface KeyDirectory {
   /** In the order of their file names: the last one is the newest. */
   keys: KeyFile[];
-  /** What is wrong, each with the file's name and the remedy; never any of a file's text. */
+  /** Problems, each with the file's name and the remedy; never text from a file. */
   problems: string[];
 }
 
@@ -50,7 +50,7 @@ const RSA_BITS_MAX = 8192;
  * **The newest key is the one whose file name is the last in the order of character codes.** Times of files don't count: a mounted Secret
  * has new ones at each start. `writeKeyFile` names files by their time.
  *
- * Of a mounted Secret or ConfigMap one state is read, that which `..data` points at. Files whose digest is in `known` are not parsed again.
+ * From a mounted Secret or ConfigMap it reads one state, the one that `..data` points at. Files whose digest is in `known` are not parsed again.
  * Throws BridgeError `credentials_keys_invalid` when the directory itself can't be read.
  */
 export async function readKeyFiles(
@@ -158,7 +158,7 @@ function refuse(reason: string): ParsedKey {
   return { ok: false, reason };
 }
 
-/** A private key whose numbers don't belong together would seal credentials that nobody can open again. */
+/** A private key whose numbers don't belong together would seal credentials that no key can open again. */
 function opensItsOwn(privateKey: KeyObject, publicKey: KeyObject): boolean {
   const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" };
   const probe = randomBytes(32);

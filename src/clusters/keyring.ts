@@ -126,7 +126,7 @@ export async function loadKeyring(
 }
 
 /**
- * Credentials sealed anew with the newest key; undefined when they are already. Throws as `Keyring.open` does. The caller stores the result
+ * Re-seals credentials with the newest key; undefined when they already are. Throws as `Keyring.open` does. The caller stores the result
  * only where the JWE that it gave is still the stored one.
  */
 export async function resealed(

@@ -148,8 +148,8 @@ function dropAbsent(kubeConfig: KubeConfig): void {
 }
 
 /**
- * client-node does not know kubectl's `tokenFile`, which wins over `token`. It is read for the user in use, anew for each round as the whole
- * kubeconfig is.
+ * client-node does not know kubectl's `tokenFile`, which wins over `token`. It is read for the current user, in each round like the
+ * whole kubeconfig.
  */
 async function takeTokenFile(kubeConfig: KubeConfig, file: YamlMap, directory: string): Promise<void> {
   const current = kubeConfig.getCurrentUser();

@@ -7,7 +7,7 @@ export interface NeededRight {
   subresource?: string;
   /** In Prometheus' namespace, or of the whole cluster. */
   where: "namespace" | "cluster";
-  /** What is lost without it, where that is not everything. */
+  /** The loss without it, when the rest still works. */
   optional?: string;
 }
 

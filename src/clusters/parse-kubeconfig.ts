@@ -4,7 +4,7 @@ import { fromBase64, isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 import { readCertificates } from "./pem.ts";
 import { isYamlMap, readYaml, type YamlMap } from "./yaml.ts";
 
-/** What is taken over from a kubeconfig that nobody vouches for. All of it is plain, validated data. */
+/** The fields that are taken from an untrusted kubeconfig. All of them are plain, validated data. */
 export interface ParsedKubeconfig {
   /** https URL without user info, query, fragment and trailing slash; may have a path. */
   server: string;
@@ -29,7 +29,7 @@ const LIMITS = { bytesMax: 256 * 1024, structureMax: 4000 };
 const TEXT_MAX = 1024;
 const TOKEN_MAX = 32 * 1024;
 
-/** Fields that make a client run a program, read a file, dial another host or act as somebody else, and what to use instead. */
+/** Fields that make a client run a program, read a file, dial another host or impersonate another user, and what to use instead. */
 const REFUSED: Readonly<Record<string, string>> = {
   exec: "it runs a program; put a token into `token`",
   "auth-provider": "it runs a program or calls another server; put a token into `token`",

@@ -6,14 +6,14 @@ const TOKEN_MAX = 16 * 1024;
 const WORD_MAX = 1024;
 
 /** RFC 7617 section 2: no control characters, and no colon in the user name. */
-const word = (name: RegExp, allowed: string) =>
+const textMatching = (name: RegExp, allowed: string) =>
   z
     .string("must be a text")
     .min(1, "must not be empty")
     .max(WORD_MAX, `must have at most ${WORD_MAX} characters`)
     .regex(name, allowed);
 
-/** What a Prometheus that asks for authentication of its own is given, as files and requests name it; at most one of the two. */
+/** Credentials for a Prometheus that requires authentication, as files and requests name them; at most one of the two. */
 export const prometheusCredentialFields = {
   bearer_token: z
     .string("must be a text")
@@ -24,8 +24,8 @@ export const prometheusCredentialFields = {
   basic_auth: z
     .strictObject(
       {
-        username: word(/^[^\p{Cc}:]*$/u, "must not have a colon or control characters"),
-        password: word(/^\P{Cc}*$/u, "must not have control characters"),
+        username: textMatching(/^[^\p{Cc}:]*$/u, "must not have a colon or control characters"),
+        password: textMatching(/^\P{Cc}*$/u, "must not have control characters"),
       },
       "must be a mapping with username and password",
     )

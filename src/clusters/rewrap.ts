@@ -15,9 +15,9 @@ export interface RewrapDeps {
 const ATTEMPTS_MAX = 5;
 
 /**
- * Seals every record anew that is not of the newest key, now and whenever the keys are others, looked for every `intervalMs`, until the
- * returned function is called; that resolves when nothing is written any more. A record that somebody changes meanwhile is read again: no
- * change is lost. What can't be opened stays as it is and is warned of.
+ * Re-seals every record that was not sealed with the newest key, now and after each change of the keys, which it looks for every
+ * `intervalMs`. The returned function stops it and resolves when nothing is written any more. A record that changes in the meantime is read
+ * again: no change is lost. Credentials that can't be opened stay as they are; a warning names the cluster.
  */
 export function startRewrap(deps: RewrapDeps, intervalMs: number): () => Promise<void> {
   const { keyring, clock, logger } = deps;
@@ -29,7 +29,7 @@ export function startRewrap(deps: RewrapDeps, intervalMs: number): () => Promise
   const look = async (): Promise<void> => {
     const kids = keyring.keys().map(({ kid }) => kid);
     const newest = kids.at(-1);
-    // An older key that comes back opens what could not be opened before.
+    // An older key that comes back may open credentials that could not be opened before.
     if (newest === undefined || kids.join() === done) return;
     const { count, isComplete } = await rewrapAll(deps, ended.signal);
     if (count > 0)

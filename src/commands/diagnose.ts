@@ -232,7 +232,7 @@ function toTable({ title, status, duration_ms: ms, steps }: Printed): string {
   return `${plain(title)}: ${status}, ${(ms / 1000).toFixed(1)} s\n\n${lines.join("\n")}\n`;
 }
 
-/** What a remote side wrote must not steer the terminal. */
+/** Text from a remote side must not control the terminal. */
 function plain(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ");
 }

@@ -12,7 +12,7 @@ import { readKubeconfigFile } from "#clusters/kubernetes-client-config.ts";
 import { parseKubeconfig, toKubeconfigText } from "#clusters/parse-kubeconfig.ts";
 import { prometheusCredentialFields, toPrometheusCredentials } from "#clusters/prometheus-credentials.ts";
 
-/** What the command reads and writes, besides the files that are named to it. */
+/** The streams of the command, besides the files that its arguments name. */
 export interface KeysIo {
   clock: Clock;
   /** CREDENTIALS_KEYS_DIR. */

@@ -15,7 +15,7 @@ export interface ApiServerDeps {
   open(cluster: Cluster): Promise<OpenedCredentials & { guard?: ApiServerGuard }>;
 }
 
-/** What the steps after this need. */
+/** For the steps after this one. */
 export interface OpenedCluster extends OpenedCredentials {
   kube: KubeClient;
   guard?: ApiServerGuard;
@@ -23,7 +23,7 @@ export interface OpenedCluster extends OpenedCredentials {
 
 interface Opened extends OpenedCluster {
   probe: ServerProbe | undefined;
-  /** The address is refused: told by the step that is about it. */
+  /** The address is refused: the step for the address reports it. */
   refusal: BridgeError | undefined;
 }
 
@@ -145,7 +145,7 @@ function judgeCertificate(
     const verdict = problem === undefined ? "it would be trusted" : `it would be refused (${problem})`;
     return warning(undefined, `the certificate is not verified; ${verdict}`, {
       code: "cluster_tls_untrusted",
-      hint: "Whoever is on the way can read the token: set validate_certs: true (VALIDATE_CERTS) and give the CA in certificate-authority-data.",
+      hint: "Anyone between this program and the API server can read the token: set validate_certs: true (VALIDATE_CERTS) and give the CA in certificate-authority-data.",
       details,
     });
   }

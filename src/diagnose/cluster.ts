@@ -28,7 +28,7 @@ export interface ClusterDiagnosisSettings extends Omit<PrometheusSettings, "time
   stepMs: number;
 }
 
-/** What one request gets of its step's time: one that is late must be able to say what it waited for. */
+/** The share of a request in its step's time: a request that times out must still be able to report what it waited for. */
 export function requestMs(stepMs: number): number {
   return Math.ceil(stepMs * REQUEST_SHARE);
 }

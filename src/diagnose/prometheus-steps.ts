@@ -33,9 +33,9 @@ interface Before {
 const PING_INTERVAL_MS = 15_000;
 /** As a collection tolerates it. */
 const SKEW_MS_MAX = 30_000;
-/** What a group is looked for in: longer than any usual scrape interval. */
+/** Time range of the query for a group: longer than any usual scrape interval. */
 const WINDOW_MS = 300_000;
-/** Of a group, until one has samples. */
+/** Queries of a group that are tried until one has samples. */
 const QUERIES_OF_GROUP_MAX = 3;
 const POD_NAMES_MAX = 10;
 
@@ -148,7 +148,7 @@ function clientSteps(runner: StepRunner, ready: Step<PrometheusClient>): void {
   });
 }
 
-/** What a collection does without. */
+/** The loss for a collection. */
 function degraded(error: unknown, signal: AbortSignal, loss: string): Finding<undefined> {
   if (signal.aborted) throw signal.reason;
   const { code, message, hint } = toBridgeError(error);

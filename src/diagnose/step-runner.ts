@@ -12,7 +12,7 @@ export interface StepResult {
   title: string;
   status: StepStatus;
   duration_ms: number;
-  /** Of a failed step, and of a warning that has one. */
+  /** Set for a failed step, and for a warning that has a code. */
   code?: ErrorCode;
   message: string;
   /** The remedy. */
@@ -30,10 +30,10 @@ export interface Diagnosis {
   steps: StepResult[];
 }
 
-/** What a step found out. `value` is for the steps that need this one. */
+/** The finding of a step. `value` is for the steps that need this one. */
 export interface Finding<T> {
   status: Exclude<StepStatus, "failed">;
-  /** May steps that need this one run? */
+  /** True when the steps that need this one may run. */
   isOpen: boolean;
   value?: T;
   message: string;
@@ -66,7 +66,7 @@ export interface Step<T> {
   title: string;
   /** Never rejects. */
   outcome: Promise<{ result: StepResult; isOpen: boolean }>;
-  /** What it found; only for the steps that need it. */
+  /** The value that it found; only for the steps that need it. */
   value(): T;
 }
 

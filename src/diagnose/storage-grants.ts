@@ -4,7 +4,7 @@ import { OBJECTS } from "#storage/layout.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
 import { passed, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
-/** What the query role writes (docs/clickhouse.md, Users and grants). */
+/** Tables that the query role writes (docs/clickhouse.md, Users and grants). */
 const WRITTEN = ["rollup_gauge", "rollup_counter", "rollup_marks"];
 /** Filled by inserts, never read by name. */
 const NOT_READ = new Set(["rollup_marks_gauge", "rollup_marks_sum"]);

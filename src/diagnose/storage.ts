@@ -81,7 +81,7 @@ function connectionSteps(runner: StepRunner, database: Database): Step<string> {
       } catch (thrown) {
         if (signal.aborted) throw signal.reason;
         const error = toBridgeError(thrown, "storage_unavailable");
-        // Who refuses the user is there.
+        // A server that refuses the user is reachable.
         if (clickHouseCode(error) === undefined) throw error;
         return passed({ error }, "it answers");
       }

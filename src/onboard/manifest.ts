@@ -20,7 +20,7 @@ export interface ManifestObject {
 const RBAC = "rbac.authorization.k8s.io";
 const LABELS = { "app.kubernetes.io/name": "budcluster", "app.kubernetes.io/component": "managed-cluster" };
 
-/** A ServiceAccount with exactly the rights of NEEDED_RIGHTS, in the order in which the objects are to be applied. */
+/** A ServiceAccount with exactly the rights of NEEDED_RIGHTS, in the order in which to apply the objects. */
 export function managedClusterManifest(settings: ManifestSettings): ManifestObject[] {
   const { namespace, serviceAccount, prometheusNamespace } = settings;
   const subjects = [{ kind: "ServiceAccount", name: serviceAccount, namespace }];

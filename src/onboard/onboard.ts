@@ -5,7 +5,7 @@ import { kubePath, type KubeClient } from "#tunnel/kube-client.ts";
 import { managedClusterManifest, type ManifestObject, type ManifestSettings } from "./manifest.ts";
 
 export interface OnboardSettings extends ManifestSettings {
-  /** How long the token is to be valid; the API server may give less. */
+  /** The requested lifetime of the token; the API server may give less. */
   durationMs: number;
 }
 
@@ -43,7 +43,7 @@ const PLURALS: Record<ManifestObject["kind"], string> = {
  * Applies the manifest (server-side, so that a repeat changes nothing) and requests a token for its ServiceAccount.
  *
  * Throws cluster_forbidden with every right that the kubeconfig's user lacks for it, before anything is changed; cluster_api_error when
- * an object of the same name is somebody else's or a namespace is missing; and the client's other cluster_*.
+ * an object of the same name belongs to another program or a namespace is missing; and the client's other cluster_*.
  */
 export async function onboard(
   kube: KubeClient,

@@ -29,9 +29,9 @@ export function sameOutcome<Owner>(
 }
 
 /**
- * What an answer 200 means for the points of its request. A partial success names a number only, and the specification forbids to send the
- * request again (OTLP, "Partial Success"): the number is shared out over the owners in proportion, and each of them has the refusal on
- * record. A number that can't be true says nothing about what is stored, so all points stay open: re-sending a stored point overwrites the same row.
+ * The outcomes of the points of a request that was answered 200. A partial success names only a number, and the specification forbids sending
+ * the request again (OTLP, "Partial Success"): the number is shared out over the owners in proportion, and each of them
+ * records the refusal. A number that can't be true says nothing about what is stored, so all points stay open: re-sending a stored point overwrites the same row.
  */
 export function outcomesOfSuccess<Owner>(
   parts: readonly BatchPart<Owner>[],

@@ -67,7 +67,7 @@ export function createDelivery<Owner>(
       stop ??= outcome.stop;
       deps.onOutcome(outcome.parts, outcome.bytes);
     } catch (thrown) {
-      // What the account does not take is not reported twice: its windows stay open and are read again.
+      // A failed report is not repeated: the windows stay open and are read again.
       stop ??= deps.toError(thrown);
     } finally {
       memory?.add(-bytes);

@@ -17,7 +17,7 @@ export type Probe = (kind: PointKind) => Promise<boolean>;
 
 export type Failure = Extract<ExportResult, { kind: "rejected" | "retryable" }>;
 
-/** What the batches of one collection of one cluster share. */
+/** Shared by the batches of one collection of one cluster. */
 export interface IsolationRound {
   /** Requests that isolation took so far. */
   requests: number;

@@ -1,7 +1,7 @@
-/** What an earlier request showed about a point. unavailable: alone it got a 503, so it is not sent together with others. */
+/** The result of an earlier request for a point. unavailable: alone it got a 503, so it is not sent together with others. */
 type KnownPoint = { state: "refused"; reason: string } | { state: "unavailable" };
 
-/** What is known about points, so that a later round does not pay for finding it out again. */
+/** Results of isolation, so that a later round does not repeat its requests. */
 export interface KnownPoints {
   isEmpty(): boolean;
   get(fingerprint: string): KnownPoint | undefined;

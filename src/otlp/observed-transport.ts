@@ -1,7 +1,7 @@
 import type { Clock } from "#lib/clock.ts";
 import type { ExportResult, Transport } from "./transport.ts";
 
-/** What one request came to. */
+/** The result of one request. */
 export interface ExportAttempt {
   result: ExportResult;
   durationSeconds: number;

@@ -15,7 +15,7 @@ const unzstd = promisify(zlib.zstdDecompress);
 
 type Compression = "gzip" | "zstd" | "none";
 
-/** What one POST to the Collector came to. accepted: every point is stored (the Collector's queue waits for the insert). */
+/** The result of one POST to the Collector. accepted: every point is stored (the Collector's queue waits for the insert). */
 export type ExportResult =
   | { kind: "accepted"; message: string }
   /**
@@ -45,7 +45,7 @@ export interface Transport {
 export interface TransportSettings {
   /** Full URL, with path. */
   url: string;
-  /** What errors call the place that is sent to. Default: the variable OTEL_COLLECTOR_ENDPOINT. */
+  /** The name of the receiver in error texts. Default: the variable OTEL_COLLECTOR_ENDPOINT. */
   name?: string;
   headers: Readonly<Record<string, Secret>>;
   compression: Compression;
@@ -108,17 +108,17 @@ export function createTransport(
     }),
     decode: (payload) => decompress(payload),
     send: async (payload, signal) => {
-      const late = new BridgeError(
+      const timeout = new BridgeError(
         "collector_timeout",
         `the Collector did not answer in ${Math.round(settings.timeoutMs / 1000)} s`,
       );
-      const limit = deadline(clock, settings.timeoutMs, () => late, signal);
+      const limit = deadline(clock, settings.timeoutMs, () => timeout, signal);
       try {
         // A request that waits for a free connection does not hear its signal.
         return await abortable(post(payload, limit.signal), limit.signal);
       } catch (error) {
         if (signal.aborted) throw signal.reason;
-        if (limit.signal.aborted) return { kind: "retryable", error: late };
+        if (limit.signal.aborted) return { kind: "retryable", error: timeout };
         return { kind: "retryable", error: toConnectionError(error) };
       } finally {
         limit.dispose();

@@ -5,7 +5,7 @@ export interface DaprPlace {
   port: number;
 }
 
-/** What an error of `@dapr/dapr`'s HTTP client holds: it puts the answer into its message as JSON. */
+/** The content of an error of `@dapr/dapr`'s HTTP client, which puts the answer into its message as JSON. */
 interface Answer {
   status?: number;
   /** Dapr's own: ERR_STATE_STORE_NOT_FOUND and so on. */
@@ -19,7 +19,7 @@ const NO_CONNECTION = /\b(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|UND_ERR_SOCKET
 const ERROR_CODE = /^[A-Z0-9_]{1,64}$/;
 
 /**
- * Whatever a request to the sidecar failed with as `state_unavailable` with the remedy. Dapr's own words are in the cause only: they can name
+ * Converts any failure of a request to the sidecar to `state_unavailable` with the remedy. Dapr's own text is in the cause only: they can name
  * the store's address.
  */
 export function toDaprError(error: unknown, { storeName, port }: DaprPlace): BridgeError {

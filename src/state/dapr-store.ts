@@ -19,7 +19,7 @@ export interface DaprStoreSettings {
 }
 
 /**
- * What is stored: the value, and the id of the write that put it there. The value is text, since Dapr takes JSON apart: its Redis store keeps
+ * The stored record: the value, and the id of the write that put it there. The value is text, since Dapr takes JSON apart: its Redis store keeps
  * six digits of a number (1.5e-300 came back as 0).
  */
 interface Envelope {
@@ -34,7 +34,7 @@ interface StoredRecord extends Envelope {
 
 const HOST = "127.0.0.1";
 const REQUEST_TIMEOUT_MS = 10_000;
-/** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) unless told otherwise; 4 KiB are for what surrounds the value. */
+/** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) by default; 4 KiB are for the envelope around the value. */
 const VALUE_BYTES_MAX = 4 * 1024 * 1024 - 4096;
 
 /**
@@ -77,7 +77,7 @@ export async function createDaprStore(
 
   const put = async (key: string, value: unknown, etag: string | undefined): Promise<string> => {
     const json = toRecordText(key, value, VALUE_BYTES_MAX);
-    // As it travels: the text's quotes are escaped.
+    // The size on the wire: the quotes of the text are escaped.
     toRecordText(key, json, VALUE_BYTES_MAX);
     const before = await read(key);
     if (before?.write !== etag) throw conflict(key, etag);
@@ -245,6 +245,6 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function conflict(key: string, etag: string | undefined): BridgeError {
-  const what = etag === undefined ? "exists already" : "was changed by somebody else";
+  const what = etag === undefined ? "exists already" : "was changed by another process";
   return new BridgeError("state_conflict", `the record ${key} ${what}`);
 }

@@ -6,13 +6,13 @@ import { toStateError } from "./state-errors.ts";
 const OTHERS = 0o007;
 const GROUP = 0o070;
 const SET_GID = 0o2000;
-/** What the program, and file systems, put into DATA_DIR. */
+/** Files that the program and file systems put into DATA_DIR. */
 const OWN = /^(state\.sqlite.*|registry-copy\.sqlite.*|keys|clickhouse(\.damaged)?|lost\+found)$/;
 
 /**
  * Makes DATA_DIR with mode 0700. An existing folder that other users may enter is closed to them when it is this user's and holds only what the
  * program puts there: DATA_DIR=/tmp, or a home folder, must not be closed to everybody else. The group keeps its rights in a folder with the
- * set-group-ID bit, as Kubernetes makes volumes with an fsGroup (2770). Where nothing can be changed, a warning says so and the program starts.
+ * set-group-ID bit, as Kubernetes makes volumes with an fsGroup (2770). When nothing can be changed, the program logs a warning and starts.
  *
  * Throws `state_unavailable` when there is no such folder and none can be made.
  */

@@ -65,7 +65,7 @@ export function createRecordsFile(database: DatabaseSync, path: string, remedy: 
     set: (record) => void set.run(record.key, record.text, record.version, checksumOf(record)),
     delete: (key) => {
       remove.run(key);
-      // What was there is overwritten in the file, and its copies in -wal go as well: it may be credentials.
+      // The old value may be credentials: it is overwritten in the file, and its copies in -wal are removed.
       database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     },
     list: (prefixes) =>

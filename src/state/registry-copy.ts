@@ -14,7 +14,7 @@ export interface RegistryCopySettings {
   merged?: readonly string[];
 }
 
-/** A second file with the records that nobody can read again from anywhere: the registered clusters. */
+/** A second file with the records that have no other source: the registered clusters. */
 export interface RegistryCopy {
   /** After the write to the state file; a failure is logged, and the copy made whole by the next write. */
   put(record: StoredText): void;
@@ -113,14 +113,14 @@ function agree(
 
 function copyAll(main: RecordsFile, copy: RecordsFile, prefixes: readonly string[]): void {
   const records = new Map(main.list(prefixes).map((record) => [record.key, record]));
-  const gone = copy.list(prefixes).filter(({ key }) => !records.has(key));
+  const deleted = copy.list(prefixes).filter(({ key }) => !records.has(key));
   if (copy.identity() !== main.identity()) copy.setIdentity(main.identity());
   copy.transaction(() => {
     for (const record of records.values()) {
       if (copy.get(record.key)?.version !== record.version) write(copy, record);
     }
   });
-  for (const { key } of gone) copy.delete(key);
+  for (const { key } of deleted) copy.delete(key);
 }
 
 function write(copy: RecordsFile, record: StoredText): void {
@@ -144,7 +144,7 @@ function setAside(path: string): string {
   return `for f in ${toShellWord(path)} ${toShellWord(`${path}-wal`)}; do [ ! -e "$f" ] || mv "$f" "$f.damaged"; done`;
 }
 
-/** What to do about a damaged state file. */
+/** The remedy for a damaged state file. */
 export function damagedStateRemedy(path: string, copy: RegistryCopySettings | undefined): string {
   const begin = `Restore ${path} from a backup, or move it away`;
   const registry =

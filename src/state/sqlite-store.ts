@@ -32,7 +32,7 @@ const VALUE_BYTES_MAX = 16 * 1024 * 1024;
  * The whole file is checked when it is opened, each record by its checksum.
  *
  * Throws BridgeError `state_unavailable` when the file can't be opened or is held by another process, `state_damaged` when it is no sound file of
- * this program, `config_invalid` when it is a link or somebody else's.
+ * this program, `config_invalid` when it is a link or belongs to another user.
  */
 export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
   const { path, logger } = settings;
@@ -52,7 +52,7 @@ export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
     const stored = records.get(key);
     const storedEtag = stored === undefined ? undefined : String(stored.version);
     if (storedEtag !== etag) {
-      const what = etag === undefined ? "exists already" : "was changed by somebody else";
+      const what = etag === undefined ? "exists already" : "was changed by another process";
       throw new BridgeError("state_conflict", `the record ${key} ${what}`);
     }
     const version = records.version() + 1;

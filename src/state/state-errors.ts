@@ -12,7 +12,7 @@ const SQLITE_NOTADB = 26;
 /** The SQL is the program's own: that a table or column is missing (SQLITE_ERROR) is the file's fault. */
 const DAMAGED = new Set<unknown>([SQLITE_ERROR, SQLITE_CORRUPT, SQLITE_NOTADB]);
 
-/** Whatever the file failed with. `remedy` is the hint for a damaged file. */
+/** Converts any failure of the file. `remedy` is the hint for a damaged file. */
 export function toStateError(error: unknown, path: string, remedy: () => string): BridgeError {
   if (error instanceof BridgeError) return error;
   const unavailable = (message: string, hint?: string): BridgeError =>

@@ -15,14 +15,14 @@ import { damagedFile, newerFile, toStateError } from "./state-errors.ts";
 
 /** `PRAGMA user_version` of the tables below; 0 are files of before, without checksums. */
 const FORMAT = 1;
-/** What SQLite may keep beside its file, under names that it makes up from the file's. */
+/** Files that SQLite may keep next to its file, under names derived from it. */
 const COMPANIONS = ["", "-wal", "-shm", "-journal"];
 
 /**
  * Opens a SQLite file of state records, mode 0600, and makes it when it is missing. The file is held with an exclusive lock until it is closed.
  * `remedy` is the hint for a damaged one.
  *
- * Throws BridgeError `config_invalid` for a file that is a link or belongs to somebody else, `state_damaged`, and `state_unavailable`.
+ * Throws BridgeError `config_invalid` for a file that is a link or belongs to another user, `state_damaged`, and `state_unavailable`.
  */
 export function openStateFile(path: string, remedy: () => string): DatabaseSync {
   let database: DatabaseSync | undefined;
@@ -65,7 +65,7 @@ function prepareTables(database: DatabaseSync, path: string): void {
 
 /**
  * SQLite follows no link itself when it opens a file (O_NOFOLLOW), but resolves the name before. A link, or a second name of the file, would let
- * whoever can write to the folder make the program change another file of its user.
+ * anyone who can write to the folder make the program change another file of its user.
  */
 function refuseForeignFile(path: string): void {
   const stats = lstatSync(path, { throwIfNoEntry: false });

@@ -1,7 +1,7 @@
 /**
- * What the program needs of ClickHouse: implemented over HTTP (storage/clickhouse.ts) and by the embedded engine (allinone/chdb.ts).
+ * The operations that the program needs from ClickHouse: implemented over HTTP (storage/clickhouse.ts) and by the embedded engine (allinone/chdb.ts).
  * Table names are qualified by the caller; values are bound as `{name:Type}` parameters, never spliced. Every failure is BridgeError
- * `storage_unavailable` (nobody answers, or not now) or `storage_failed` (ClickHouse refused; `details.clickhouse_code` has its number).
+ * `storage_unavailable` (it does not answer, or not now) or `storage_failed` (ClickHouse refused; `details.clickhouse_code` has its number).
  */
 export interface Database {
   /** A statement without a result. */

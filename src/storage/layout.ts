@@ -1,7 +1,7 @@
 import { BridgeError } from "#errors/error.ts";
 import type { Database } from "./database.ts";
 
-/** What tells an object of ours from one of the same name. */
+/** How to tell an object of this program from another one of the same name. */
 interface Layout {
   /** The end of the engine's name: `ReplicatedReplacingMergeTree` is a ReplacingMergeTree. */
   engine: string;
@@ -64,7 +64,7 @@ const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
   ],
 ]);
 
-/** Every name that the migrations use. Other objects of the database are never looked at. */
+/** Every name that the migrations use. The program never looks at other objects of the database. */
 export const OBJECTS = [...LAYOUTS.keys()];
 
 interface ObjectRow {
@@ -79,11 +79,11 @@ export interface ObjectState {
   name: string;
   kind: "table" | "view";
   state: "ours" | "missing" | "foreign";
-  /** What is different in a foreign one. */
+  /** The difference of a foreign one. */
   difference?: string;
 }
 
-/** Every object of the migrations, in their order. What the user may not see counts as missing. */
+/** Every object of the migrations, in their order. Objects that the user may not see count as missing. */
 export async function inspectLayout(
   database: Database,
   databaseName: string,
@@ -111,7 +111,7 @@ export async function inspectLayout(
   });
 }
 
-/** Objects of the database that have a name of ours and are something else, as `name: why`, by name. */
+/** Objects of the database that have a name of the migrations but another layout, as `name: why`, by name. */
 export async function findForeign(
   database: Database,
   databaseName: string,
@@ -136,7 +136,7 @@ function differenceOf(row: ObjectRow, layout: Layout): string | undefined {
   return undefined;
 }
 
-/** Throws `storage_layout_unknown` naming everything that has a name of ours and is something else. */
+/** Throws `storage_layout_unknown` naming every object that has a name of the migrations but another layout. */
 export async function requireOwnLayout(
   database: Database,
   databaseName: string,

@@ -12,7 +12,7 @@ export interface MigrationParameters {
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 const RETENTION_DAYS_MAX = 36_500;
 
-/** What the `{{names}}` in SQL files stand for. */
+/** The values of the `{{names}}` in SQL files. */
 export interface TemplateValues extends Record<string, string> {
   db: string;
   ttl_days: string;

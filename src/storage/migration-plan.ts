@@ -15,7 +15,7 @@ export interface PlanSettings {
   signal: AbortSignal;
 }
 
-/** What `migrate` would do now. */
+/** The changes that `migrate` would make now. */
 export interface MigrationPlan {
   serverVersion: string;
   /** In order, with the statements as they would be sent. */
@@ -29,7 +29,7 @@ export interface MigrationStatus {
   /** False: `migrate` refuses the server; `serverVersionMin` is the oldest one it takes. */
   serverSupported: boolean;
   serverVersionMin: string;
-  /** What the database lists; `changed`: the file here is another one than was applied, `unknown`: there is no such file here. */
+  /** Migrations that the database lists. `changed`: the file here differs from the one that was applied. `unknown`: there is no such file here. */
   applied: { name: string; appliedAt: string; state: "applied" | "changed" | "unknown" }[];
   pending: string[];
   /** `name: why` of objects that have a name of ours and are something else. */
@@ -50,7 +50,7 @@ const UNKNOWN_TABLE = 60;
 const UNKNOWN_DATABASE = 81;
 
 /**
- * What `migrate` would do now; changes nothing. Throws what `migrate` throws before it changes anything: `config_invalid`,
+ * Returns the changes that `migrate` would make now; makes none. Throws what `migrate` throws before it changes anything: `config_invalid`,
  * `storage_version_unsupported`, `storage_layout_unknown`, `migration_conflict`, `storage_unavailable`.
  */
 export async function planMigrate(database: Database, settings: PlanSettings): Promise<MigrationPlan> {
@@ -67,7 +67,7 @@ export async function planMigrate(database: Database, settings: PlanSettings): P
   };
 }
 
-/** How the database stands beside the files here; changes nothing. Conflicts are part of the answer. Throws `config_invalid` and what a Database throws. */
+/** Compares the database with the files here; changes nothing. Conflicts are part of the result. Throws `config_invalid` and what a Database throws. */
 export async function migrationStatus(database: Database, settings: PlanSettings): Promise<MigrationStatus> {
   const { parameters, signal } = settings;
   const { db } = toTemplateValues(parameters);

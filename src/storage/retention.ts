@@ -4,7 +4,7 @@ import type { TemplateValues } from "./migration-parameters.ts";
 
 export interface TableRetention {
   table: string;
-  /** Undefined when somebody gave it a TTL that is not a number of days, or took it away. */
+  /** Undefined when its TTL was removed or is not a number of days any more. */
   days?: number;
 }
 
@@ -27,7 +27,7 @@ export async function readRetention(
 }
 
 /**
- * The statements that give tables the retention of `values`, for those that have another. What is stored gets its new date by a mutation in
+ * The statements that give the retention of `values` to tables that have another. Stored rows get their new date by a mutation in
  * the background, which reads times only and rewrites nothing; parts that are over it are dropped after that.
  */
 export function planRetention(tables: readonly TableRetention[], values: TemplateValues): string[] {

@@ -5,7 +5,7 @@ import type { Database } from "./database.ts";
 import { refreshRollups } from "./rollups.ts";
 
 /**
- * Rolls hours up now and then `intervalMs` after each end, until it is stopped. Whatever fails is logged and tried again: readers get right
+ * Rolls hours up now and then `intervalMs` after each end, until it is stopped. Failures are logged and retried: readers get right
  * answers meanwhile, only slower.
  */
 export function createRollupTimer(

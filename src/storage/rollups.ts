@@ -19,12 +19,12 @@ export interface RefreshSettings {
 }
 
 export interface RefreshResult {
-  /** (cluster, hour) pairs that were computed anew. */
+  /** (cluster, hour) pairs that were recomputed. */
   hours: number;
   durationMs: number;
 }
 
-/** What one statement computes: some hours after one another of a cluster. */
+/** The work of one statement: consecutive hours of a cluster. */
 interface RollTask {
   cluster: string;
   fromMs: number;
@@ -36,13 +36,13 @@ const HOUR_MS = 3_600_000;
 const TASK_HOURS_MAX = 24;
 /** (cluster, hour) pairs between two declarations of what was done. */
 const PAGE_MAX = 2000;
-/** A reader's one query takes the tables' parts at slightly different moments; the rows must be there well before the word that they are. */
+/** One query of a reader takes the parts of the tables at slightly different moments: the rows must be there well before the mark that says so. */
 const BEFORE_MARKING_MS = 1000;
 const KINDS: readonly RollupKind[] = ["gauge", "counter"];
 
 /**
- * Computes every hour anew that has got samples since it was last computed and is settled. To be called every few minutes, by any number of processes at once
- * (they do the same work twice, with the same result). What was done before an error or an abort counts.
+ * Recomputes every settled hour that got samples since it was last computed. Call it every few minutes, from any number of processes at once
+ * (they do the same work twice, with the same result). Work that was done before an error or an abort is kept.
  *
  * Throws what a Database throws, and the signal's reason.
  */

@@ -28,7 +28,7 @@ export function samplesSource(
 }
 
 /**
- * What makes FINAL fast. A sample's copies are all in one partition (0002_views.sql); conditions on the sorting key, as the time's, may be applied before
+ * Settings that make FINAL fast. All copies of a sample are in one partition (0002_views.sql); conditions on the sorting key, as the time's, may be applied before
  * copies are merged, because copies have the same key.
  */
 export const FINAL_SETTINGS = [

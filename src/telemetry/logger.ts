@@ -29,7 +29,7 @@ const SEARCHED_CHARS_MAX = 1 << 16;
 export function createLogger(settings: LoggerSettings): Logger {
   const known = (settings.secrets ?? []).map((secret) => secret.expose());
   const hide = createHider(known, "[redacted]");
-  // What is cut here is far behind what scrubText leaves.
+  // This cut is far beyond the length that scrubText leaves.
   const scrub = (text: string): string => scrubText(hide(text.slice(0, SEARCHED_CHARS_MAX)));
   return pino(
     {

@@ -1,7 +1,7 @@
 import { createRecord } from "#lib/records.ts";
 import { withoutControls } from "#lib/remote-text.ts";
 
-/** What stands in a log or an answer where a secret was. */
+/** Replaces a secret in a log or an answer. */
 const HIDDEN = "[redacted]";
 
 /** Longer texts are cut before they are searched: a log line is no place for a document, and the search stays cheap. */
@@ -60,7 +60,7 @@ const RULES: readonly { pattern: RegExp; replacement: string }[] = [
 
 /**
  * The text without what looks like a secret: PEM blocks, JWTs, bearer and basic credentials, kubeconfig fields, passwords in URLs,
- * `password=`-like pairs. Rather hides a harmless word too many. Texts over 8192 characters are cut. Characters that a terminal obeys or
+ * `password=`-like pairs. When in doubt, it hides a harmless word. Texts over 8192 characters are cut. Characters that a terminal obeys or
  * that turn the direction of a text around become spaces.
  */
 export function scrubText(text: string): string {

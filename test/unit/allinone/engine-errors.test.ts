@@ -87,7 +87,7 @@ test.each([
     "",
     "storage_unavailable",
     `the embedded ClickHouse engine can't open ${PATH}/data`,
-    /^(?!.*mv ).*told no reason/s,
+    /^(?!.*mv ).*gave no reason/s,
   ],
   [
     "words that are not known",
