@@ -1,7 +1,7 @@
 # production (default): the roles bridge, query and migrate. all-in-one: with the embedded ClickHouse engine and the simulator.
 #   npm run image                      both, with their labels: budcluster:VERSION and budcluster:VERSION-all-in-one
 #   docker build -t budcluster .       production alone
-# They run as user 65532 with a read-only root; only /data is written to. No shell is needed.
+# They run as user 65532 with a read-only root and write only to /data. They need no shell.
 # NODE_IMAGE names another base, for example one of your registry, or this one by digest (node:...@sha256:...). The default has the Node
 # version that package.json locks.
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
@@ -9,7 +9,7 @@ FROM ${NODE_IMAGE} AS manifest
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
-# Packages without what only compilers and people read (licences stay): half of their size. Node comes with the base.
+# Removes files that only compilers and people read (licences stay): half of the packages' size. The base image provides Node.
 FROM manifest AS production-packages
 RUN npm ci --omit=dev --omit=optional \
  && rm -rf node_modules/.bin node_modules/.package-lock.json \
@@ -22,7 +22,7 @@ RUN npm ci --omit=dev \
 
 FROM ${NODE_IMAGE} AS base
 WORKDIR /app
-# The embedded engine holds up to three of libuv's threads; compression needs the others.
+# The embedded engine uses up to three of libuv's threads; compression needs the others.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=9081 DATA_DIR=/data UV_THREADPOOL_SIZE=8
 RUN install -d -o 65532 -g 65532 /data
 VOLUME /data

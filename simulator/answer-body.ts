@@ -5,7 +5,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
 
 /**
- * Where an answer's bytes go. `write` resolves when there is room for more; it rejects with `GONE` when
+ * Destination of an answer's bytes. `write` resolves when there is room for more; it rejects with `GONE` when
  * nobody reads any more.
  */
 export interface ByteSink {

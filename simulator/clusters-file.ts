@@ -1,4 +1,4 @@
-/** Where the fake's Prometheus is in each cluster: the names that a usual installation has. */
+/** Location of the simulated Prometheus in each cluster, with the names of a usual installation. */
 export const PROMETHEUS = {
   namespace: "bud-system",
   service: "bud-metrics-kube-prometheu-prometheus",

@@ -1,7 +1,7 @@
 import type { Flood } from "./flood.ts";
 
 /**
- * Which of the matching requests a fault hits: the first `skip` pass, then `times` are hit (default: all).
+ * Selects the matching requests that a fault hits: the first `skip` pass, then `times` are hit (default: all).
  */
 interface Limits {
   skip?: number;

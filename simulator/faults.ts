@@ -29,7 +29,7 @@ export interface Faults {
    * These are now the cluster's faults, instead of any before. The first one that matches a request hits it.
    */
   set(clusterId: string, ...faults: Fault[]): Promise<void>;
-  /** Of one cluster, or of all. */
+  /** Applies to one cluster, or to all. */
   clear(clusterId?: string): Promise<void>;
   traffic(clusterId: string): Traffic;
   /** Resets the counts. */

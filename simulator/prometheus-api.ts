@@ -18,7 +18,7 @@ import type { ClusterWorld } from "./world.ts";
 export interface PrometheusSettings {
   /** Default 3. */
   version?: PrometheusVersion;
-  /** Which of several that scrape the same targets. Default 0. */
+  /** Number of this replica among those that scrape the same targets. Default 0. */
   replica?: number;
   /** Empty, or begins with "/" and does not end with one. Default empty. */
   pathPrefix?: string;

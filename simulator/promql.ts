@@ -40,7 +40,7 @@ export type Expression =
   | {
       kind: "over-range";
       run: (typeof RANGE_FUNCTIONS)[number];
-      /** Of quantile_over_time. */
+      /** Argument of quantile_over_time. */
       quantile?: number;
       selector: Selector;
       rangeMs: number;
@@ -50,7 +50,7 @@ export type Expression =
   | {
       kind: "aggregate";
       run: (typeof AGGREGATES)[number];
-      /** Of `quantile`. */
+      /** Argument of `quantile`. */
       quantile?: number;
       grouping: "by" | "without";
       labels: string[];

@@ -35,7 +35,7 @@ interface ExpectedWindow {
   metric?: string;
   /** Leaves out what was not scraped yet at this time. Default: everything that ever arrives. */
   nowMs?: number;
-  /** Which replica of Prometheus scraped. Default 0. */
+  /** Number of the Prometheus replica that scraped. Default 0. */
   replica?: number;
 }
 

@@ -1,4 +1,4 @@
-// Ends with 1 when an object that the release makes is there already and is not this chart's of this release: the rule of `bud.foreign`.
+// Exits with 1 when an object of the release already exists but does not belong to this chart and release: the rule of `bud.foreign`.
 import { readFileSync } from "node:fs";
 import { get } from "node:https";
 
@@ -8,7 +8,7 @@ const options = {
   host: KUBERNETES_SERVICE_HOST,
   port: KUBERNETES_SERVICE_PORT,
   ca: readFileSync(`${account}/ca.crt`),
-  // The token's file ends in a line feed with some providers.
+  // Some providers end the token file with a line feed.
   headers: { authorization: `Bearer ${readFileSync(`${account}/token`, "utf8").trim()}` },
   timeout: 20_000,
 };

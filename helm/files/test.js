@@ -1,4 +1,4 @@
-// What `helm test` asks of the installed services: [base URL, path, expected status]. Without ADMIN_TOKEN only what needs none.
+// Requests of `helm test` to the installed services: [base URL, path, expected status]. Without ADMIN_TOKEN, only those that need no token.
 const { BRIDGE_URL, QUERY_URL, ADMIN_TOKEN } = process.env;
 const headers = ADMIN_TOKEN ? { authorization: `Bearer ${ADMIN_TOKEN}` } : {};
 const open = [
@@ -10,7 +10,7 @@ const open = [
 const guarded = [
   [BRIDGE_URL, "/clusters", 200],
   [BRIDGE_URL, "/metrics/status", 200],
-  // The tables are there: a cluster that nobody knows is a 404, not an error of ClickHouse.
+  // The tables exist: an unknown cluster gives a 404, not an error of ClickHouse.
   [QUERY_URL, "/cluster-metrics/helm-test-unknown/summary", 404],
 ];
 for (const [base, path, expected] of ADMIN_TOKEN ? [...open, ...guarded] : open) {

@@ -1,4 +1,4 @@
-// Any answer counts: whether it is the right server with the right password, the migration says itself.
+// Any answer counts: the migration itself reports a wrong server or password.
 const { CLICKHOUSE_URL, WAIT_SECONDS } = process.env;
 const until = Date.now() + Number(WAIT_SECONDS) * 1000;
 const url = new URL("/ping", CLICKHOUSE_URL);

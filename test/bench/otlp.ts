@@ -71,7 +71,7 @@ interface Matrix {
   data: { result: { metric: Record<string, string>; values: [number, string][] }[] };
 }
 
-/** What a program does that hands Prometheus' answer to the SDK's exporter, in requests of 20,000 points. */
+/** A program that passes Prometheus' answer to the SDK's exporter, in requests of 20,000 points. */
 function convertBySdk(
   body: Buffer,
   serialize: (metrics: ResourceMetrics) => Uint8Array | undefined,
@@ -140,7 +140,7 @@ const CONTENDERS: readonly Contender[] = [
   },
 ];
 
-/** What one process measured of one contender. */
+/** Measurements of one contender in one process. */
 interface Measured {
   seconds: number;
   bytes: number;

@@ -13,11 +13,11 @@ export interface StoredClusters {
   scrapeSeconds: number;
 }
 
-/** What was stored. */
+/** Counts of the stored data. */
 export interface StoredShare {
-  /** Of all clusters, on the last day. */
+  /** Series of all clusters on the last day. */
   series: number;
-  /** Of these, with one value all day long. */
+  /** Number of these with one value all day. */
   constant: number;
 }
 
@@ -25,7 +25,7 @@ interface Choice {
   metric: string;
   /** Only the series with these labels. */
   labels?: Readonly<Record<string, string>>;
-  /** What the exporter's values are multiples of; the simulator's own use all of a double. Left out: as they are. */
+  /** The exporter's values are multiples of this; the simulator's own use all bits of a double. If omitted, values stay unchanged. */
   grain?: number;
 }
 

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-// What a bridge costs: ROLE=bridge as a process of its own, collecting simulated clusters over real TLS and port-forwards, for rounds of five minutes.
+// CPU and memory of a bridge: ROLE=bridge as a process of its own, collecting simulated clusters over real TLS and port-forwards, for rounds of five minutes.
 // The figures of docs/operations.md ("Sizing"). The simulator shares the machine, so the wall clock says little; processor time and memory are the
 // bridge's own. Linux only (/proc).
 

@@ -10,7 +10,7 @@ export interface BridgeProcess {
   /** POST /metrics/collect-all */
   collectSoon(): Promise<void>;
   status(): Promise<CollectionStatus>;
-  /** What it wrote so far. */
+  /** Its output so far. */
   output(): string;
   kill(signal: "SIGKILL" | "SIGTERM"): Promise<number | null>;
 }

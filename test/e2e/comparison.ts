@@ -3,7 +3,7 @@ import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
 import type { Database } from "#storage/database.ts";
 import { keyOf, valueOf, type SeriesSamples, type Source } from "./source.ts";
 
-/** Where a cluster's samples are: as stored, and as its Prometheus has them. */
+/** The two sources of a cluster's samples: the stored ones, and its Prometheus. */
 export interface Sides {
   database: Database;
   source: Source;

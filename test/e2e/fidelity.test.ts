@@ -81,7 +81,7 @@ let stack: Stack;
 let prometheus: WrittenPrometheus;
 let query: SeriesQuery;
 let scraped: Scraped;
-/** What is stored, by name. */
+/** The stored metrics by name. */
 const stored = new Map<string, ClusterMetric>();
 /** The largest relative distance that was seen, by what was read and aggregation. */
 const deviations = new Map<string, number>();
@@ -256,7 +256,7 @@ describe("what was scraped", () => {
     );
     const restarted = count((samples) => samples.some(([, value], i) => i > 0 && value < samples[i - 1]![1]));
     expect(Math.min(appearing, vanishing, interrupted)).toBeGreaterThan(0);
-    // Of another cluster nobody knows what it scraped in these minutes.
+    // The scraped samples of another cluster are not known for these minutes.
     expect(restarted).toBeGreaterThan(process.env["E2E_CLUSTER_DIR"] === undefined ? -1 : 0);
   });
 });

@@ -71,7 +71,7 @@ describe("the real API server", () => {
     ];
     return onCluster(KUBECTL, args, JSON.stringify(list));
   };
-  /** What the objects' controllers would create: admission judges Pods, not their templates. */
+  /** Pods that the objects' controllers would create: admission checks Pods, not their templates. */
   const podsOf = (objects: readonly KubeObject[]) =>
     workloadsOf(objects).map(({ name, labels, annotations, spec }) => ({
       apiVersion: "v1",
@@ -207,7 +207,7 @@ describe("an upgrade", () => {
 
 describe("the real Collector", () => {
   const NAME = "bud-otel-collector";
-  /** What the Collector says of the rendered configuration; nothing when it is valid. */
+  /** The Collector's errors for the rendered configuration; empty when it is valid. */
   const validate = async (values: Values): Promise<string> => {
     const objects = await render(values);
     const [container] = workload(objects, NAME).spec.containers;

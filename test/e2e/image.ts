@@ -28,7 +28,7 @@ export async function productionImage(): Promise<string> {
   return image;
 }
 
-/** Of an image that was built here: its user, and how much larger than its base it is. */
+/** User of an image that was built here, and its size above the base image. */
 export async function inspectImage(image: string): Promise<{ user: string; megabytesOverBase: number }> {
   const { container: client } = await getContainerRuntimeClient();
   const [built, base] = await Promise.all(
@@ -40,7 +40,7 @@ export async function inspectImage(image: string): Promise<{ user: string; megab
   };
 }
 
-/** Of an image: which of the paths are in it. */
+/** The paths that exist in an image. */
 export async function pathsIn(image: string, paths: readonly string[]): Promise<string[]> {
   const { container: client } = await getContainerRuntimeClient();
   const container = await client.dockerode.createContainer({ Image: image });

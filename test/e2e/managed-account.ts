@@ -8,7 +8,7 @@ import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createKubeClient, type KubeClient } from "#tunnel/kube-client.ts";
 
-/** Where the tests' ServiceAccounts and Prometheus are. */
+/** Namespace of the tests' ServiceAccounts and Prometheus. */
 export const NAMESPACE = "bud-system";
 
 export const SERVICE = "bud-metrics-kube-prometheu-prometheus";

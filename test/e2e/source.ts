@@ -23,7 +23,7 @@ export interface Source {
   /** Every raw sample of the metric in (fromMs, toMs], in one query over the whole range. */
   samples(metric: string, fromMs: number, toMs: number): Promise<SeriesSamples>;
   version(): Promise<string>;
-  /** What Prometheus' metadata calls counters, by name. */
+  /** Names of the metrics that Prometheus' metadata calls counters. */
   counters(): Promise<ReadonlySet<string>>;
   /** Node name by node address, as the bridge knows it. */
   nodeNames(): Promise<ReadonlyMap<string, string>>;

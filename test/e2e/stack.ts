@@ -12,7 +12,7 @@ import { createClickHouse } from "#storage/clickhouse.ts";
 import type { Database } from "#storage/database.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
-/** What the bridge delivers to: the real Collector with the chart's configuration in front of ClickHouse, in containers. */
+/** The bridge's destination: the real Collector with the chart's configuration in front of ClickHouse, in containers. */
 export interface Stack {
   clickhouseUrl: string;
   database: Database;
@@ -23,7 +23,7 @@ export interface Stack {
   /** ClickHouse is frozen: it takes connections and answers nothing. */
   freezeClickHouse(): Promise<void>;
   thawClickHouse(): Promise<void>;
-  /** What the Collector has written since it was first started. */
+  /** The Collector's log since its first start. */
   collectorLog(): Promise<string>;
   stop(): Promise<void>;
 }
@@ -32,7 +32,7 @@ const CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.9";
 const COLLECTOR_IMAGE = "otel/opentelemetry-collector-contrib:0.161.0";
 const PASSWORD = "e2e-password";
 
-/** Starts both. Fails when there is no Docker engine: whoever asks for these tests must learn that they did not run. */
+/** Starts both. Fails without a Docker engine, so that nobody mistakes tests that did not run for passed ones. */
 export async function startStack(): Promise<Stack> {
   const network = await new Network().start();
   const clickhouse = await new GenericContainer(CLICKHOUSE_IMAGE)

@@ -105,14 +105,14 @@ export const GPU_FORMULAS = {
   temperature_celsius: now("DCGM_FI_DEV_GPU_TEMP"),
   power_watts: POWER,
   sm_clock_mhz: now("DCGM_FI_DEV_SM_CLOCK"),
-  // Of a GPU there is one XID beside 0.
+  // Each GPU has one XID other than 0.
   xid_error: "max_over_time(DCGM_FI_DEV_XID_ERRORS[15m]) > 0",
 } as const;
 
 interface HealthRule {
   metric: string;
   promql: string;
-  /** What an issue is about, by the labels of the formula. */
+  /** The issue's object, from the labels of the formula. */
   by: string[];
   /** Above it a value is one. */
   warning: number;
@@ -161,7 +161,7 @@ export const HEALTH_RULES: readonly HealthRule[] = [
     isFlag: true,
   },
   {
-    // Of every node: the test leaves out those with samples of node_exporter.
+    // For every node: the test skips those with samples of node_exporter.
     metric: "node_metrics",
     promql: `count by (node) (${now("kube_node_info")})`,
     by: ["node"],

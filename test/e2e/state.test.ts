@@ -143,7 +143,7 @@ function joinSeries(days: ClusterMetric | undefined, minutes: ClusterMetric): Cl
   };
 }
 
-/** What the bridge reports of its collections: all is stored up to AS_OF_MS. */
+/** The bridge's reports of its collections: everything is stored up to AS_OF_MS. */
 function reports(): ClusterMetric[] {
   const times = [AS_OF_MS - 70 * MINUTE_MS, AS_OF_MS - 16 * MINUTE_MS, AS_OF_MS + MINUTE_MS];
   const each = (name: string, kind: "gauge" | "counter", value: (ms: number) => number): ClusterMetric => ({
@@ -168,7 +168,7 @@ function reports(): ClusterMetric[] {
   ];
 }
 
-/** What the bridge reports of the nodes: their addresses, every 5 minutes. */
+/** The bridge's reports of the nodes: their addresses, every 5 minutes. */
 function nodeInfo(): ClusterMetric {
   const times = Array.from({ length: 20 }, (_, i) => AS_OF_MS + MINUTE_MS - i * 5 * MINUTE_MS).reverse();
   return {
@@ -192,7 +192,7 @@ async function vector(promql: string, ...by: string[]): Promise<Map<string, numb
   );
 }
 
-/** What differs by more than 1e-9 relative, named. */
+/** Names of the values that differ by more than 1e-9 relative. */
 function differs(what: string, actual: number | null, expected: number | null | undefined): string[] {
   const wanted = expected ?? null;
   const close =
@@ -201,7 +201,7 @@ function differs(what: string, actual: number | null, expected: number | null | 
   return close ? [] : [`${what}: expected ${wanted}, was ${actual}`];
 }
 
-/** Where the summary's numbers are not those of the formulas, over steps with their window. */
+/** Differences between the summary and the formulas, over steps with their window. */
 async function wrongNumbers(
   answer: SummaryAnswer,
   steps: { firstMs: number; lastMs: number; stepMs: number; window: string },
@@ -256,7 +256,7 @@ function nodeOf(instance: string): string | undefined {
   return nodeNames.get(instance.replace(/:\d+$/, ""));
 }
 
-/** Of instances of node_exporter, by the node's name. */
+/** Values by node name instead of node_exporter's instance. */
 async function byNode(promql: string): Promise<Map<string | undefined, number>> {
   const values = await vector(promql, "instance");
   return new Map([...values].map(([instance, value]) => [nodeOf(instance), value]));

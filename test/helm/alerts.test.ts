@@ -10,7 +10,7 @@ interface Rule {
   expr: string;
 }
 
-/** What the program shows at GET /metrics once everything has happened: labels by metric. */
+/** Metrics at GET /metrics after every event has happened: labels by metric. */
 async function exposed(): Promise<Map<string, Set<string>>> {
   const metrics = createOwnMetrics(
     { clock: systemClock, logger: createSilentLogger() },
@@ -47,7 +47,7 @@ function selectorsOf(expr: string): { metric: string; labels: string[] }[] {
   return selectors;
 }
 
-/** What Prometheus' operator adds to every sample of a target. */
+/** Labels that Prometheus' operator adds to every sample of a target. */
 const OF_THE_TARGET = new Set(["namespace", "service"]);
 
 test("every alert asks for metrics and labels that the program shows", async () => {

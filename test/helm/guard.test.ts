@@ -25,7 +25,7 @@ import { environmentOf, workload } from "./pods.ts";
 const isGuard = ({ metadata }: KubeObject): boolean => metadata.name.endsWith("-guard");
 const nameOf = (release = "bud"): string => `${release}-guard`;
 
-/** Of a path of the API: "deployments budcluster". */
+/** Resource and name of an API path: "deployments budcluster". */
 const toName = (path: string): string => path.split("/").slice(-2).join(" ");
 
 describe.each(SETUPS)("$name", ({ values, options }) => {

@@ -46,7 +46,7 @@ const FOREIGN = new Set([
   "gateway.networking.k8s.io/v1/HTTPRoute",
 ]);
 
-/** What Kubernetes would not accept about an object: wrong and missing fields, and fields that it does not know. */
+/** Kubernetes' objections to an object: invalid, missing and unknown fields. */
 export function schemaProblems(object: KubeObject): string[] {
   const type = `${object.apiVersion}/${object.kind}`;
   if (FOREIGN.has(type)) return [];

@@ -56,7 +56,7 @@ const everything: Values = {
   httpRoute: { enabled: true, parentRefs: [{ name: "gateway", namespace: "infra" }], bridge: true },
 };
 
-/** What the objects are checked with. */
+/** Sets of values for the checks of the objects. */
 export const SETUPS: readonly Setup[] = [
   { name: "no values at all", values: {} },
   {

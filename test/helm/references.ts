@@ -8,7 +8,7 @@ interface Selector {
   matchLabels: Record<string, string>;
 }
 
-/** What names something that is not there, as "where: what". */
+/** References to missing objects, as "where: what". */
 export function danglingReferences(objects: readonly KubeObject[], given: Given = {}): string[] {
   const workloads = workloadsOf(objects);
   return [

@@ -72,7 +72,7 @@ describe("a schedule that disagrees with collection.interval is a warning of the
     ["@every 1m30s", "1.5m"],
     ["0 0 * * * *", 3600],
     ["0 0 0 * * *", "24h"],
-    // Of a form whose interval the chart does not read: the bridge measures it.
+    // The chart does not parse this form's interval: the bridge measures it.
     ["0 1,6,31 * * * *", 300],
     ["", 420],
   ])("%s and %s agree", async (schedule, interval) => {

@@ -6,7 +6,7 @@ import { CHART, GIVEN_KEYS, MONITORING, overlay, render, type KubeObject, type V
 import { environmentOf, workloadsOf } from "./pods.ts";
 import { at, DEFAULTS, LEAVES, SCHEMA, schemasOf, type Leaf } from "./values-schema.ts";
 
-/** What else must be set for a value to have an effect: the longest matching beginning of its path, besides those of its parts. */
+/** Other values that a value needs to have an effect: by the longest matching prefix of its path, in addition to those of its parts. */
 const CONTEXT: Record<string, Values> = {
   "collection.schedule": { scheduler: "dapr" },
   "clusters.existingSecretKey": { clusters: { existingSecret: "s" } },

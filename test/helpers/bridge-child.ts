@@ -40,7 +40,7 @@ export function startBridgeChild(environment: Record<string, string>, args: stri
     });
     void ended.then((code) => reject(new Error(`ended with ${code}: ${written.stdout}${written.stderr}`)));
   });
-  // Who does not wait for it must not hear of it.
+  // Without this, a caller that does not wait for it gets an unhandled rejection.
   url.catch(() => {});
   child.stderr.setEncoding("utf8").on("data", (text: string) => (written.stderr += text));
   const call = async <T>(method: string, path: string): Promise<T> => {

@@ -4,7 +4,7 @@ import type { Certificate } from "./certificates.ts";
 const DAY_MS = 86_400_000;
 
 export interface CertificateOptions {
-  /** Who signs it; absent: itself. */
+  /** Its issuer; absent: self-signed. */
   issuer?: Certificate;
   /** A CA's. Default: a server's. */
   isAuthority?: boolean;

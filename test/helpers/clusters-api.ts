@@ -66,7 +66,7 @@ export function createClustersApi(
   };
 }
 
-/** Of a bridge without CLUSTERS_FILE and with a key of its own in the folder. */
+/** Environment of a bridge without CLUSTERS_FILE and with its own key in the folder. */
 export function apiEnvironment(folder: string): Record<string, string> {
   return {
     CLUSTERS_FILE: "",

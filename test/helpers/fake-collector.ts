@@ -16,7 +16,7 @@ export interface StoredPoint {
 }
 
 /**
- * What becomes of a batch. down: nothing is stored and the Collector as a whole fails; unheard: stored, but the answer is lost;
+ * Result of a batch. down: nothing is stored and the Collector as a whole fails; unheard: stored, but the answer is lost;
  * hang: no answer until the signal; or the points of which it holds are refused, the others stored.
  */
 type Verdict = "accept" | "down" | "unheard" | "hang" | ((point: StoredPoint) => boolean);

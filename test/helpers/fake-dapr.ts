@@ -1,6 +1,6 @@
 import { startHttpServer, type ReceivedRequest, type TestServer } from "./http-server.ts";
 
-/** What a request meets. `kind`: which request of the state API. */
+/** Behaviour for a request. `kind`: the kind of request of the state API. */
 export type DaprRequestKind = "metadata" | "read" | "save" | "delete";
 
 export interface FakeDapr {

@@ -26,7 +26,7 @@ export interface FakeKubeApi {
   answers: Map<string, Answer>;
   /** Sets a JSON answer. */
   json(path: string, body: unknown, status?: number): void;
-  /** What a port-forward does once it is open; default: nothing. */
+  /** Handles an open port-forward; default: does nothing. */
   forward: (webSocket: WebSocket, request: ForwardRequest) => void;
   /** Takes the upgrade of a port-forward over, raw. */
   upgrade: ((request: IncomingMessage, socket: Duplex, head: Buffer) => void) | undefined;

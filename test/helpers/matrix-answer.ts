@@ -126,7 +126,7 @@ function toSeriesText({ labels, samples }: MatrixSeries): string {
   return `{"metric":{${labels.join(",")}},"values":[${samples.join(",")}]}`;
 }
 
-/** What JSON.parse and Number say of an answer: the series that have samples in (fromMs, toMs]. */
+/** Parses an answer with JSON.parse and Number: the series that have samples in (fromMs, toMs]. */
 export function readByJsonParse(answer: string, window: { fromMs: number; toMs: number }): PlainSeries[] {
   const { data } = JSON.parse(answer) as {
     data: { result: { metric: Record<string, string>; values?: [number, string][] }[] };

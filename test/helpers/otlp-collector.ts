@@ -19,14 +19,14 @@ export interface ReceivedRequest {
   /** Every cluster_id in it. */
   clusterIds: ReadonlySet<string>;
   headers: IncomingMessage["headers"];
-  /** Of the body after decompression. */
+  /** Bytes of the body after decompression. */
   bytes: number;
-  /** What it was answered, as far as it was. */
+  /** The answer, if there was one. */
   answer: Answer["kind"] | "none";
   status: number | undefined;
 }
 
-/** What the Collector does with a request. */
+/** The Collector's reaction to a request. */
 export type Answer =
   | { kind: "accept" }
   /** Stores the others and says how many it refused. */
@@ -86,7 +86,7 @@ export function identity(
 const PAGE = "<!DOCTYPE html><html><body>Sign in</body></html>";
 const codec = createOtlpCodec();
 
-/** An OTLP/HTTP receiver on a loopback port that does what it is told and remembers what it got. */
+/** An OTLP/HTTP receiver on a loopback port with programmable answers, which records all requests. */
 export async function startOtlpCollector(): Promise<OtlpCollector> {
   const server = createServer();
   server.on("request", (request, response) => {

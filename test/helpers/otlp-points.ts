@@ -48,7 +48,7 @@ export function attributesOf(attributes: readonly KeyValue[]): [string, string][
   return attributes.map(({ key, value }) => [key, value?.stringValue ?? "no text"]);
 }
 
-/** What the points of a series must be. */
+/** The expected points of a series. */
 export function expectedPoints(
   { labels, samples }: PlainSeries,
   { name, unit, description, kind }: MetricDescription,

@@ -17,7 +17,7 @@ export function toPoints(answer: SeriesAnswer): Points {
   );
 }
 
-/** What differs, at most 10 lines; nothing when all points are there with values within 1e-9 relative. */
+/** Differences, at most 10 lines; empty when all points exist with values within 1e-9 relative. */
 export function differences(expected: Points, actual: Points): string[] {
   const lines: string[] = [];
   const keys = new Set([...expected.keys(), ...actual.keys()]);

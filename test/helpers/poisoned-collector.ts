@@ -4,7 +4,7 @@ import type { Batch } from "#otlp/writer.ts";
 import { createKeepingWriter, pointsOf } from "./otlp-points.ts";
 import { toScanned } from "./scanned-series.ts";
 
-/** What a Collector says to the points of a request, which are known by their index in the batch. */
+/** A Collector's answer to the points of a request, which are identified by their index in the batch. */
 export type Verdict = (points: readonly number[]) => ExportResult;
 
 export const ACCEPTED: ExportResult = { kind: "accepted", message: "" };

@@ -4,7 +4,7 @@ import type { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
 import { bridgeErrorOf } from "./bridge-error-of.ts";
 
-/** What every state store must do. Each test opens one, whose records may be those of another test: keys are unique. */
+/** The contract of every state store. Each test opens one, which may contain records of other tests: keys are unique. */
 export function testStore(name: string, open: () => StateStore | Promise<StateStore>): void {
   const unique = (key: string): string => `${key}-${randomUUID()}`;
   const withStore = async (run: (store: StateStore) => Promise<void>): Promise<void> => {

@@ -94,7 +94,7 @@ export async function storeNodes(
   await storeMetrics(database, clusterId, [{ name: "budcluster_node_info", kind: "gauge", points }]);
 }
 
-/** What a collection reports of itself (collect/report.ts), the same for each of its queries. */
+/** A collection's own report (collect/cluster-report.ts), the same for each of its queries. */
 export interface StoredRecord {
   atMs: number;
   up?: 0 | 1;

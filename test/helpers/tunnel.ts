@@ -70,7 +70,7 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-/** What stands for Prometheus inside of the Pod: https with a certificate, else http. */
+/** The server that plays Prometheus inside the Pod: https with a certificate, otherwise http. */
 export async function startServer(listener: RequestListener, certificate?: Certificate): Promise<TestServer> {
   const server = certificate
     ? createHttpsServer({ cert: certificate.certPem, key: certificate.keyPem }, listener)

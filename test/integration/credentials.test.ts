@@ -132,7 +132,7 @@ it("a Prometheus that refuses what it is sent, or wants something, is named with
     ["basic", expect.stringMatching(/prometheus\.basic_auth/)],
     ["none", expect.anything()],
   ]);
-  // What it says back of what it was sent is hidden.
+  // Credentials that it echoes are hidden.
   await simulator.faults.clear("sim-4");
   await simulator.faults.set("sim-1", { ...says, body: `who is ${TOKEN}?` });
   await simulator.faults.set("sim-3", { ...says, body: `${PACKED} is ${PASSWORD}` });

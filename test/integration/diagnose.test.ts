@@ -95,7 +95,7 @@ const PROMETHEUS_STEPS = [
 ];
 const ALL = [...API_STEPS, ...RIGHT_STEPS, ...WAY_STEPS, ...PROMETHEUS_STEPS, "collector"];
 
-/** What comes after a step on the way to Prometheus. */
+/** The steps after a step on the path to Prometheus. */
 function after(step: string): string[] {
   const way = ALL.filter((name) => name !== "collector");
   return way.slice(way.indexOf(step) + 1);

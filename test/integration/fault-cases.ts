@@ -5,14 +5,14 @@ import type { KubeService } from "#simulator/kube-state.ts";
 import { bridgeRights, type Right } from "#simulator/kube-rights.ts";
 import type { SimulatedCluster, Simulator } from "#simulator/simulator.ts";
 
-/** What is wrong with one cluster, and what its user must be told. */
+/** A fault of one cluster, and the error that its user must see. */
 export interface FaultCase {
   name: string;
   set: (simulator: Simulator, cluster: SimulatedCluster) => Promise<void> | void;
   /** After the faults of the simulator's board are cleared. */
   repair?: (cluster: SimulatedCluster) => void;
   outcome: ClusterResult["outcome"];
-  /** Of the result and of the status. */
+  /** Code in the result and in the status. */
   code?: ErrorCode;
   message?: RegExp;
   hint?: RegExp;

@@ -15,7 +15,7 @@ const LAG_MS = 90_000;
 const LOOKBACK_MS = 120_000;
 const LENGTH_MIN = 5000;
 const HOWS = ["chunked", "length", "close", "complete"] as const;
-/** Where answers are cut: so many bytes after the beginning, or (negative) before the end; each byte of the texts around the series, and some between. */
+/** Positions at which answers are cut: bytes after the beginning, or (negative) before the end; each byte of the texts around the series, and some between. */
 const POSITIONS = [
   0, 1, 14, 40, 61, 62, 63, 64, 75, 200, 300, 600, 1000, 1500, 2000, 2500, 3001, 3502, 4003, 4504, -40, -25,
   -15, -9, -6, -5, -4, -3, -2, -1,

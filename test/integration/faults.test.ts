@@ -34,7 +34,7 @@ describe.each([
   let recovery: RoundResult;
   let during: Map<string, ClusterStatus>;
   let after: Map<string, ClusterStatus>;
-  /** What each Prometheus was asked in the round with the faults. */
+  /** Queries to each Prometheus in the round with the faults. */
   const queries = new Map<string, string[]>();
   const progress = new Map<string, ClusterProgress>();
   const idOf = (index: number): string => `sim-${index + 1}`;

@@ -4,7 +4,7 @@ import type { MetricQueries } from "#http/routes/cluster-metrics-query.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { ACCESS, errorOf, type Harness, startHarness, TOKENS } from "./http-harness.ts";
 
-// What all callers share, through HTTP: places, the queue, time.
+// Limits that all callers share, through HTTP: places, the queue, time.
 
 const QUERY = JSON.stringify({
   cluster_id: "edge-1",

@@ -31,7 +31,7 @@ async function triggerOf(harness: Harness, headers: Record<string, string>): Pro
   return round.trigger;
 }
 
-// What daprd 1.18 sends for its cron binding: the binding's metadata as headers, the body's type, and the token if it has one.
+// The request that daprd 1.18 sends for its cron binding: the binding's metadata as headers, the body's type, and the token if it has one.
 const CRON = { "content-type": "application/json", readtimeutc: "2025-06-01 12:00:00", timezone: "Local" };
 
 it.each<[string, string, Record<string, string>]>([

@@ -92,7 +92,7 @@ const query = (asked: Asked, limits: QueryLimits = QUERY_LIMITS): Promise<Series
     { databaseName: "metrics", limits },
   )({ clusterId: "prod", startMs: START_MS, endMs: END_MS, ...asked });
 
-/** What was read, and where the answer differs from a brute-force evaluation. */
+/** The storage that was read, and the differences from a brute-force evaluation. */
 async function compare(
   asked: Asked & { metric: Metric },
 ): Promise<{ storage: string; differences: string[] }> {

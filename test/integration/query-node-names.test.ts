@@ -85,7 +85,7 @@ describe("group_by and filters with k8s.node.name", () => {
       ...of({ [NODE]: "b", instance: "10.0.0.1:9100" }, 2),
       ...of({ hostname: "a" }, 4),
     ]);
-    // What a source calls by the bridge's name is not the bridge's.
+    // A source's metric with the bridge's name is not the bridge's.
     await store("c", "budcluster_node_info", [
       ...of({ address: "10.9.9.9", node: "forged", job: "x" }, 1),
       ...of({ address: "10.9.9.9" }, 1),

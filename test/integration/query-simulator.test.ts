@@ -45,7 +45,7 @@ async function store(world: ClusterWorld, metrics: readonly string[], toMs = END
   await storeWorld(database.database, world, { fromMs: START_MS - HOUR_MS, toMs, nowMs: END_MS, metrics });
 }
 
-/** Where the API's answer differs from the simulated Prometheus' answer; how many points that has. */
+/** Differences between the API's answer and the simulated Prometheus' answer, and the number of points of the latter. */
 async function compare(
   world: ClusterWorld,
   asked: Asked,
@@ -78,7 +78,7 @@ const possible = (metric: string): AggregationName[] =>
   AGGREGATIONS.filter((name) => metric.endsWith("_total") || !["rate", "increase"].includes(name));
 
 describe("two hours of a cluster", () => {
-  /** What groups its series: of some labels with series that come and go, values that are NaN, late samples, restarts. */
+  /** Labels that group its series: some have series that come and go, NaN values, late samples, restarts. */
   const METRICS: Record<string, string[]> = {
     DCGM_FI_DEV_GPU_UTIL: ["Hostname", "namespace"],
     container_memory_working_set_bytes: ["namespace"],

@@ -42,7 +42,7 @@ beforeAll(async () => {
     metrics,
     upgradedMs: AS_OF_MS - 30 * HOUR_MS,
   });
-  // What is stored of the last hours is rolled up too, and dirty again by what comes after.
+  // The last hours are rolled up too, and later samples make them dirty again.
   await refreshRollups(database, {
     databaseName: "metrics",
     settleMs: 0,

@@ -136,7 +136,7 @@ function missingIn(real: unknown, printed: unknown, place: string): string[] {
   if (Array.isArray(printed)) {
     const [first] = real as unknown[];
     if (first !== undefined) return missingIn(first, printed[0], `${place}[0]`);
-    // What a simulated cluster has none of at times.
+    // A simulated cluster sometimes has none of these.
     return printed.length === 0 || /issues|recommendations|pods/.test(place) ? [] : [`${place}[0]`];
   }
   return Object.entries(printed).flatMap(([name, value]) => {

@@ -120,7 +120,7 @@ it("a Pod that dies in the middle of a round leaves whole windows to the next on
   const isOpen = ({ metric }: { metric: string }): boolean => open.includes(metric);
   // The windows that were read to the end came from the first Pod, those that were left from the second.
   const record = await bridge.progress(ID);
-  // Of the answer that broke off, what had left already is there as well: samples that are true, but of the first Pod.
+  // Samples of the interrupted answer that were already sent are stored too: they are true, but from the first Pod.
   const settled = compareWithExpected(collector, cluster.world, record, {
     between: [boundary, failed],
     without: isOpen,

@@ -34,7 +34,7 @@ const PATCHED_TOKEN = "prom-new-e9b5dba58189dbbc";
 const PLUGIN_SECRET = "plugin-3956c25bf348b538";
 const WRONG_CLUSTER_TOKEN = "cluster-59f111f1b605d019";
 
-/** What the operator puts into the environment is there. */
+/** Values that the environment contains, because the operator sets them there. */
 const IN_ENVIRONMENT = [
   "DAPR_TOKEN",
   "SIDECAR_TOKEN",

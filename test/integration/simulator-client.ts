@@ -37,7 +37,7 @@ export async function callKube(
   return { status: response.statusCode ?? 0, body: JSON.parse(text) as Record<string, unknown> };
 }
 
-/** What came over a port-forward, until it ended. */
+/** Data received over a port-forward until it ended. */
 export interface Forward {
   /** Binary frames. */
   frames: Buffer[];

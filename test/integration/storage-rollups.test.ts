@@ -51,7 +51,7 @@ function toParameters({ metric, stepHours, hours, cluster = "c1" }: Range): Reco
   return { cluster, metric, from, to, step: String(stepHours * HOUR) };
 }
 
-/** What the samples themselves give: rate by the engine's own function, the rest by the definition of PromQL's *_over_time. */
+/** The same values computed from samples: rate by the engine's own function, the rest by the definition of PromQL's *_over_time. */
 async function fromSamples(kind: RollupKind, range: Range): Promise<WindowRow[]> {
   const stepSeconds = range.stepHours * 3600;
   const end = DAY / 1000 + range.hours * 3600;

@@ -19,7 +19,7 @@ beforeEach(async () => {
 });
 afterEach(() => api.close());
 
-/** What a port-forward fails with, be it while it is opened, at once, or later. */
+/** The error of a port-forward, whether it fails while it is opened, at once, or later. */
 async function broken(opening: Promise<Duplex> | Duplex): Promise<BridgeError> {
   let stream: Duplex;
   try {
@@ -114,7 +114,7 @@ describe("a working port-forward", () => {
       last = accepted;
       for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
     }
-    // What the kernel's buffers and the two 64 KiB buffers take, far from the 64 MiB on offer.
+    // The size of the kernel's buffers and the two 64 KiB buffers, far below the 64 MiB on offer.
     expect(accepted).toBeLessThan(total / 4);
     expect(stream.readableLength).toBeLessThan(256 * 1024);
     let received = 0;

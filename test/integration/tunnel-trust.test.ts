@@ -57,7 +57,7 @@ async function startApi(chain: string): Promise<FakeKubeApi> {
   return api;
 }
 
-/** What the diagnosis finds wrong with the server's certificate. */
+/** The diagnosis' finding for the server's certificate. */
 async function probe(kubeconfig: string): Promise<string | undefined> {
   const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig: createSecret(kubeconfig) }, true);
   const kube = createKubeClient({ kubeConfig, clock: systemClock }, { timeoutMs: 10_000 });
@@ -120,7 +120,7 @@ describe("refused", () => {
     const kubeconfig = api.kubeconfig({ ca: pemOf(ca) });
     const error = await expectBridgeError(openTestTunnel(api, { kubeconfig }), "cluster_tls_untrusted");
     expect(error.message).toMatch(new RegExp(reason));
-    // What makes it right comes first; switching the check off is no remedy for any of these.
+    // The real remedy comes first; switching the check off is no remedy for any of these.
     expect(error.hint).toMatch(/^Put the API server's CA into certificate-authority-data/);
     expect(await probe(kubeconfig)).toMatch(new RegExp(reason));
     expect(api.requests).toEqual([]);

@@ -50,7 +50,7 @@ function recentSamples(): string {
 }
 const MATRIX = '{"status":"success","data":{"resultType":"matrix","result":[';
 
-/** What one cluster answers, round by round. */
+/** The answers of one cluster, round by round. */
 const WORST: readonly (readonly [name: string, fault: Fault | (() => Fault)])[] = [
   [
     "millions of empty EndpointSlices",

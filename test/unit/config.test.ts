@@ -6,7 +6,7 @@ import { toParameters } from "#app/storage.ts";
 import { loadConfig, VARIABLES, type Environment } from "#config.ts";
 import { BridgeError } from "#errors/error.ts";
 
-/** What is wrong with an environment, by variable; nothing when it is taken. Any other failure fails the test. */
+/** Problems of an environment; none when it is valid. Any other failure fails the test. */
 function problemsOf(environment: Environment): string[] {
   try {
     loadConfig(environment);

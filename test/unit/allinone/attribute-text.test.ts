@@ -5,7 +5,7 @@ import { toOtlpAnyValue, type TestValue } from "../../helpers/otlp-request.ts";
 
 const codec = createOtlpCodec();
 
-// What pcommon.Value.AsString of the Collector gives for the same values.
+// Results of the Collector's pcommon.Value.AsString for the same values.
 const VALUES: [TestValue | undefined, string][] = [
   [undefined, ""],
   [{ string: "" }, ""],

@@ -6,7 +6,7 @@ import { tokenKubeconfig } from "../../helpers/keys.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
 import { openStoredClusters } from "../../helpers/stored-clusters.ts";
 
-// What the connection check costs and how it ends; everything else is tested over HTTP (test/integration/clusters-api.test.ts).
+// Duration and outcome of the connection check; everything else is tested over HTTP (test/integration/clusters-api.test.ts).
 
 const CHECK_MS = 60_000;
 const keyring: Keyring = {

@@ -44,7 +44,7 @@ const envelope = (rest: Omit<Envelope, "kubeconfig"> = {}): Envelope => ({
   ...rest,
 });
 
-/** What Keyring.open refuses, and why; never with a secret. */
+/** The message with which Keyring.open refuses an envelope; checks that it has no secret. */
 async function refusal(keyring: DirectoryKeyring, clusterId: string, jwe: string): Promise<string> {
   const error = await bridgeErrorOf(keyring.open(clusterId, jwe));
   expect(error.code).toBe("credentials_invalid");
@@ -94,7 +94,7 @@ describe("an envelope", () => {
     const keyring = await load();
     const kubeconfig = createSecret("x".repeat(700_000));
     expect((await bridgeErrorOf(keyring.seal("a", { kubeconfig }))).code).toBe("kubeconfig_invalid");
-    // What the parser takes at most, with as many escapes as a kubeconfig can have.
+    // The largest kubeconfig that the parser accepts, with as many escapes as possible.
     const largest = createSecret('"'.repeat(256 * 1024));
     const opened = await keyring.open("a", await keyring.seal("a", { kubeconfig: largest }));
     expect(opened.kubeconfig.expose()).toBe(largest.expose());

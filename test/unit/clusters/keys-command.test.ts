@@ -98,7 +98,7 @@ describe("seal", () => {
     directory = writeFiles(join(folder, "keys"), { "1.pem": pems[0] });
   });
 
-  /** What CLUSTERS_FILE with this gives. */
+  /** The result of CLUSTERS_FILE with this. */
   async function opened(jwe: string, id = "edge-1") {
     const deps = { clock, logger: createSilentLogger() };
     const keyring = await loadKeyring(directory, deps);

@@ -75,7 +75,7 @@ const OPTIONAL = {
   ],
   context: ["namespace", "extensions"],
 };
-/** Of lists and mappings. */
+/** Empty forms of lists and mappings. */
 const OTHER_EMPTY: Record<string, unknown[]> = {
   "as-groups": [[]],
   "as-user-extra": [{}],
@@ -86,7 +86,7 @@ const FIELDS = Object.entries(OPTIONAL).flatMap(([part, fields]) =>
   fields.map((field) => [part, field] as const),
 );
 
-/** What an inline and a trusted kubeconfig send to the API server. */
+/** Credentials that an inline and a trusted kubeconfig send to the API server. */
 async function sentBy(text: string, kind: "inline" | "trusted-inline"): Promise<RequestOptions> {
   const kubeConfig = await toKubeConfig({ kind, kubeconfig: createSecret(text) }, true);
   const options: RequestOptions = {};

@@ -249,7 +249,7 @@ describe("kill -9 at each step", () => {
     const { clusters, clock } = openStoredClusters(store);
     const before = idsOf(await clusters.list());
     expect(before).toEqual(expect.arrayContaining(end === "created" ? ["a", "other"] : ["other"]));
-    // Whoever repeats the request gets his cluster, or hears that it is there.
+    // A repeated request gets the cluster, or the error that it already exists.
     const again = await clusters
       .create(clusterRecord("a", { name: "second" }))
       .catch((error: BridgeError) => error);

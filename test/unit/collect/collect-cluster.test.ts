@@ -14,7 +14,7 @@ import { samplesIn } from "../../helpers/fake-prometheus.ts";
 
 const isOwn = (point: StoredPoint): boolean => point.metric.startsWith("budcluster_");
 
-/** What the Collector stored of the cluster, as identity -> value. */
+/** Samples of the cluster that the Collector stored, as identity -> value. */
 function stored({ collector }: Collection): Map<string, number> {
   return new Map(
     [...collector.points].filter(([, point]) => !isOwn(point)).map(([key, { value }]) => [key, value]),

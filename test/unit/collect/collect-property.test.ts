@@ -26,7 +26,7 @@ const roundArbitrary = fc.record({
   crashAt: fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined }),
   isDone: fc.boolean(),
   stopAtRead: fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }),
-  /** What the metadata calls node_load1. */
+  /** Type of node_load1 in the metadata. */
   type: fc.constantFrom("counter", "gauge", undefined, "failure" as const),
   /** Prometheus keeps only that much. */
   keepsMs: fc.option(fc.integer({ min: MINUTE, max: 20 * MINUTE }), { nil: undefined }),
@@ -105,7 +105,7 @@ async function collect(collection: Collection, round: Round, poison: number): Pr
 const within = (at: number, stretches: Iterable<{ from: number; to: number }>): boolean =>
   [...stretches].some(({ from, to }) => at > from && at <= to);
 
-/** What a record claims must be true of what the Collector stored. */
+/** Every claim of a record must be true for the samples that the Collector stored. */
 function checkClaims(collection: Collection, progress: ClusterProgress, promised: Map<string, number>): void {
   const { prometheus, collector } = collection;
   for (const [name, state] of Object.entries(progress.queries)) {
@@ -181,7 +181,7 @@ test("whatever fails, and wherever the process is killed, nothing is lost, nothi
     fc.asyncProperty(scenario, async ({ rounds, poison, ...settings }) => {
       const collection = createCollection(settings);
       const promised = new Map<string, number>();
-      // What no Pod has counts as lost when it is seen twice, an interval apart.
+      // Samples that no Pod has count as lost when this is seen twice, an interval apart.
       for (const round of [...rounds, QUIET, { ...QUIET, advanceMs: 5 * MINUTE }]) {
         await collect(collection, round, poison);
         checkClaims(collection, await collection.progress(), promised);

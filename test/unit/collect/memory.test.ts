@@ -44,10 +44,10 @@ test("a cluster that gets no memory ends with its deadline, and the others do no
   const { all } = collections(3, FIRST_BUFFER);
   const [stuck, ...others] = all as [Collection, ...Collection[]];
   const never = createLatch();
-  // What it sent never comes back: it holds all of the budget until its deadline.
+  // Its requests are never answered: it uses the whole budget until its deadline.
   const { exporter } = stuck.deps;
   const send: Exporter["send"] = async (batch, probe, signal) => {
-    // What the bridge says of the cluster itself passes.
+    // The bridge's own metrics of the cluster pass.
     if (batch.points < 10) return await exporter.send(batch, probe, signal);
     never.open();
     try {

@@ -39,7 +39,7 @@ test("a batch stays as it is until it is released, whatever is written meanwhile
     samples: fc.integer({ min: 1, max: 400 }),
     labelBytes: fc.integer({ min: 0, max: 3_000 }),
     isCounter: fc.boolean(),
-    /** Which of the batches in hand to release afterwards, if any. */
+    /** Batch to release afterwards, if any. */
     release: fc.option(fc.nat(), { freq: 1 }),
   });
   fc.assert(

@@ -481,7 +481,7 @@ describe("over several rounds", () => {
   });
 });
 
-/** What a Collector may answer for a while, whatever it is sent. */
+/** Answers that a Collector may give for a while, whatever it receives. */
 const FAULTS: readonly ExportResult[] = [
   retryable(),
   retryable(429),

@@ -40,7 +40,7 @@ function comparable(series: readonly PlainSeries[]): unknown {
   }));
 }
 
-/** What the scanner makes of an answer, and what JSON.parse and Number make of it. */
+/** The scanner's result for an answer, and that of JSON.parse and Number. */
 function bothOf(answer: string, sizes: readonly number[]): { scanned: unknown; wanted: unknown } {
   const { kept, result } = scan(answer, { sizes });
   const wanted = readByJsonParse(answer, WINDOW);

@@ -46,7 +46,7 @@ test("times have no decimals or three", () => {
   expect(formatTime(1_700_000_000_500)).toBe("1700000000.500");
 });
 
-// What label_replace(vector(1), "a", "<this text>", "", "") answered.
+// Prometheus' answers to label_replace(vector(1), "a", "<this text>", "", "").
 const ODD = '<>&/\u2028\u2029\u007f\u0001\u0008\u000c\t\r\n\\"é😀';
 
 test("texts are escaped as by each version", () => {

@@ -21,7 +21,7 @@ function resolver(names: Record<string, string[] | (() => string[])>) {
   return { asked, resolve };
 }
 
-/** What net.connect would get. */
+/** The addresses that net.connect would get. */
 function dial(
   guard: ApiServerGuard,
   name: string,
@@ -80,7 +80,7 @@ describe("a literal address", () => {
     ["https://[64:ff9b:1:aa7f:0:1::]", "loopback"],
     ["https://[64:ff9b:1:aaaa:a9:fea9:fe00:0]", "link-local"],
     ["https://[64:ff9b:1:fffe::169.254.169.254]", "link-local"],
-    // What is behind the address must be zero, but a translator may not look at it; nor at the octet "u".
+    // The bits after the address must be zero, but a translator may ignore them, and the octet "u".
     ["https://[64:ff9b:1:a9fe:a9:fe00:a00:1]", "link-local"],
     ["https://[64:ff9b:1:7f00:ff00:100::]", "loopback"],
     ["https://[2002:7f00:1::]", "loopback"],
