@@ -1,7 +1,7 @@
 import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import type { Window } from "#prometheus/client.ts";
+import type { Window } from "#prometheus/window.ts";
 import { addInterval, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { QueryProgress } from "./progress.ts";
 import { isLongRead, type ReadEnd } from "./read-end.ts";

@@ -1,6 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { toBridgeError } from "#errors/error.ts";
-import type { Window } from "#prometheus/client.ts";
+import type { Window } from "#prometheus/window.ts";
 import type { ClusterProgress } from "./progress.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 

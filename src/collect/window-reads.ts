@@ -4,7 +4,7 @@ import type { Delivery } from "#otlp/delivery.ts";
 import type { MetricDescription } from "#otlp/request-encoder.ts";
 import type { OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import type { Window } from "#prometheus/client.ts";
+import type { Window } from "#prometheus/window.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import { toReadEnd } from "./read-end.ts";
