@@ -8,12 +8,16 @@ import {
   type QueryProgress,
 } from "./progress.ts";
 
-/** Stretches kept per query. Neighbours have nothing open between them: those that were seen at the same time are one. Beyond the maximum any neighbours become one, seen when the later one was; where there are none, the oldest is forgotten. Both only delay that they count as lost. */
+/**
+ * Stretches kept per query. Stretches with nothing open between them are neighbours; neighbours that were seen at the same time are one.
+ * Beyond the maximum any two neighbours become one, seen when the later one was; without neighbours the oldest is forgotten. Both only
+ * delay the time at which they count as lost.
+ */
 const STRETCHES_MAX = 50;
 
 /**
  * Records that no ready Pod has samples of a window that begins before their oldest ones. The first time the window stays open: a Pod that is
- * just restarting may have them. What was seen like this at least `intervalMs` ago is lost now. Returns what became lost.
+ * just restarting may have them. A stretch that was first seen at least `intervalMs` ago is lost now. Returns the new losses.
  */
 export function sawAbsent(
   name: string,
@@ -21,7 +25,7 @@ export function sawAbsent(
   window: Interval,
   times: { nowMs: number; intervalMs: number },
 ): Loss[] {
-  // Nothing of the time before was promised, so it is complete as it is.
+  // No sample before `promised` was promised, so that time is complete as it is.
   const promised = query.promised_from ?? query.from;
   const unpromised: Interval = [window[0], Math.min(window[1], promised)];
   if (unpromised[1] > unpromised[0]) commit(query, unpromised, { read: 0, sent: 0 });
@@ -39,7 +43,7 @@ export function sawAbsent(
   return losses;
 }
 
-/** Forgets stretches that are settled meanwhile: read from another Pod, or lost. */
+/** Forgets stretches that were settled since: read from another Pod, or lost. */
 export function pruneAbsent(query: QueryProgress): void {
   setAbsent(query, query.absent ?? []);
 }

@@ -21,8 +21,8 @@ export interface ClusterReport {
   /** `budcluster_cluster_up` 1, and when the credentials end. Throws the Collector's BridgeError when it is not accepted. */
   sendUp(signal: AbortSignal): Promise<void>;
   /**
-   * `budcluster_node_info` of the node names by their addresses. Returns warnings for the status: what was left out, or that the Collector did not take it, which
-   * only leaves names of nodes out of answers. Throws nothing but the signal's reason.
+   * `budcluster_node_info`: node names by their addresses. Returns warnings for the status: addresses that were left out, or a refusal by
+   * the Collector; either only leaves names of nodes out of answers. Throws nothing but the signal's reason.
    */
   sendNodes(nodeNames: ReadonlyMap<string, string>, signal: AbortSignal): Promise<string[]>;
   /** `budcluster_cluster_up` 0, as well as it can: never throws. */
@@ -36,7 +36,7 @@ export interface ClusterReport {
 /** Kubernetes lists up to 5,000 nodes, each with a name and a few addresses. */
 const NODE_ADDRESSES_MAX = 40_000;
 const SAMPLES_AT_ONCE = 2000;
-/** A DNS subdomain, as Kubernetes has it. An address that is longer is none. */
+/** Longest DNS subdomain that Kubernetes allows: a longer text is no address. */
 const ADDRESS_CHARS_MAX = 253;
 
 export function createClusterReport(
@@ -185,7 +185,7 @@ const counter = (name: string, description: string, unit = "{sample}"): MetricDe
 });
 
 /**
- * What the query role knows of a collection comes from these rows alone. Labels of the budcluster_query_* metrics: query, group; of budcluster_node_info:
+ * The query role knows of a collection from these rows alone. Labels of the budcluster_query_* metrics: query, group; of budcluster_node_info:
  * node, address, and no others (query/node-addresses.ts).
  */
 export const CLUSTER_METRICS = {

@@ -19,10 +19,10 @@ const WARNINGS_BYTES_MAX = 12 << 10;
 const WARNING_BYTES_MAX = 1 << 10;
 const GROUPS_BYTES_MAX = 8 << 10;
 const ERROR_BYTES_MAX = 8 << 10;
-/** A watermark this many intervals behind what it could be is stale. */
+/** A watermark this many intervals behind its best possible value is stale. */
 const STALE_INTERVALS = 3;
 
-/** What the status of a cluster depends on beside its progress. */
+/** The inputs of a cluster's status beside its progress. */
 export interface StatusFacts {
   nowMs: number;
   collecting: boolean;
@@ -40,7 +40,7 @@ export function toDamagedStatus(cluster: Cluster, error: BridgeError, facts: Sta
   };
 }
 
-/** What is known of a cluster, from its progress record: pure, so that it is the same after a restart. */
+/** The status of a cluster from its progress record alone, so that it is the same after a restart. */
 export function toClusterStatus(
   cluster: Cluster,
   progress: ClusterProgress,
@@ -83,7 +83,7 @@ export function toClusterStatus(
   };
 }
 
-/** An error is bounded where it is made, but not those of records of older versions. */
+/** New errors are bounded already; those in records of older versions are not. */
 function boundError(
   error: NonNullable<ClusterStatus["last_error"]>,
 ): NonNullable<ClusterStatus["last_error"]> {
@@ -102,7 +102,7 @@ export const uncheckedWarning =
 export const plaintextWarning =
   "its credentials lie in clear text in CLUSTERS_FILE or a file beside it: seal them (npm run keys -- seal) and give kubeconfig_jwe instead";
 
-/** Are there secrets of the cluster in clear text that we were given? A trusted file is kubectl's, and the operator's own matter. */
+/** Does the configuration hold secrets of the cluster in clear text? A trusted kubeconfig file does not count: the operator vouches for it. */
 export function holdsPlaintext({ source, credentials }: Cluster): boolean {
   if (source !== "file" || credentials.kind === "sealed") return false;
   return credentials.kind !== "trusted-file" || credentials.prometheus !== undefined;
@@ -123,7 +123,7 @@ function conditionOf(
   return lastFailed ? "partial" : "healthy";
 }
 
-/** Kept gaps, and as open what is missing before the newest time that was tried. */
+/** The recorded gaps, and open ones: unsettled time before the newest time that was tried. */
 function gapsOf(name: string, state: QueryProgress): GapReport[] {
   const kept = state.gaps.map(({ from, to, state: kind, reason, points }): GapReport => {
     const gap = { query: name, from: isoOf(from)!, to: isoOf(to)!, state: kind, reason };

@@ -164,7 +164,7 @@ function openWriter(
   });
 }
 
-/** Commits a settled window and records what was refused of it. */
+/** Commits a settled window and records its refused points. */
 function commitWindow(progress: ClusterProgress, read: WindowRead, logger: Logger): void {
   const { query, window } = read.task;
   const state = progress.queries[query.name]!;

@@ -40,13 +40,13 @@ const FRESH_INTERVALS = 2;
 /** The times of one collection by Prometheus' clock, ms. */
 interface CollectionTimes {
   nowMs: number;
-  /** Where the newest window ends. */
+  /** End of the newest window. */
   endMs: number;
   /** Prometheus' clock minus the bridge's. */
   skewMs: number;
 }
 
-/** Connects to the cluster's Prometheus and collects what is open. Throws BridgeError when it does not get as far as reading windows. */
+/** Connects to the cluster's Prometheus and collects the open windows. Throws BridgeError when it fails before the first window. */
 export async function runCollection(
   deps: CollectionRunDeps,
   settings: CollectionRunSettings,

@@ -19,7 +19,7 @@ const NONE: LastCollection = {
   warnings: [],
 };
 
-/** Notes in the progress how a collection went. `totals` and `skewMs` are undefined when it did not get that far. */
+/** Records in the progress how a collection went. `totals` and `skewMs` are undefined when it failed before they were known. */
 export function recordLast(
   progress: ClusterProgress,
   result: ClusterResult,
@@ -46,7 +46,7 @@ export function recordLast(
   };
 }
 
-/** Of a group that nothing was read of, the last word stays. */
+/** A group without any read window keeps its last state. */
 function groupsOf(
   totals: ReadTotals,
   queries: readonly Query[],

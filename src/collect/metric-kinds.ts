@@ -11,14 +11,14 @@ export interface MetricKinds {
   saved(): Promise<void>;
 }
 
-/** Of the names of all metrics of a cluster with their types, in its progress record. */
+/** Size of all metric names of a cluster with their types, in its progress record. */
 const TYPES_BYTES_MAX = 1 << 20;
 /** `"":[{"kind":"counter","since":1700000000000}],` */
 const TYPE_BYTES = 48;
 
 /**
- * What each metric is sent as. A point may only leave after `saved`: a restart must know the kinds of what may have arrived, else the same
- * window could be sent again under another kind, into another table.
+ * Decides the kind that each metric is sent as. A point may only leave after `saved`: a restart must know the kind of every point that may
+ * have arrived, else the same window could be sent again under another kind, into another table.
  */
 export function createMetricKinds(
   progress: ClusterProgress,
@@ -31,7 +31,7 @@ export function createMetricKinds(
 
   let typesBytes = bytesOfTypes(progress);
 
-  /** The record of a cluster must not grow with what its Prometheus calls its metrics. */
+  /** The record of a cluster must not grow without bound with the names of its metrics. */
   const checkRoom = (query: string, metric: string): void => {
     typesBytes += bytesOfType(metric);
     if (typesBytes <= TYPES_BYTES_MAX) return;
@@ -50,7 +50,7 @@ export function createMetricKinds(
     const before = kindsOf(state, metric);
     const kind =
       query.type ??
-      (query.kind === "selector" ? toldOrKnown(metric, metadata, source.kind, before) : "gauge");
+      (query.kind === "selector" ? listedOrKnown(metric, metadata, source.kind, before) : "gauge");
     const fixed = fixedKind(state, metric, kind, window.toMs);
     if (kindsOf(state, metric).length !== before.length) isNew = true;
     const key = `${query.name}\n${fixed}\n${metric}`;
@@ -83,14 +83,14 @@ export function createMetricKinds(
  * Metadata comes from live targets only: a metric that it does not list now keeps the kind that it had. A metric that it lists without a type is a counter if
  * its name says so, whatever it was before: that was a guess as well.
  */
-function toldOrKnown(
+function listedOrKnown(
   metric: string,
   metadata: Metadata,
-  told: MetricType["kind"],
+  listed: MetricType["kind"],
   before: readonly { kind: MetricType["kind"] }[],
 ): MetricType["kind"] {
-  if (hasType(metric, metadata) || (told === "counter" && metadata.has(metric))) return told;
-  return before.at(-1)?.kind ?? told;
+  if (hasType(metric, metadata) || (listed === "counter" && metadata.has(metric))) return listed;
+  return before.at(-1)?.kind ?? listed;
 }
 
 function bytesOfType(metric: string): number {

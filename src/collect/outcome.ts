@@ -6,7 +6,7 @@ import type { ReadTotals } from "./window-ledger.ts";
 
 const QUERIES_LOGGED_MAX = 20;
 
-/** The error that a collection ends with: its first failure, else what was refused for good, else what was lost. Undefined: a success. */
+/** The error that a collection ends with: its first failure, else the refused points, else the lost time. Undefined: a success. */
 export function outcomeError(totals: ReadTotals): BridgeError | undefined {
   return totals.failures[0]?.error ?? refusal(totals) ?? lossError(totals.losses);
 }
@@ -19,7 +19,7 @@ export function logFailures({ failures }: ReadTotals, logger: Logger): void {
   }
 }
 
-/** What was refused for good is on record and its windows are committed, but nobody should call that a success. */
+/** Refused points are on record and their windows are committed, but the collection is no success. */
 function refusal({ refusedPoints, refusedSeries }: ReadTotals): BridgeError | undefined {
   if (refusedPoints === 0) return refusedSeries;
   return new BridgeError(
@@ -28,13 +28,13 @@ function refusal({ refusedPoints, refusedSeries }: ReadTotals): BridgeError | un
   );
 }
 
-/** Lost time is on record and will not be read any more, but nobody should call such a round a success. */
+/** Lost time is on record and will not be read any more, but the collection is no success. */
 function lossError(losses: readonly Loss[]): BridgeError | undefined {
   if (losses.length === 0) return undefined;
   return new BridgeError("samples_lost", `samples can't be collected any more: ${lossText(losses)}`);
 }
 
-/** Says in the log and in the metrics what was lost. */
+/** Logs and counts lost time. */
 export function reportLosses(
   losses: readonly Loss[],
   metrics: Pick<OwnMetrics, "timeLost">,
@@ -50,8 +50,8 @@ export function reportLosses(
 /** For example `2 queries between … and … (older than MAX_BACKFILL)`. */
 export function lossText(losses: readonly Loss[]): string {
   const queries = new Set(losses.map(({ query }) => query)).size;
-  const from = losses.reduce((least, loss) => Math.min(least, loss.from), Infinity);
-  const to = losses.reduce((most, loss) => Math.max(most, loss.to), -Infinity);
+  const from = losses.reduce((earliest, loss) => Math.min(earliest, loss.from), Infinity);
+  const to = losses.reduce((latest, loss) => Math.max(latest, loss.to), -Infinity);
   const reasons = [...new Set(losses.map(({ reason }) => LOSS_TEXTS[reason]))].join("; ");
   const between = `between ${new Date(from).toISOString()} and ${new Date(to).toISOString()}`;
   return `${queries} ${queries === 1 ? "query" : "queries"} ${between} (${reasons})`;

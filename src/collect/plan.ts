@@ -17,11 +17,11 @@ import type { QueryReads } from "./read-plan.ts";
 export interface PlanSettings {
   /** How far back the first collection of a query reaches. */
   initialLookbackMs: number;
-  /** How far back what was missed is read. */
+  /** How far back missed time is read. */
   maxBackfillMs: number;
 }
 
-/** The earliest time that the next windows may begin at: where the queries' watermarks are, or where new queries would begin. */
+/** The earliest time at which the next windows may begin: the earliest watermark, or the start of a new query. */
 export function earliestStart(
   progress: ClusterProgress,
   queries: readonly Query[],
@@ -39,9 +39,10 @@ export function earliestStart(
 }
 
 /**
- * Makes sure that every query has a progress. A new one begins `initialLookbackMs` ago; nothing is promised of the time before `oldestMs`, the
- * oldest sample that any Pod is known to have, nor when that is the first time that any data are seen. One whose PromQL changed begins where the old one ended; what that had not read is lost.
- * Where the progress was lost (`restart_from`), a query begins where the collection once did: all of that was promised.
+ * Makes sure that every query has a progress. A new query begins `initialLookbackMs` ago; no sample before `oldestMs`, the oldest one that any
+ * Pod is known to have, is promised. The same holds for known queries when data are seen for the first time (`isFirstSight`). A query whose
+ * PromQL changed begins at the end of the old one; time that the old one had not read is lost. When the progress was lost (`restart_from`), a
+ * query begins where the collection once began: all of that time was promised.
  */
 export function preparePlan(
   progress: ClusterProgress,
@@ -73,7 +74,7 @@ export function preparePlan(
   return losses;
 }
 
-/** Nothing is promised of the time before the oldest sample that any Pod is known to have. */
+/** No sample before the oldest one that any Pod is known to have is promised. */
 function promiseFrom(query: QueryProgress, oldestMs: number | undefined): void {
   if (oldestMs !== undefined && oldestMs - 1 > query.from) query.promised_from = oldestMs - 1;
 }
@@ -84,8 +85,8 @@ function beginningOf(progress: ClusterProgress, endMs: number, settings: PlanSet
 }
 
 /**
- * The progress of another PromQL under the same name. It begins where the old one was last tried, because it may give other values for times of
- * which a part was sent already; what the old one had not read by then is lost.
+ * The progress of another PromQL under the same name. It begins at the newest time that the old one tried: it may give other values for
+ * times that were sent in part. Time that the old one had not read by then is lost.
  */
 function changedProgress(name: string, known: QueryProgress, promql: string): [QueryProgress, Loss[]] {
   const losses = lose(name, known, [known.from, known.attempted], "query_changed");
@@ -99,7 +100,7 @@ function changedProgress(name: string, known: QueryProgress, promql: string): [Q
 }
 
 /**
- * What each query has to read up to `endMs`. What is older than `maxBackfillMs` can't be read any more and becomes a lost gap.
+ * The open stretches of each query up to `endMs`. Time older than `maxBackfillMs` is not read any more and becomes a lost gap.
  * Windows do not reach over a change of a metric's type, nor over one of `boundaries`.
  */
 export function planReads(

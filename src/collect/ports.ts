@@ -1,7 +1,7 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
 
-/** A way to one Pod of a cluster's Prometheus, for one collection. */
+/** A connection to one Pod of a cluster's Prometheus, for one collection. */
 export interface PrometheusConnection {
   client: PrometheusClient;
   pod: { uid: string; name: string };
@@ -13,7 +13,7 @@ export interface PrometheusConnection {
   close(): Promise<void>;
 }
 
-/** Opens the way to a cluster's Prometheus, to the pinned Pod while it is ready. Throws BridgeError. */
+/** Connects to a cluster's Prometheus, to the pinned Pod while it is ready. Throws BridgeError. */
 export type OpenPrometheus = (
   cluster: Cluster,
   pinnedPodUid: string | undefined,

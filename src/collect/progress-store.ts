@@ -54,8 +54,8 @@ export interface CommitTarget {
 }
 
 /**
- * Loads the record for writing. A progress that is missing although the cluster was collected before, or that is about another database than
- * `target`, begins anew where the collection once began. Throws BridgeError `state_*`.
+ * Loads the record for writing. When the record is missing although the cluster was collected before, or is about another database than
+ * `target`, the progress restarts at the time where the collection once began. Throws BridgeError `state_*`.
  */
 export async function openProgress(
   store: StateStore,
@@ -128,7 +128,7 @@ async function readBegin(store: StateStore, clusterId: string): Promise<number |
   return typeof from === "number" ? from : undefined;
 }
 
-/** Written once for a cluster: it tells a lost progress from a cluster that was never collected. */
+/** Written once for a cluster: it distinguishes a lost progress from a cluster that was never collected. */
 async function recordBegin(store: StateStore, clusterId: string, progress: ClusterProgress): Promise<void> {
   const froms = Object.values(progress.queries).map(({ from }) => from);
   if (froms.length === 0) return;
@@ -137,7 +137,7 @@ async function recordBegin(store: StateStore, clusterId: string, progress: Clust
   progress.is_begin_recorded = true;
 }
 
-/** Only the frame is looked at: what is inside is the program's own. */
+/** Checks the outermost members only: the program itself wrote the record. */
 function toProgress(clusterId: string, value: unknown): ClusterProgress {
   if (value === undefined) return emptyProgress();
   const { version, queries, pod, last } = (value ?? {}) as Partial<ClusterProgress>;

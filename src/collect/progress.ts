@@ -29,7 +29,7 @@ export interface AbsentStretch {
   seen_at: number;
 }
 
-/** What is known of one query of one cluster. Times in ms since the epoch, by Prometheus' clock. */
+/** The progress of one query of one cluster. Times in ms since the epoch, by Prometheus' clock. */
 export interface QueryProgress {
   /** Hash of the PromQL that the rest is about. */
   promql_hash: string;
@@ -40,7 +40,7 @@ export interface QueryProgress {
   gaps: Gap[];
   /** Lost stretches whose gap is no longer kept; absent: none. Sorted, disjoint. */
   unlisted_lost?: Interval[];
-  /** End of the latest window of which anything may have been sent. */
+  /** End of the latest window that may have been sent, in whole or in part. */
   attempted: number;
   types: Record<string, TypeSince[]>;
   /** The length of window that the source can answer; absent while that is the longest one. */
@@ -51,9 +51,9 @@ export interface QueryProgress {
    * The back-fill goes on at `from`, behind windows that failed, so many of them one after another; absent: at the oldest open window.
    */
   backfill?: { from: number; failures: number };
-  /** Stretches of which no ready Pod had a sample, and when that was first seen. */
+  /** Stretches without a sample in any ready Pod, and when that was first seen. */
   absent?: AbsentStretch[];
-  /** Samples before this time are stored where Prometheus has them, but were never promised: they can't be lost. */
+  /** Samples before this time are stored if Prometheus has them, but were never promised: they can't be lost. */
   promised_from?: number;
   /** Samples in committed windows: as read, and as acknowledged. */
   samples_read: number;
@@ -77,13 +77,13 @@ export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
   pod: { uid: string; name: string; since: number } | null;
-  /** The database that the committed windows are stored in; absent where the program does not know it. */
+  /** The database that the committed windows are stored in; absent when the program does not know it. */
   database?: string;
-  /** Since when the cluster is collected is on record outside of this one (`collected:<id>`). */
+  /** The start of the cluster's collection is in a record of its own (`collected:<id>`). */
   is_begin_recorded?: true;
-  /** What was known before is of no use: queries begin at this time, where the collection once began. Until the next plan. */
+  /** The earlier progress was lost: until the next plan, queries begin at this time, the start of the collection. */
   restart_from?: number;
-  /** Prometheus has had samples of `up`: they tell from when on it has data. */
+  /** Prometheus has had samples of `up`: the oldest of them shows since when it has data. */
   up_seen?: boolean;
   queries: Record<string, QueryProgress>;
   last: LastCollection | null;
@@ -117,7 +117,7 @@ export function newQueryProgress(promql: string, from: number): QueryProgress {
   };
 }
 
-/** Everything that needs no reading any more: committed windows and lost stretches. */
+/** All time that is not read any more: committed windows and lost gaps. */
 export function settledIntervals(query: QueryProgress): Interval[] {
   return query.gaps
     .filter((gap) => gap.state === "lost")
@@ -126,7 +126,7 @@ export function settledIntervals(query: QueryProgress): Interval[] {
     .reduce(addInterval, query.committed);
 }
 
-/** Everything at or before this time is stored or named in `gaps`. */
+/** Every sample at or before this time is stored, or its time is named in `gaps`. */
 export function watermarkOf(query: QueryProgress): number {
   return coveredUntil(query.from, settledIntervals(query));
 }
@@ -158,7 +158,7 @@ export const LOSS_TEXTS: Record<LossReason, string> = {
   query_changed: "the query's PromQL was changed before this was read",
 };
 
-/** Gives up what is not settled of a stretch: a lost gap. Returns what became lost. */
+/** Gives up the unsettled parts of a stretch: they become lost gaps. Returns them. */
 export function lose(name: string, query: QueryProgress, stretch: Interval, reason: LossReason): Loss[] {
   return missingIn(stretch, settledIntervals(query)).map(([from, to]) => {
     addGap(query, { from, to, state: "lost", reason: LOSS_TEXTS[reason], points: 0 });

@@ -20,7 +20,7 @@ export function isLongRead(tookMs: number): boolean {
   return tookMs >= LONG_READ_MS;
 }
 
-/** What the failure of a read says about its window. */
+/** Classifies the failure of a read by what it says about the window. */
 export function toReadEnd(
   error: BridgeError,
   read: { hasSamples: boolean; tookMs: number; isAborted: boolean },

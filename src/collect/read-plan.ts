@@ -15,7 +15,7 @@ export interface ReadTask {
   startedAt: number;
 }
 
-/** Which windows are read in one round, in which order, and how long they are. Lives for one round; what it learns goes into the progress. */
+/** The windows of one round: their order and their length. Lives for one round; it records in the progress how long each query's windows may be. */
 export interface ReadPlan {
   /** The window to read next, or undefined while there is none: a window that is under way may still be given back in two halves. */
   next(): ReadTask | undefined;
@@ -28,27 +28,27 @@ export interface ReadPlan {
 export interface ReadPlanSettings {
   /** Longest window that one request reads, ms. */
   windowMsMax: number;
-  /** What is this new is read before any back-fill, ms before the end. */
+  /** Fresh time, ms before the end: it is read before any back-fill. */
   freshMs: number;
   /** Windows that are read at once. */
   lanes: number;
 }
 
-/** What one query has to read. */
+/** The time that one query has to read. */
 export interface QueryReads {
   query: Query;
   progress: QueryProgress;
-  /** Open stretches: sorted, disjoint. */
+  /** Stretches that are not settled: sorted, disjoint. */
   open: readonly Interval[];
   /** No window reaches over one of these times. */
   boundaries: readonly number[];
 }
 
-/** A slow window is not made shorter than this: a source that can't answer one minute of one query in time can't be collected. */
+/** Shortest length of a slow window: a source that can't answer one minute of one query in time can't be collected. */
 const SLOW_WINDOW_MS_MIN = 60_000;
-/** Nor one with too many samples shorter than this. */
+/** Shortest length of a window with too many samples. */
 const WINDOW_MS_MIN = 1000;
-/** Slow reads of one query in one round: each of them may hold a connection for as long as a request may take. */
+/** Slow reads of one query in one round: each may occupy a connection for the whole request timeout. */
 const SLOW_READS_MAX = 3;
 const SKIP_DOUBLINGS_MAX = 20;
 
@@ -67,8 +67,8 @@ interface QueryState extends QueryReads {
 }
 
 /**
- * The order: the newest window of every query, then the rest of what is fresh, then the back-fill from the oldest window on. Within each, the
- * query that was read longest ago comes first, and one that was slow in this round after all others: a slow query costs only itself.
+ * The order: the newest window of every query, then the rest of the fresh time, then the back-fill from the oldest window on. Within each, the
+ * query that was read longest ago comes first, and one that was slow in this round comes last: a slow query delays only itself.
  * Several windows of one query are read at once only when no other query has anything to read, and queries that are slow leave one lane to the
  * others: many of them, each with a time-out of its own, would use up the round.
  */
@@ -94,7 +94,7 @@ export function createReadPlan(
   );
 
   for (const { progress } of states.values()) {
-    // The clock was set back since. A query must not wait for the time to come again.
+    // The clock was set back since then: the query must not wait until that time comes again.
     if ((progress.read_at ?? 0) > clock.now()) delete progress.read_at;
   }
 
@@ -162,7 +162,7 @@ export function createReadPlan(
       else if (end !== "aborted" && end !== "unreachable") skip(state, task.window, freshFromMs);
       const isTooSlow = end === "slow" && (!isShorter || state.slowReads >= SLOW_READS_MAX);
       if (!isTooSlow) return isReadAgain;
-      // What was learned is in the progress: the next round begins with shorter windows, or elsewhere.
+      // The progress has the new length: the next round begins with shorter windows, or elsewhere.
       state.open = [];
       return false;
     },
@@ -182,8 +182,8 @@ function setLength({ progress }: QueryState, length: WindowLength, windowMsMax: 
 }
 
 /**
- * Leaves a window that failed to a later round. The back-fill goes on behind it: a stretch that can't be read must not keep what is behind it
- * from being read. When several windows fail one after another, more and more of the stretch is left out, so a long one does not use up the round.
+ * Leaves a window that failed to a later round. The back-fill goes on behind it: a stretch that can't be read must not block the time behind
+ * it. When several windows fail one after another, more and more of the stretch is left out, so a long one does not use up the round.
  */
 function skip(state: QueryState, { fromMs, toMs }: Window, freshFromMs: number): void {
   const { progress } = state;
@@ -224,7 +224,7 @@ function isBefore(a: QueryState, b: QueryState, freshFromMs: number): boolean {
   return (a.progress.read_at ?? 0) < (b.progress.read_at ?? 0);
 }
 
-/** Takes the next window out of the query's open stretches: what is fresh from the newest on, the rest from the oldest on. */
+/** Takes the next window out of the query's open stretches: fresh time from the newest on, back-fill from the oldest on. */
 function takeWindow(state: QueryState, lengthMs: number, endMs: number, freshMs: number): Window {
   const newest = state.open.at(-1)!;
   const freshFromMs = endMs - freshMs;
@@ -241,12 +241,12 @@ function takeWindow(state: QueryState, lengthMs: number, endMs: number, freshMs:
   return window;
 }
 
-/** What is fresh of the newest stretch, so that new data do not wait for a long window. A little more than that is not left for a window of its own. */
+/** The fresh part of the newest stretch, so that new data do not wait for a long window. A short rest before it is read with it. */
 function freshPart([from, to]: Interval, freshFromMs: number, freshMs: number): Interval {
   return freshFromMs - from <= freshMs / 2 ? [from, to] : [freshFromMs, to];
 }
 
-/** The oldest open stretch from where the back-fill goes on; from the very oldest when nothing is behind it. */
+/** The oldest open stretch behind the place where the back-fill goes on; the very oldest when there is none. */
 function oldestFrom({ open, progress }: QueryState): Interval {
   const from = progress.backfill?.from ?? 0;
   const next = open.find(([, to]) => to > from);

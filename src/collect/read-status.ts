@@ -32,7 +32,7 @@ export async function readClusterStatus(
   }
 }
 
-/** The status of all clusters of the registry, with what `statusOf` finds of each. Throws what the registry and `statusOf` throw. */
+/** The status of all clusters of the registry, each as `statusOf` gives it. Throws the errors of the registry and of `statusOf`. */
 export async function readCollectionStatus(
   registry: ClusterRegistry,
   statusOf: (cluster: Cluster) => Promise<ClusterStatus>,

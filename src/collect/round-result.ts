@@ -36,7 +36,7 @@ export function newRound(
   };
 }
 
-/** The result of a cluster of which nothing was collected. */
+/** The result of a cluster without any collected samples. */
 export function emptyResult(
   cluster: Cluster,
   outcome: ClusterResult["outcome"],

@@ -4,14 +4,14 @@ import type { Window } from "#prometheus/window.ts";
 import type { ClusterProgress } from "./progress.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 
-/** Ready Pods beside the pinned one that are asked for what the pinned one lacks. */
+/** Ready Pods beside the pinned one that are asked for samples that the pinned one lacks. */
 const OTHER_PODS_MAX = 8;
 
 /** The Pods of one cluster's Prometheus that a round reads from. */
 export interface Sources {
   /**
-   * Which Pods to read a window from, the best first. `isCovered`: the first of them had data by then, so an empty answer is the truth.
-   * Otherwise the window is older than what any Pod is known to have: the first answer with samples counts, and none at all is an absence.
+   * The Pods to read a window from, the best first. `isCovered`: the first of them had data by then, so an empty answer is true.
+   * Otherwise the window is older than the data that any Pod is known to have: the first answer with samples counts; without any, the window is absent.
    * A window must not reach over one of `boundaries`.
    */
   of(window: Window): { pods: readonly PrometheusConnection[]; isCovered: boolean };
@@ -19,7 +19,7 @@ export interface Sources {
   boundaries: readonly number[];
   /** The oldest sample that any Pod is known to have; undefined when the Pods have data from the earliest window on. */
   oldestMs: number | undefined;
-  /** No Pod was known to have any data before: of the time before `oldestMs` nothing was promised. */
+  /** No Pod was known to have any data before: no sample before `oldestMs` was promised. */
   isFirstSight: boolean;
   /** False when a ready Pod could not be asked: then nothing may count as absent. */
   askedAll: boolean;
@@ -41,7 +41,7 @@ export interface SourcesDeps {
 /**
  * Finds out which Pods have data from `earliestMs` on. Usually one question to the pinned Pod is all. When that Pod is younger (it lost its
  * volume, or another one took its place), every other ready Pod of the Service is asked as well.
- * Where no Pod ever had samples of `up` (a source that only receives remote write), every answer counts as it is.
+ * When no Pod ever had samples of `up` (a source that only receives remote write), every answer counts as it is.
  */
 export async function openSources(
   deps: SourcesDeps,

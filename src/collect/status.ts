@@ -17,7 +17,7 @@ export interface ClusterResult {
   error: ErrorBody | null;
 }
 
-/** Who started a round: a caller of the API, Dapr (its cron binding), or the program's own timer (SCHEDULER=internal). */
+/** The trigger of a round: a request to the API, Dapr (its cron binding), or the program's own timer (SCHEDULER=internal). */
 export type RoundTrigger = "request" | "dapr" | "ticker";
 
 export interface RoundResult {
@@ -88,7 +88,7 @@ export interface CollectionStatus {
   warnings: string[];
 }
 
-/** What a call that starts a round is told. */
+/** The answer to a call that starts a round. */
 export interface RoundStart {
   round: RoundResult;
   /** Ids of enabled clusters that are still busy from an earlier round and were therefore left out. */
@@ -97,7 +97,7 @@ export interface RoundStart {
   done: Promise<RoundResult>;
 }
 
-/** What the HTTP routes and the ticker need of the collection. */
+/** The collection as the HTTP routes and the ticker use it. */
 export interface Collection {
   /** Starts a round now. Throws BridgeError `collection_disabled` or `shutting_down`. */
   start(trigger: RoundTrigger): Promise<RoundStart>;

@@ -5,7 +5,7 @@ import type { Collection } from "./status.ts";
 
 const EARLY_SHARE = 0.01;
 
-/** Starts a round now and then at every multiple of the interval, where no Dapr does. */
+/** Starts a round at once and then at every multiple of the interval (SCHEDULER=internal). */
 export function createTicker(
   deps: { collection: Pick<Collection, "start">; clock: Clock; logger: Logger },
   settings: { intervalMs: number },

@@ -8,7 +8,7 @@ import type { ReadTask } from "./read-plan.ts";
 /** A window that is being read and sent. It is settled when it was read to its end and every point of it is acknowledged or refused. */
 export interface WindowRead {
   readonly task: ReadTask;
-  /** Where the part of the window begins that this read settles: its start, unless only its end is known to be whole. */
+  /** Start of the part of the window that this read settles: later than the window's start when only its end is known to be complete. */
   fromMs: number;
   /** The oldest sample that was read, ms; Infinity when there was none. */
   oldestMs: number;
@@ -23,7 +23,7 @@ export interface WindowRead {
   failure: BridgeError | undefined;
 }
 
-/** What all windows of one collection had. */
+/** Sums over all windows of one collection. */
 export interface ReadTotals {
   series: number;
   /** Acknowledged. */
@@ -43,7 +43,7 @@ export interface ReadTotals {
   /** Groups of the catalogue with a window that was read to its end. */
   groupsRead: Set<string>;
   failures: { query: string; error: BridgeError }[];
-  /** What became lost in this round. */
+  /** Time that became lost in this round. */
   losses: Loss[];
 }
 

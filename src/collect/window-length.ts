@@ -1,6 +1,7 @@
 /**
- * How long the windows of one query may be. A window that is too much for the source halves it. When one window after another is slow, the
- * second quarters it and so on: each costs a time-out, and the shortest window must be reached within a few. Windows that succeed double it again.
+ * How long the windows of one query may be. A window that is too much for the source halves the length. When one window after another is slow,
+ * the second quarters it and so on: each costs a time-out, and the shortest window must be reached within a few. Windows that succeed double it
+ * again.
  * It is part of the query's progress record, so a slow source does not have to be measured anew in each round.
  */
 export interface WindowLength {
@@ -16,9 +17,9 @@ export interface WindowLength {
   failures: number;
 }
 
-/** A length that failed is not tried again before so many shorter windows succeeded. */
+/** A length that failed is not tried again until this many shorter windows succeeded. */
 const STREAK_TO_GROW_MIN = 2;
-/** After so many successes a doubled length is tried again, however often it failed before. */
+/** After this many successes a doubled length is tried again, however often it failed before. */
 const STREAK_TO_GROW_MAX = 32;
 
 const DIVISIONS_MAX = 10;

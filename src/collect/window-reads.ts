@@ -19,7 +19,7 @@ export interface ReadDeps {
   writer: OtlpWriter<WindowRead>;
   delivery: Pick<Delivery<WindowRead>, "room" | "stopped">;
   describe(task: ReadTask, metric: string): MetricDescription;
-  /** Called for each stretch without samples in any ready Pod, when it is older than what any Pod is known to have. */
+  /** Called for each stretch without samples in any ready Pod, when it is older than the data that any Pod is known to have. */
   onAbsent(query: Query, stretch: Window): void;
   clock: Clock;
   /** Aborts reading at once. */

@@ -1,4 +1,4 @@
-/** A text of which at most `bytesMax` bytes are left as JSON writes it (with quotes and escapes); "..." stands for what was cut. */
+/** The text, cut to at most `bytesMax` bytes as JSON writes it (with quotes and escapes); "..." marks the cut. */
 export function boundText(text: string, bytesMax: number): string {
   let cut = text.slice(0, bytesMax);
   let bytes = jsonBytes(cut);
@@ -78,7 +78,7 @@ function boundMembers(value: object, budget: Budget, depth: number): Record<stri
 }
 
 const MEMBERS_COUNTED_MAX = 10_000;
-/** What `x_omitted` and its number take. */
+/** Bytes that `x_omitted` and its number take. */
 const COUNT_BYTES = 64;
 
 function boundItems(items: readonly unknown[], budget: Budget, depth: number): unknown[] {
@@ -102,7 +102,7 @@ function boundScalar(value: unknown, budget: Budget): unknown {
   return kept;
 }
 
-/** As JSON.stringify sees a value; undefined for what it leaves out. */
+/** The value as JSON.stringify sees it; undefined when it leaves it out. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return String(value);
   if (typeof value === "function" || typeof value === "symbol") return undefined;

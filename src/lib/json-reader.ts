@@ -24,7 +24,7 @@ export interface JsonLimits {
   textBytesMax: number;
 }
 
-/** What is wrong with a document: not JSON, not whole, or more than its limits allow. The message goes on after its subject: "is larger than". */
+/** A document is not JSON, not whole, or over its limits. The message continues a sentence after its subject: "is larger than ...". */
 export class JsonReadError extends Error {
   readonly problem: "invalid" | "truncated" | "bytes" | "depth" | "values" | "text";
 
@@ -35,7 +35,7 @@ export class JsonReadError extends Error {
   }
 }
 
-/** Reads one JSON document as its bytes arrive. The work is constant for each byte, memory only grows with what is wanted. */
+/** Reads one JSON document as its bytes arrive. The work is constant for each byte; memory only grows with the wanted part. */
 export interface JsonReader {
   /** Nothing of the chunk is kept. Throws JsonReadError, and whatever `each` throws. */
   push(chunk: Uint8Array): void;
@@ -233,7 +233,7 @@ function setMember(container: Record<string, unknown>, key: string, value: unkno
   else container[key] = value;
 }
 
-/** Takes off the escape in whose middle a text was cut. A backslash that is itself escaped begins none. */
+/** Removes a half escape from the end of a text that was cut. A backslash that is itself escaped begins no escape. */
 function withoutHalfEscape(text: string): string {
   const [end = ""] = /\\+(?:u[0-9a-fA-F]{0,3})?$/.exec(text) ?? [];
   const backslashes = end.lastIndexOf("\\") + 1;

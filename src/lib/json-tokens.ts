@@ -9,7 +9,7 @@ export interface JsonText {
   hasEscapes: boolean;
 }
 
-/** What the tokenizer reports, in the order of the document. */
+/** The tokenizer's reports, in the order of the document. */
 export interface JsonEvents {
   open(isObject: boolean): void;
   close(): void;
@@ -56,7 +56,7 @@ const NO_BYTES = Buffer.alloc(0);
 
 /**
  * Reads a JSON document in pieces of any size. Constant work for each byte, and memory for the one string that is being read, as far as it is
- * wanted. The rest is checked for brackets, commas and colons alone. Throws the errors that it was given, and what an event throws.
+ * wanted. The rest is checked for brackets, commas and colons alone. Throws one of `errors`, or the error of an event.
  */
 export class JsonTokens {
   /** In brackets of this depth `run` stops before each value. */
@@ -88,7 +88,7 @@ export class JsonTokens {
     this.#isObject = new Uint8Array(depthMax + 1);
   }
 
-  /** Reads from `from` to the end of the bytes, or to a place to pause (but at least one token). Returns the position behind what was read. */
+  /** Reads from `from` to the end of the bytes, or to a place to pause (but at least one token). Returns the position that it came to. */
   run(bytes: Buffer, from: number): number {
     let p = from;
     let isFirst = true;

@@ -1,17 +1,17 @@
-/** One limit for the bytes that all readers together keep. Nothing is refused: who reads waits while the budget is used up. */
+/** One limit for the bytes that all readers together keep. Nothing is refused: readers wait while the budget is used up. */
 export interface MemoryBudget {
   /**
-   * `flush`: called when somebody has to wait, to hand on whatever is held only because it is not full yet. `signal`: ends every wait of the
-   * account, as its reader then ends.
+   * `flush`: called when a reader has to wait; hands on batches that are held only because they are not full yet. `signal`: ends every wait
+   * of the account.
    */
   open(flush: () => void, signal: AbortSignal): MemoryAccount;
   /** Bytes that all accounts hold. */
   used(): number;
 }
 
-/** What one reader (a cluster's collection) holds. */
+/** The bytes that one reader (a cluster's collection) holds. */
 export interface MemoryAccount {
-  /** Counts bytes that were taken, or, below 0, given back. Never waits: what is read already is held already. */
+  /** Counts bytes that were taken, or, below 0, given back. Never waits: the bytes are in memory already. */
   add(bytes: number): void;
   /** Undefined while there is room, else a promise of it. Asked before each further piece that is read. */
   room(): Promise<void> | undefined;
@@ -26,11 +26,11 @@ interface Waiter {
 
 /**
  * Accounts wait in the order in which they asked, and go on one for each turn of the event loop, so that the first can take its bytes before the
- * next one looks. No account waits for another that waits: what waiting readers hold is flushed, so it is on its way out, and comes back as the
- * receiver takes it or the time for that is over.
+ * next one looks. No account waits for another that waits: the batches of waiting readers are flushed, so their bytes come back when the
+ * receiver takes them or the time for that is over.
  */
 export function createMemoryBudget(bytesMax: number): MemoryBudget {
-  const accounts = new Map<MemoryAccount, { held: number; flush: () => void }>();
+  const accounts = new Map<MemoryAccount, { bytes: number; flush: () => void }>();
   const waiting: Waiter[] = [];
   let used = 0;
   let isWaking = false;
@@ -47,8 +47,8 @@ export function createMemoryBudget(bytesMax: number): MemoryBudget {
 
   /** The largest first: the others may then not have to. */
   const flushAll = (): void => {
-    const held = [...accounts.values()].filter((account) => account.held > 0);
-    for (const account of held.sort((a, b) => b.held - a.held)) account.flush();
+    const holding = [...accounts.values()].filter((account) => account.bytes > 0);
+    for (const account of holding.sort((a, b) => b.bytes - a.bytes)) account.flush();
   };
 
   const wait = async (account: MemoryAccount, signal: AbortSignal): Promise<void> => {
@@ -68,11 +68,11 @@ export function createMemoryBudget(bytesMax: number): MemoryBudget {
   return {
     used: () => used,
     open: (flush, signal) => {
-      const state = { held: 0, flush };
+      const state = { bytes: 0, flush };
       const account: MemoryAccount = {
         add: (bytes) => {
           if (!accounts.has(account)) return;
-          state.held += bytes;
+          state.bytes += bytes;
           used += bytes;
           if (bytes < 0) wakeNext();
         },
@@ -80,7 +80,7 @@ export function createMemoryBudget(bytesMax: number): MemoryBudget {
         close: () => {
           signal.removeEventListener("abort", onAbort);
           if (!accounts.delete(account)) return;
-          used -= state.held;
+          used -= state.bytes;
           dismiss(account);
           wakeNext();
         },

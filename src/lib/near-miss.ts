@@ -1,4 +1,4 @@
-/** How many unknown names an error lists. Whoever wrote them can't be shown more at once, and each costs a comparison with all known ones. */
+/** Unknown names that an error lists: more would not help the reader, and each costs a comparison with all known ones. */
 export const UNKNOWN_NAMES_MAX = 5;
 
 /** The one of `known` that `name` was probably meant to be: at most two edits away (one in words of up to four letters). */

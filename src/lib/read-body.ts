@@ -1,14 +1,14 @@
 import type { JsonReader } from "./json-reader.ts";
 import type { Turns } from "./turns.ts";
 
-/** What is read between two looks at the clock. */
+/** Bytes that are read between two looks at the clock. */
 const SLICE_BYTES = 16 << 10;
 
 /** A piece that is smaller than this part of the buffer that it lies in is copied. */
 const SMALL_SHARE = 4;
 
 /**
- * The piece itself, or a copy when it is a small part of its buffer: what is queued would keep the whole buffer alive. The queue of a stream
+ * The piece itself, or a copy when it is a small part of its buffer: a queued piece would keep the whole buffer alive. The queue of a stream
  * counts the pieces, not their buffers.
  */
 export function copyIfSmall(piece: Buffer): Buffer {
@@ -51,7 +51,7 @@ export async function readBeginning(body: AsyncIterable<Uint8Array>, bytesMax: n
   return buffer.subarray(0, length);
 }
 
-/** Reads a body as JSON, giving up the event loop whenever `turns` asks for it. Throws what the reader and the stream throw. */
+/** Reads a body as JSON, giving up the event loop whenever `turns` asks for it. Throws the errors of the reader and of the stream. */
 export async function readJson(
   body: AsyncIterable<Uint8Array>,
   reader: JsonReader,

@@ -3,7 +3,7 @@ const ADDRESS = "(address)";
 const USER = "(user)";
 
 /**
- * What a terminal or a page acts on instead of showing it: C0 and C1 controls (ESC among them) but tab and line breaks, and the marks that
+ * Characters that a terminal or a page acts on instead of showing them: C0 and C1 controls (ESC among them) but tab and line breaks, and the marks that
  * turn the direction of a text around (Unicode Standard Annex 9).
  */
 const CONTROLS = /(?:(?![\t\n\r])[\p{Cc}\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069])+/gu;
@@ -37,7 +37,7 @@ const ADDRESSES: readonly { pattern: RegExp; replacement: string }[] = [
       /(?<![\w:.])(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(?=[0-9a-f:]{3,39}(?![\w:.]))(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)(?:%[\w.-]{1,20})?(?![\w:])/gi,
     replacement: ADDRESS,
   },
-  // What resolvers and dialers say: `lookup NAME on SERVER`, `getaddrinfo ENOTFOUND NAME`.
+  // Messages of resolvers and dialers: `lookup NAME on SERVER`, `getaddrinfo ENOTFOUND NAME`.
   { pattern: /\b(lookup|ENOTFOUND|EAI_AGAIN|resolve host:?) [^\s:,;()"']+/gi, replacement: `$1 ${ADDRESS}` },
   {
     pattern: /\b(valid for) [^"';]{1,400}?, not [^\s"',;]+/gi,

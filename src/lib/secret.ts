@@ -18,7 +18,7 @@ export function createSecret(value: string): Secret {
   });
 }
 
-/** A shorter text is more likely an ordinary word than a secret: to hide it would spoil messages. */
+/** A shorter text is more likely an ordinary word than a secret: hiding it would spoil messages. */
 const HIDEABLE_CHARS_MIN = 6;
 /** Of a longer secret the beginning is searched for, and what follows it is hidden with it. */
 const HEAD_CHARS_MAX = 128;
@@ -54,7 +54,7 @@ export function hideSecrets(text: string, secrets: readonly string[]): string {
   return createHider(secrets)(text);
 }
 
-/** The secrets that a header's value may hold: itself, and what follows its scheme ("Bearer x"). */
+/** The secrets that a header's value may hold: the whole value, and the part behind its scheme ("Bearer x"). */
 export function secretsOfHeader(value: string): string[] {
   return [value, ...value.split(/\s+/).slice(1)];
 }

@@ -7,7 +7,7 @@ const MESSAGE_MAX = 500;
 const ERROR_TYPE_MAX = 50;
 const PAGE_TEXT_MAX = 120;
 
-/** What each request to a Prometheus says about who sends it. */
+/** The authentication that each request to a Prometheus carries. */
 export interface Authorization {
   scheme: "bearer" | "basic";
   /** The header's value. */
@@ -22,7 +22,7 @@ export function hiderOf(authorization: Authorization | undefined): (words: strin
   return (words) => toRemoteText(words, { hide });
 }
 
-/** The error behind an answer of Prometheus whose status is not 200, with its own words as {@link hiderOf} leaves them. */
+/** The error behind an answer of Prometheus whose status is not 200. Its message quotes the answer as {@link hiderOf} leaves it. */
 export function toAnswerError(
   status: number,
   headers: Record<string, unknown>,
@@ -114,7 +114,7 @@ function codeOfStatus(status: number, isPage: boolean): ErrorCode {
   return "prometheus_unexpected_answer";
 }
 
-/** Any failure of a request as a BridgeError; the tunnel's own pass as they are. What has no code is no network's failure but a defect. */
+/** Any failure of a request as a BridgeError; the tunnel's own pass as they are. An error without a code is a defect, not a network failure. */
 export function toRequestError(error: unknown): BridgeError {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     if (at instanceof BridgeError) return at;

@@ -19,7 +19,7 @@ type Place =
   | "remarks"
   | "other";
 
-/** What an answer says beside its series. */
+/** The parts of an answer beside its series. */
 export interface MatrixFrame {
   isMatrix: boolean;
   isSuccess: boolean;
@@ -34,7 +34,7 @@ export interface MatrixEvents extends JsonEvents {
   readonly place: Place;
   /** Is the reader in the list of series? */
   readonly isInResult: boolean;
-  /** The series that begins was read by somebody else up to its samples. */
+  /** The fast path has read a series up to its samples. */
   enterSamples(): void;
 }
 

@@ -26,12 +26,12 @@ export const SCAN_LIMITS: ScanLimits = {
   labelBytesMax: 64 << 10,
 };
 
-/** What was in an answer: series and samples inside the window, native histogram samples that were left out, Prometheus' warnings. */
+/** The contents of an answer: series and samples inside the window, native histogram samples that were left out, Prometheus' warnings. */
 export interface ScanResult {
   series: number;
   samples: number;
   histogramSamples: number;
-  /** What was left out because it can never be stored. */
+  /** Series that were left out because they can never be stored. */
   refused: RefusedSeries[];
   warnings: string[];
 }
@@ -46,11 +46,11 @@ export interface MatrixScanner {
   end(): ScanResult;
 }
 
-/** Bytes that one call of `scan` reads at most; what it hands over is limited by SLICE_BYTES. */
+/** Bytes that one call of `scan` reads at most; SLICE_BYTES limits the points that it hands over. */
 const PIECE_BYTES = 32 << 10;
-/** In less the fast path finds nothing whole. */
+/** Fewer bytes hold no whole series for the fast path. */
 const FAST_BYTES_MIN = 64;
-/** What an answer may have beside its series. */
+/** Bytes that an answer may have beside its series. */
 const FRAME_BYTES_MAX = 256 << 10;
 const REMARKS_MAX = 5;
 const REMARK_CHARS_MAX = 300;
@@ -73,9 +73,9 @@ const ERRORS: JsonErrors = {
 /**
  * Reads a matrix answer of Prometheus' query API (`{"status":"success","data":{"resultType":"matrix","result":[...]}}`) as its bytes arrive, in
  * constant time for each byte and with memory for one series' labels and a slice of its samples. Series in Prometheus' own layout are read by a
- * fast path; any other layout (white space, another order of keys, native histograms, what is cut by the end of a chunk) token by token.
+ * fast path; any other layout (white space, another order of keys, native histograms, a series cut by the end of a chunk) is read token by token.
  * Samples outside (fromMs, toMs] are dropped: Prometheus 2 ranges are closed, 3 left-open.
- * `hide` takes what must not be shown out of Prometheus' own words.
+ * `hide` removes secrets and addresses from Prometheus' own texts.
  */
 export function createMatrixScanner(
   sink: SeriesSink,

@@ -12,9 +12,9 @@ export interface SeriesLimits {
 export const SLICE_BYTES = 4 << 20;
 const SLICE_SAMPLES_MAX = 16_384;
 const FIRST_SAMPLES = 128;
-/** What a point takes beside its labels. */
+/** Bytes of a point beside its labels. */
 const POINT_BYTES = 64;
-/** Of a series whose samples come before its labels: more would have to be held, or handed over in one go. */
+/** Bytes of points that are buffered when the samples of a series come before its labels. */
 const AHEAD_BYTES_MAX = 16 << 20;
 const NO_BYTES = Buffer.alloc(0);
 
@@ -27,7 +27,7 @@ export interface OpenSeries {
   readonly toMs: number;
   readonly limits: SeriesLimits;
   readonly sink: SeriesSink;
-  /** What the sink gets. `timestamps` and `values` hold `sampleCount` samples that were not handed over yet. */
+  /** Goes to the sink. `timestamps` and `values` hold `sampleCount` samples that were not handed over yet. */
   readonly series: ScannedSeries;
   readonly ranges: Int32Array;
   /** Where the labels lie in `series.bytes`, and how many bytes their texts have. */

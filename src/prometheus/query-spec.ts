@@ -4,7 +4,7 @@ export interface QuerySpec {
   name: string;
   promql: string;
   group: string;
-  /** UCUM; overrides what metadata and name say; empty says that there is none. */
+  /** UCUM; overrides the unit from metadata and name; empty: no unit. */
   unit?: string;
   /** Overrides the metadata; needed where the PromQL is not a plain selector. */
   type?: "counter" | "gauge";

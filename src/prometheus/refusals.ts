@@ -2,7 +2,7 @@ import type { OpenSeries } from "./open-series.ts";
 import { refusalText } from "./series-labels.ts";
 import type { RefusedSeries } from "./series-sink.ts";
 
-/** Reasons that are told apart; series with further ones are counted together. */
+/** Reasons that are counted separately; series with further ones are counted together. */
 const REASONS_MAX = 5;
 
 /** The refused series of one answer, counted by reason. */
@@ -12,7 +12,7 @@ export interface Refusals {
   list(): RefusedSeries[];
 }
 
-/** `hide` takes what must not be shown out of the names. */
+/** `hide` removes secrets and addresses from the names. */
 export function createRefusals(hide: (words: string) => string): Refusals {
   const byReason = new Map<string, RefusedSeries>();
   return {

@@ -4,7 +4,7 @@ const TEXT_BYTES_SHOWN = 40;
 const DECIMAL = /^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 
 /**
- * The number behind a sample value's text in Prometheus' JSON: what Go's strconv.FormatFloat writes ("NaN", "+Inf", "-Inf", decimals, exponents).
+ * The number behind a sample value's text in Prometheus' JSON, as Go's strconv.FormatFloat writes it ("NaN", "+Inf", "-Inf", decimals, exponents).
  * Undefined for any other text, also for those that JavaScript reads as numbers ("0x10", "1_000", " 1", "Infinity") and for numbers that no double
  * holds ("1e400").
  */

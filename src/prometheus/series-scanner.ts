@@ -5,7 +5,7 @@ import { sampleValueOf } from "./sample-value.ts";
 const METRIC = Buffer.from('{"metric":{');
 const VALUES = Buffer.from(',"values":[');
 const NAME = Buffer.from("__name__");
-/** What JSON has around and between a label's texts. */
+/** JSON's characters around and between a label's texts. */
 const LABEL_MARKS = '"":"",'.length;
 const QUOTE = 0x22;
 const COMMA = 0x2c;

@@ -4,13 +4,13 @@
  */
 export interface SeriesSink {
   /**
-   * Takes the samples of a series; one with very many samples comes in several calls. What it returns is why it can't take the series: its samples are
-   * then refused, and the others go on.
+   * Takes the samples of a series; one with very many samples comes in several calls. Returns the reason when it can't take the series: the
+   * series' samples are then refused, and the other series go on.
    */
   series(series: ScannedSeries): string | undefined | void;
 }
 
-/** One series of a Prometheus matrix. Arrays are longer than what they hold: use the counts. */
+/** One series of a Prometheus matrix. The arrays are longer than their contents: use the counts. */
 export interface ScannedSeries {
   /** UTF-8 text of label names and values, unescaped. */
   bytes: Uint8Array;

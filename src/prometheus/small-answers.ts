@@ -11,7 +11,7 @@ function object(fields: Record<string, Pick>): Pick {
   return { kind: "object", fields: new Map(Object.entries(fields)) };
 }
 
-/** The parts that are used of the small answers: `data` of each. */
+/** The wanted part of `data` in each of the small answers. */
 export const WANTED = {
   /** [time, "value"] */
   scalar: object({ result: { kind: "array", of: SCALAR } }),
@@ -36,7 +36,7 @@ export async function readData(body: Body, wanted: Pick, turns: Turns): Promise<
 }
 
 /**
- * Reads /api/v1/metadata as it comes and keeps what is said of `families`; of all, up to 50,000, where these are not known.
+ * Reads /api/v1/metadata as it arrives and keeps the entries of `families`; without `families`, those of all, up to 50,000.
  * Throws BridgeError prometheus_*.
  */
 export async function readMetadata(
@@ -47,8 +47,8 @@ export async function readMetadata(
   const metadata = new Map<string, FamilyMetadata>();
   const text = (cutAt: number): Pick => ({ kind: "scalar", cutAt });
   const fields = { type: text(TEXT_BYTES_MAX), help: text(HELP_BYTES_MAX), unit: text(TEXT_BYTES_MAX) };
-  const each = (family: string, told: unknown): void => {
-    const entry = listOf(told)[0] as { [name in keyof FamilyMetadata]?: unknown } | null | undefined;
+  const each = (family: string, entries: unknown): void => {
+    const entry = listOf(entries)[0] as { [name in keyof FamilyMetadata]?: unknown } | null | undefined;
     if (!entry) return;
     metadata.set(family, {
       type: textOf(entry.type, "unknown"),
@@ -61,8 +61,8 @@ export async function readMetadata(
       `the metadata is of more than ${FAMILIES_MAX} families of metrics`,
     );
   };
-  const entries: Pick = { kind: "array", of: object(fields) };
-  const wanted: Pick = { kind: "map", of: entries, each, ...(families ? { names: families } : {}) };
+  const entryList: Pick = { kind: "array", of: object(fields) };
+  const wanted: Pick = { kind: "map", of: entryList, each, ...(families ? { names: families } : {}) };
   await read(body, wanted, METADATA_LIMITS, turns);
   return metadata;
 }
@@ -90,7 +90,7 @@ function toAnswerError(error: JsonReadError): BridgeError {
   return new BridgeError(code, `the answer ${error.message}`, { cause: error });
 }
 
-/** What stands between may answer with other types than Prometheus does: they count as absent. */
+/** A proxy may answer with other types than Prometheus does: they count as absent. */
 export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }

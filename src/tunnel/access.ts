@@ -40,7 +40,7 @@ export async function isGranted(kube: Asker, right: Right, signal: AbortSignal):
 }
 
 /**
- * Who the API server takes the credentials for (SelfSubjectReview). Undefined where it does not have the question (Kubernetes before 1.28).
+ * The user that the API server sees behind the credentials (SelfSubjectReview). Undefined when it has no such API (Kubernetes before 1.28).
  * Throws cluster_unauthorized, also for an anonymous user, and the other cluster_*.
  */
 export async function whoAmI(kube: Asker, signal: AbortSignal): Promise<string | undefined> {
@@ -60,7 +60,7 @@ export async function whoAmI(kube: Asker, signal: AbortSignal): Promise<string |
   } catch (error) {
     const status = error instanceof BridgeError ? error.details?.["status"] : undefined;
     if (status === 404) return undefined;
-    // Who is known may always ask (ClusterRole system:basic-user), unless that was taken away.
+    // Every authenticated user may ask (ClusterRole system:basic-user), unless an administrator removed that right.
     if (status !== 403 || !isAboutAnonymous(error)) throw error;
   }
   throw new BridgeError("cluster_unauthorized", "the API server takes the kubeconfig's user for anonymous", {

@@ -29,7 +29,7 @@ const UNTRUSTED = new Set([
 /** TLS alerts with which a server turns a client certificate away. */
 const CLIENT_CERTIFICATE = /^ERR_SSL_.*ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_|ACCESS_DENIED)/;
 
-/** What a system error means, in words without the address that Node puts into its messages. */
+/** System errors in plain words, without the address that Node puts into its messages. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: "its name does not resolve",
   EAI_AGAIN: "the name service does not answer",
@@ -119,7 +119,7 @@ export interface Refusal {
 }
 
 /**
- * Reads an answer that is not a success: its status and what the API server says about it, without the credentials of the request that it
+ * Reads an answer that is not a success: its status and the API server's message, without the credentials of the request that it
  * answers. Never throws.
  */
 export async function readRefusal(response: IncomingMessage, sent: RequestOptions): Promise<Refusal> {
@@ -144,7 +144,7 @@ function secretsOf({ headers, auth }: RequestOptions): string[] {
 }
 
 /**
- * An answer of the API server other than success as BridgeError. `what` says what was asked for: "get service a/b". 404 and whatever else
+ * An answer of the API server other than success as BridgeError. `what` names the request: "get service a/b". 404 and whatever else
  * means something special to the caller is given in `special`.
  */
 export function toApiError(

@@ -7,7 +7,7 @@ import { abortable } from "#lib/clock.ts";
 export type Resolve = (hostname: string) => Promise<LookupAddress[]>;
 
 /**
- * Decides where an untrusted kubeconfig's API server may be, so that nobody can use the bridge to reach what only this machine can: itself,
+ * Decides where an untrusted kubeconfig's API server may be, so that nobody can use the bridge to reach addresses that only this machine can reach: itself,
  * its link and its cloud's metadata service (SSRF). Networks of an organisation (RFC 1918, RFC 6598, ULA) are allowed: clusters are there.
  */
 export interface ApiServerGuard {
@@ -27,7 +27,7 @@ export interface ApiServerGuard {
 
 type Family = "ipv4" | "ipv6";
 
-/** Networks that are refused, with the word for them. IANA special-purpose registries; metadata: the clouds' own documentation. */
+/** Networks that are refused, with their names. IANA special-purpose registries; metadata: the clouds' own documentation. */
 const REFUSED: readonly (readonly [kind: string, network: string, bits: number])[] = [
   ["an unspecified", "0.0.0.0", 8],
   ["a loopback", "127.0.0.0", 8],
@@ -59,7 +59,7 @@ const LAYOUT_96: Layout = [12, 13, 14, 15];
 
 /**
  * IPv6 networks whose addresses stand for an IPv4 address, with the layouts that are possible there. An operator may use a longer prefix of
- * his own within 64:ff9b:1::/48 (RFC 8215). What follows the IPv4 address is zero (RFC 6052), so the first layout that leaves only zeros
+ * his own within 64:ff9b:1::/48 (RFC 8215). The bits behind the IPv4 address are zero (RFC 6052), so the first layout that leaves only zeros
  * behind it is the one.
  */
 const EMBEDDING: readonly (readonly [network: string, bits: number, layouts: readonly Layout[]])[] = [
@@ -185,8 +185,8 @@ function embeddedIn(address: string): string[] {
 }
 
 /**
- * The address in the layout that leaves only zeros behind it. A translator that does not look at what is behind would read a shorter layout:
- * what that one gives is judged too, unless it is no host (0.x.x.x, or x.x.0.0 as of an operator's own longer prefix).
+ * The address in the layout that leaves only zeros behind it. A translator that ignores the bits behind would read a shorter layout:
+ * the address in that one is judged too, unless it is no host (0.x.x.x, or x.x.0.0 as of an operator's own longer prefix).
  */
 function readLayouts(bytes: readonly number[], layouts: readonly Layout[]): string[] {
   const fits = (layout: Layout): boolean => bytes.slice(layout[3] + 1).every((byte) => byte === 0);

@@ -36,11 +36,11 @@ export interface TunnelSettings {
   timeoutMs: number;
 }
 
-/** The way to one Pod of one cluster's Prometheus, for one round. */
+/** The connection to one Pod of one cluster's Prometheus, for one round. */
 export interface Tunnel {
   /**
-   * Takes requests for `origin` and for nothing else. What fails on the way is the BridgeError itself (tunnel_*, cluster_*, prometheus_*),
-   * not wrapped; what HTTP itself can tell (timeouts, an early end) is undici's own error.
+   * Takes requests for `origin` alone. Failures of the tunnel are thrown as BridgeError (tunnel_*, cluster_*, prometheus_*), not wrapped;
+   * failures of HTTP itself (timeouts, an early end) are undici's own errors.
    */
   dispatcher: Dispatcher;
   /** A host that exists nowhere, different for every cluster. Without a path. */
@@ -59,7 +59,7 @@ const PING_INTERVAL_MS = 15_000;
 /** How long a Pod that was found is taken for granted, as long as no connection breaks. */
 const RESOLUTION_MS = 10_000;
 const KEEP_ALIVE_MS = 60_000;
-/** Of `timeoutMs`: who waits as long for the whole answer must hear that it was the connection, before its own patience ends. */
+/** Share of `timeoutMs`: a caller that waits that long for the whole answer must learn before its own timeout that the connection was the reason. */
 const CONNECT_SHARE = 0.8;
 
 /**
@@ -93,7 +93,7 @@ export async function openTunnel(
           (stream) => callback(null, stream as unknown as Socket),
           (error: unknown) => callback(toBridgeError(error), null),
         )
-        // A defect in what undici does with it must not end the process.
+        // A defect in undici's handling of it must not end the process.
         .catch((error: unknown) => logger.error({ err: error }, "the connection could not be used"));
     },
   });
@@ -219,14 +219,14 @@ function createConnector(
   };
 }
 
-/** RFC 2606: `.invalid` never resolves, so a request that went astray could not leave. Hashed: ids may hold what a host may not. */
+/** RFC 2606: `.invalid` never resolves, so a request that bypasses the dispatcher can't leave. Hashed: ids may hold characters that a host may not. */
 function toOrigin(clusterId: string): string {
   const hash = createHash("sha256").update(clusterId).digest("hex").slice(0, 16);
   return `http://prometheus-${hash}.invalid`;
 }
 
 /**
- * A body's piece is a slice of the socket's buffer. Whoever keeps a byte of payload from each buffer keeps all of them alive (chunk extensions
+ * A body's piece is a slice of the socket's buffer. A reader that keeps a byte of payload from each buffer keeps all of them alive (chunk extensions
  * of HTTP may be 16 KB for each byte): small slices are copied before anybody queues them.
  */
 const copySmallPieces: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) =>

@@ -2,8 +2,8 @@ import { z } from "zod";
 import type { Pick } from "#lib/json-reader.ts";
 
 /**
- * What a schema needs of an answer, for the reader that skips everything else. Knows the forms of schema that answers of Kubernetes are
- * described with: objects, arrays, records, strings, numbers, booleans, optional or nullable. `items`: the member `items` is a list that is
+ * The part of an answer that a schema describes, for the reader that skips everything else. Knows the forms of schema that describe
+ * Kubernetes' answers: objects, arrays, records, strings, numbers, booleans, optional or nullable. `items`: the member `items` is a list that is
  * handed over piece by piece.
  */
 export function toPick(

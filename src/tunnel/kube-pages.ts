@@ -12,7 +12,7 @@ export interface KubeList<T> {
   schema: z.ZodType<T>;
   /** Objects of the first page; halved as often as an answer is too large. */
   pageItems: number;
-  /** Objects of all pages together. What is beyond is left out. */
+  /** Objects of all pages together. Further ones are left out. */
   itemsMax: number;
 }
 
@@ -20,7 +20,7 @@ const restSchema = z.object({ metadata: z.object({ continue: z.string().nullish(
 
 /** A list that changes so fast that its pages expire again and again is given up. */
 const RESTARTS_MAX = 2;
-/** Pages less than half full of which another is said to follow: servers fill their pages, so a list of many of these has no end. */
+/** Pages less than half full that announce another page: servers fill their pages, so a list with more of these may never end. */
 const POOR_PAGES_MAX = 20;
 
 /**
@@ -79,7 +79,7 @@ async function readPages<T>(
   return { items, isWhole: false };
 }
 
-/** Its items are handed over when it is whole: it may have to be read again. */
+/** The items of a page are handed over when it is whole: it may have to be read again. */
 async function readPage<T>(
   kube: Pick<KubeClient, "get">,
   list: KubeList<T>,

@@ -34,7 +34,7 @@ const ADDRESSES_MAX = 32;
 const ALL_ADDRESSES_MAX = 40_000;
 
 /**
- * Lists the nodes for their addresses. Node names only enrich the samples, so a listing that fails gives what there is and a
+ * Lists the nodes for their addresses. Node names only enrich the samples, so a listing that fails gives the names so far and a
  * warning, no error; only an aborted signal throws its reason.
  */
 export async function listNodeNames(kube: KubeClient, signal: AbortSignal): Promise<NodeNames> {

@@ -9,7 +9,7 @@ import { errorCode, remoteText } from "./api-error.ts";
 export const MESSAGE_BYTES_MAX = 1024 * 1024;
 const WRITE_BYTES_MAX = 32 * 1024;
 const BUFFER_BYTES = 64 * 1024;
-/** What is taken in one turn of the event loop. Messages of one byte, or of many small HTTP answers, would hold it long. */
+/** Limits of one turn of the event loop. Messages of one byte, or of many small HTTP answers, would block it for long. */
 const TURN = { bytes: 128 * 1024, messages: 512 };
 
 const DATA = 0;
@@ -42,7 +42,7 @@ export class PortForwardStream extends Duplex {
   #isAlive = true;
   /** The reader has enough for now. */
   #isFull = false;
-  /** What this turn of the event loop took so far; undefined when it took nothing. */
+  /** The work of this turn of the event loop so far; undefined when there was none. */
   #turn: { bytes: number; messages: number } | undefined;
   #cancelPing: () => void;
 
@@ -118,7 +118,7 @@ export class PortForwardStream extends Duplex {
     if (!this.#isFull && !this.#isTurnSpent() && webSocket.isPaused) webSocket.resume();
   }
 
-  /** What is left of a message after the channel's leading port number; undefined when that was wrong. */
+  /** The rest of a message behind the channel's leading port number; undefined when that was wrong. */
   #takeHeader(channel: 0 | 1, payload: Buffer): Buffer | undefined {
     const have = this.#headerBytes[channel];
     if (have === 2) return payload;
@@ -170,7 +170,7 @@ export class PortForwardStream extends Duplex {
       }
       const slice = chunk.subarray(offset, offset + WRITE_BYTES_MAX);
       offset += slice.length;
-      // Called back when the socket took the message, which is what holds a fast writer back.
+      // Called back when the socket took the message: this holds a fast writer back.
       webSocket.send(Buffer.concat([Buffer.of(DATA), slice]), next);
     };
     next();

@@ -10,7 +10,7 @@ import type { KubeConnection } from "./kube-client.ts";
 export interface ServerCertificate {
   /** TLSv1.3 */
   protocol: string;
-  /** Node's name of what is wrong with it for us; absent when it is trusted. */
+  /** Node's code of the reason why it is not trusted; absent when it is trusted. */
   problem?: string;
   subject: string;
   /** Names of the issuers that were sent, up to the root. */
@@ -22,11 +22,11 @@ export interface ServerCertificate {
   validUntil: number;
 }
 
-/** The way to an API server piece by piece, with the same name resolution and the same CA as every request. Everything throws cluster_* or the signal's reason. */
+/** The connection to an API server step by step, with the same name resolution and the same CA as every request. Everything throws cluster_* or the signal's reason. */
 export interface ServerProbe {
   host: string;
   port: number;
-  /** How many addresses the name has, of which families. An address itself is one. */
+  /** The number of addresses of the name, and their families. An address itself counts as one. */
   resolve(signal: AbortSignal): Promise<{ addresses: number; families: string[] }>;
   /** Opens a TCP connection and closes it. */
   connect(signal: AbortSignal): Promise<void>;
@@ -52,8 +52,8 @@ export function createServerProbe(
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> => {
     const text = `${what} did not end in ${settings.timeoutMs} ms`;
-    const late = (): Error => new BridgeError("cluster_timeout", text);
-    const { signal, dispose } = deadline(settings.clock, settings.timeoutMs, late, parent);
+    const timedOut = (): Error => new BridgeError("cluster_timeout", text);
+    const { signal, dispose } = deadline(settings.clock, settings.timeoutMs, timedOut, parent);
     try {
       signal.throwIfAborted();
       return await abortable(run(signal), signal);

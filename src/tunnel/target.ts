@@ -184,7 +184,7 @@ async function readService(
   return spec;
 }
 
-/** Names what might have been meant, as far as the credentials may list Services. */
+/** Suggests Services with a similar name, as far as the credentials may list Services. */
 async function notFound(
   kube: KubeClient,
   target: TunnelTarget,
@@ -244,7 +244,7 @@ function isTcp(protocol: string | null | undefined): boolean {
 
 interface PodCollector {
   add: (slice: Slice) => void;
-  /** The ready Pods by name, and the pinned one if it is ready. Throws when there is none, with what there is instead. */
+  /** The ready Pods by name, and the pinned one if it is ready. Throws when there is none; the error lists the Pods that are not ready. */
   result(): { pods: PodTarget[]; pinned: PodTarget | undefined };
 }
 
@@ -283,7 +283,7 @@ function createPodCollector(
         const isHere = (targetRef?.namespace ?? target.namespace) === target.namespace;
         if (targetRef?.kind !== "Pod" || !targetRef.name || !isHere) counts.without_pod++;
         else if (conditions?.terminating === true) counts.terminating++;
-        // The API's own words: an absent `ready` is to be read as true.
+        // The API reference: interpret an absent `ready` as true.
         else if (conditions?.ready === false) counts.not_ready++;
         else if (podPort === undefined) withoutPort++;
         else {
