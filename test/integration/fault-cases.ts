@@ -18,9 +18,9 @@ export interface FaultCase {
   hint?: RegExp;
   /** A warning of the status. */
   warning?: RegExp;
-  /** The metric whose window stays open; others may share its fate when its connection was theirs. */
+  /** The metric whose window stays open; others may fail with it when they shared its connection. */
   open?: string;
-  sharesFate?: boolean;
+  mayFailOthers?: boolean;
 }
 
 const NAMESPACE = "bud-system";
@@ -37,8 +37,8 @@ const failed = (
   name: string,
   fault: Fault,
   code: ErrorCode,
-  told: Pick<FaultCase, "message" | "hint"> = {},
-): FaultCase => ({ name, set: board(fault), outcome: "failed", code, ...told });
+  expected: Pick<FaultCase, "message" | "hint"> = {},
+): FaultCase => ({ name, set: board(fault), outcome: "failed", code, ...expected });
 
 /** The Service with another one in its place. */
 function withService(change: (service: KubeService) => KubeService[]): Pick<FaultCase, "set" | "repair"> {
@@ -255,8 +255,8 @@ const partial = (
   metric: string,
   fault: Fault,
   code: ErrorCode,
-  told: Pick<FaultCase, "message" | "hint" | "sharesFate"> = {},
-): FaultCase => ({ name, set: board(fault), outcome: "partial", code, open: metric, ...told });
+  expected: Pick<FaultCase, "message" | "hint" | "mayFailOthers"> = {},
+): FaultCase => ({ name, set: board(fault), outcome: "partial", code, open: metric, ...expected });
 
 const PROMETHEUS: FaultCase[] = [
   failed("Prometheus is not ready", { layer: "prometheus", kind: "not-ready" }, "prometheus_not_ready", {
@@ -356,7 +356,7 @@ const PROMETHEUS: FaultCase[] = [
     "kube_pod_info",
     { ...one("kube_pod_info"), kind: "pod-restart", afterBytes: 900, times: 1 },
     "tunnel_closed",
-    { hint: /next round/, sharesFate: true },
+    { hint: /next round/, mayFailOthers: true },
   ),
 ];
 

@@ -104,7 +104,7 @@ describe.each([
 
     it("leaves open what was not read, and nothing else", () => {
       const { gaps } = during.get(id)!;
-      const shared = (query: string): boolean => fault.sharesFate === true && query !== fault.open;
+      const shared = (query: string): boolean => fault.mayFailOthers === true && query !== fault.open;
       const open = gaps.filter(({ query, state }) => state === "open" && !shared(query));
       expect(open.map(({ query }) => query)).toEqual(fault.open === undefined ? [] : [fault.open]);
       expect(gaps.filter(({ state }) => state !== "open")).toEqual([]);
