@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
@@ -108,6 +108,35 @@ export function createOtlpReceiver(
     }
   };
 
+  const server = createReceiverServer(anonymous, handle);
+
+  return {
+    start: async (host, port) => {
+      const name = await listen(server, host, port, logger);
+      ownHosts = [name, `localhost:${name.slice(name.lastIndexOf(":") + 1)}`];
+      return { url: `http://${name}` };
+    },
+    stop: async () => {
+      if (!server.listening) return;
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      server.closeIdleConnections();
+      const cancel = clock.after(STOP_MS, () => {
+        stopping.abort(new BridgeError("shutting_down", "the OTLP receiver is stopping"));
+        server.closeAllConnections();
+      });
+      await closed;
+      cancel();
+    },
+  };
+}
+
+/** `anonymous` holds the connections that have not shown the token yet, oldest first. */
+function createReceiverServer(
+  anonymous: Set<Socket>,
+  handle: (request: IncomingMessage) => Promise<Answer>,
+): Server {
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -128,38 +157,23 @@ export function createOtlpReceiver(
       drop(request);
     });
   });
+  return server;
+}
 
-  return {
-    start: async (host, port) => {
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", (cause) => {
-          reject(
-            new BridgeError("config_invalid", `the OTLP receiver can't listen on ${host}:${port}`, { cause }),
-          );
-        });
-        server.listen(port, host, resolve);
-      });
-      server.removeAllListeners("error");
-      server.on("error", (error) => logger.error({ err: error }, "the OTLP receiver's server failed"));
-      const address = server.address() as AddressInfo;
-      const name = address.family === "IPv6" ? `[${address.address}]` : address.address;
-      ownHosts = [`${name}:${address.port}`, `localhost:${address.port}`];
-      return { url: `http://${name}:${address.port}` };
-    },
-    stop: async () => {
-      if (!server.listening) return;
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
-      server.closeIdleConnections();
-      const cancel = clock.after(STOP_MS, () => {
-        stopping.abort(new BridgeError("shutting_down", "the OTLP receiver is stopping"));
-        server.closeAllConnections();
-      });
-      await closed;
-      cancel();
-    },
-  };
+/** Returns the address as `host:port`. Throws `config_invalid` when it is not possible to listen there. */
+async function listen(server: Server, host: string, port: number, logger: Logger): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) => {
+      reject(
+        new BridgeError("config_invalid", `the OTLP receiver can't listen on ${host}:${port}`, { cause }),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  server.removeAllListeners("error");
+  server.on("error", (error) => logger.error({ err: error }, "the OTLP receiver's server failed"));
+  const address = server.address() as AddressInfo;
+  return `${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
 type Encoding = "identity" | "gzip" | "zstd";

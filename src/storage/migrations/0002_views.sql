@@ -1,13 +1,17 @@
 -- What users and the query API read: every sample once. FINAL removes what was sent twice; a sample's copies are always in one partition (one day),
 -- so partitions need not be merged with each other.
 
-CREATE VIEW IF NOT EXISTS {{db}}.samples_gauge {{on_cluster}} AS
-SELECT
+--{{define identity_and_time}}
   cluster_id,
   MetricName AS metric_name,
   series_id,
   Attributes AS labels,
   TimeUnix AS time,
+--{{end}}
+
+CREATE VIEW IF NOT EXISTS {{db}}.samples_gauge {{on_cluster}} AS
+SELECT
+--{{use identity_and_time}}
   Value AS value,
   'gauge' AS kind,
   MetricUnit AS unit,
@@ -17,11 +21,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE VIEW IF NOT EXISTS {{db}}.samples_sum {{on_cluster}} AS
 SELECT
-  cluster_id,
-  MetricName AS metric_name,
-  series_id,
-  Attributes AS labels,
-  TimeUnix AS time,
+--{{use identity_and_time}}
   Value AS value,
   if(IsMonotonic, 'counter', 'sum') AS kind,
   MetricUnit AS unit,
@@ -37,11 +37,7 @@ SELECT cluster_id, metric_name, series_id, labels, time, value, kind, unit, reso
 
 CREATE VIEW IF NOT EXISTS {{db}}.histograms {{on_cluster}} AS
 SELECT
-  cluster_id,
-  MetricName AS metric_name,
-  series_id,
-  Attributes AS labels,
-  TimeUnix AS time,
+--{{use identity_and_time}}
   Count AS count,
   Sum AS sum,
   BucketCounts AS bucket_counts,
@@ -55,11 +51,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE VIEW IF NOT EXISTS {{db}}.exponential_histograms {{on_cluster}} AS
 SELECT
-  cluster_id,
-  MetricName AS metric_name,
-  series_id,
-  Attributes AS labels,
-  TimeUnix AS time,
+--{{use identity_and_time}}
   Count AS count,
   Sum AS sum,
   Scale AS scale,
@@ -77,11 +69,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE VIEW IF NOT EXISTS {{db}}.summaries {{on_cluster}} AS
 SELECT
-  cluster_id,
-  MetricName AS metric_name,
-  series_id,
-  Attributes AS labels,
-  TimeUnix AS time,
+--{{use identity_and_time}}
   Count AS count,
   Sum AS sum,
   `ValueAtQuantiles.Quantile` AS quantiles,
