@@ -2,6 +2,7 @@ import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { createRecord } from "#lib/records.ts";
+import { parseDuration } from "#lib/duration.ts";
 import { nearMiss } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
@@ -9,13 +10,11 @@ import { createSecret, type Secret } from "#lib/secret.ts";
 const SECONDS = 1000;
 const HOURS = 3_600_000;
 const DAYS = 24 * HOURS;
-const DURATION_UNITS: Record<string, number> = { ms: 1, s: SECONDS, m: 60 * SECONDS, h: HOURS, d: DAYS };
 
 /** Seconds ("30", "1.5") or a number with a unit ("250ms", "15m", "24h"); as ms. */
 const duration = (minMs: number, maxMs: number) =>
   z.string().transform((text, context) => {
-    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text.trim());
-    const ms = match ? Number(match[1]) * (DURATION_UNITS[match[2] ?? "s"] ?? 1000) : Number.NaN;
+    const ms = parseDuration(text);
     if (!(ms >= minMs && ms <= maxMs)) {
       context.addIssue({
         code: "custom",

@@ -12,13 +12,6 @@ import { createHttpServer, type HttpServerDeps } from "#http/server.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
-import { createQueryAdmission } from "#query/admission.ts";
-import { createClusterState } from "#query/state/cluster-state.ts";
-import { HEALTH_THRESHOLDS, type HealthThresholds } from "#query/state/health-judgement.ts";
-import { createLatest } from "#query/series/latest.ts";
-import type { QueryLimits } from "#query/limits.ts";
-import { createMetricLookup } from "#query/series/lookup.ts";
-import { createSeriesQuery } from "#query/series/series.ts";
 import { prepareDataDirectory } from "#state/data-directory.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
@@ -29,7 +22,8 @@ import { loadAccess } from "./access.ts";
 import { createClusters } from "./clusters.ts";
 import { createCollection, createOpenPrometheus } from "./collection.ts";
 import { startKeyring, warnOfPlaintext } from "./credentials.ts";
-import { createClusterDiagnosis, createStorageDiagnosis } from "./diagnosis.ts";
+import { createClusterDiagnosis } from "./diagnosis.ts";
+import { queryPorts } from "./queries.ts";
 import { startStateStore } from "./state.ts";
 import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
 import type { Config } from "#config.ts";
@@ -207,54 +201,6 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
     ownMetrics: metrics,
     collection: rounds,
     facts: { scheduler: config.SCHEDULER, queries: queries.length },
-  };
-}
-
-/** The part of the HTTP API that answers from ClickHouse. */
-function queryPorts(config: Config, database: Database, clock: Clock): Partial<HttpServerDeps> {
-  const deps = { database, clock };
-  const settings = {
-    databaseName: config.CLICKHOUSE_DATABASE,
-    limits: queryLimits(config),
-    staleAfterMs: config.STALE_AFTER,
-  };
-  return {
-    metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
-    latest: createLatest(database, settings),
-    admission: createQueryAdmission(deps, {
-      parallelMax: config.QUERY_PARALLEL_MAX,
-      queueMax: config.QUERY_QUEUE_MAX,
-      timeoutMs: config.QUERY_TIMEOUT,
-    }),
-    diagnoseStorage: createStorageDiagnosis(config, database, deps.clock),
-    clusterState: createClusterState(deps, {
-      ...settings,
-      thresholds: healthThresholds(config),
-    }),
-  };
-}
-
-function queryLimits(config: Config): QueryLimits {
-  return {
-    rangeMaxMs: config.QUERY_RANGE_MAX,
-    pointsPerSeriesMax: config.QUERY_SERIES_POINTS_MAX,
-    pointsMax: config.QUERY_POINTS_MAX,
-    seriesMax: config.QUERY_SERIES_MAX,
-    rowsReadMax: config.QUERY_ROWS_READ_MAX,
-    memoryBytesMax: config.QUERY_MEMORY_MAX,
-    timeoutMs: config.QUERY_TIMEOUT,
-  };
-}
-
-function healthThresholds(config: Config): HealthThresholds {
-  return {
-    ...HEALTH_THRESHOLDS,
-    cpuPercent: config.HEALTH_CPU_PERCENT,
-    memoryPercent: config.HEALTH_MEMORY_PERCENT,
-    diskPercent: config.HEALTH_DISK_PERCENT,
-    loadPerCore: config.HEALTH_LOAD_PER_CORE,
-    podRestarts: config.HEALTH_POD_RESTARTS,
-    gpuTemperatureCelsius: config.HEALTH_GPU_TEMPERATURE,
   };
 }
 

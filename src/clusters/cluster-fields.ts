@@ -1,12 +1,9 @@
 import { z } from "zod";
+import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** A cluster's id. "." and ".." can't be in a URL's path: clients take them out (RFC 3986 section 5.2.4). */
-export const idField = z
-  .string("must be a text")
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
-  .regex(/^(?!\.\.?$)/, "must not be . or ..");
+export const idField = z.string("must be a text").regex(CLUSTER_ID, CLUSTER_ID_RULE);
 
 /** A text of one line, not empty. */
 export const lineField = (max: number) =>

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
+import { CLUSTER_ID_RULE, isClusterId } from "#lib/cluster-id.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import type { PrometheusCredentials } from "#clusters/cluster.ts";
@@ -187,8 +188,7 @@ function describe({ name, kid, bits }: Pick<KeyFile, "name" | "kid" | "bits">, i
 async function seal(source: string, values: Values, io: KeysIo): Promise<number> {
   const { id, context } = values;
   if (id === undefined) throw usage("--id: is missing; it is the cluster's id in CLUSTERS_FILE");
-  if (!/^[A-Za-z0-9._-]{1,64}$/.test(id))
-    throw usage("--id: must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
+  if (!isClusterId(id)) throw usage(`--id: ${CLUSTER_ID_RULE}`);
   const directory = values.keys ?? io.keysDirectory;
   if (directory === undefined) throw usage("--keys DIR: is missing, and CREDENTIALS_KEYS_DIR is not set");
   const keyring = await openKeys(directory, io);

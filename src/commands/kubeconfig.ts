@@ -5,6 +5,7 @@ import { openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
+import { parseDuration } from "#lib/duration.ts";
 import { toKubeconfigText } from "#onboard/kubeconfig-text.ts";
 import { managedClusterManifest, toManifestText } from "#onboard/manifest.ts";
 import { onboard, type OnboardSettings } from "#onboard/onboard.ts";
@@ -39,7 +40,6 @@ export interface KubeconfigCommandContext {
 /** No name of the Helm chart, whose bridge runs as `budcluster`: a cluster may be both the bridge's home and a managed one. */
 export const DEFAULT_SERVICE_ACCOUNT = "budcluster-metrics-reader";
 
-const UNITS_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 const DAY_MS = 86_400_000;
 /** The API server's own least (TokenRequest). */
 const DURATION_MS_MIN = 600_000;
@@ -108,7 +108,7 @@ function toSettings(values: Values, defaultNamespace: string): OnboardSettings {
     prometheusNamespace,
     namespace: values.namespace ?? prometheusNamespace,
     serviceAccount: values["service-account"] ?? DEFAULT_SERVICE_ACCOUNT,
-    durationMs: toMs(values.duration ?? "8760h"),
+    durationMs: parseDuration(values.duration ?? "8760h"),
   };
   const names = {
     "--prometheus-namespace": prometheusNamespace,
@@ -123,11 +123,6 @@ function toSettings(values: Values, defaultNamespace: string): OnboardSettings {
   }
   if (problems.length > 0) throw invalid(problems);
   return settings;
-}
-
-function toMs(text: string): number {
-  const [, count, unit] = /^(\d{1,9})([mhd])$/.exec(text) ?? [];
-  return Number(count) * (UNITS_MS[unit ?? ""] ?? Number.NaN);
 }
 
 function defaultKubeconfig(environment: Environment): string {

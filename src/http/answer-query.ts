@@ -1,5 +1,4 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { ErrorCode } from "#errors/error.ts";
 import type { QueryAdmission } from "#query/admission.ts";
 import { requestSignal } from "./app-types.ts";
 
@@ -9,13 +8,6 @@ export type AnswerQuery = <T>(
   reply: FastifyReply,
   run: (signal: AbortSignal) => Promise<T>,
 ) => Promise<T>;
-
-/** What each route that queries the database may answer. */
-export const QUERY_LIMIT_ERRORS = [
-  "query_too_large",
-  "query_timeout",
-  "query_busy",
-] as const satisfies ErrorCode[];
 
 export function createAnswerQuery(admission: QueryAdmission, stopping: AbortSignal): AnswerQuery {
   return (request, reply, run) => admission.run(request.share, requestSignal(reply, stopping), run);

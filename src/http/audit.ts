@@ -1,7 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { isClusterId } from "#lib/cluster-id.ts";
 import type { Logger } from "#telemetry/logger.ts";
-
-const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** One line of the audit log: who did what to which cluster, and what came of it. */
 interface AuditEntry {
@@ -51,5 +50,5 @@ export function createAudit(logger: Logger): WriteAudit {
 function pathClusterId(request: FastifyRequest): string | null {
   const { id, cluster_id: other } = (request.params ?? {}) as Record<string, unknown>;
   const given = id ?? other;
-  return typeof given === "string" && CLUSTER_ID.test(given) ? given : null;
+  return typeof given === "string" && isClusterId(given) ? given : null;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ERRORS, type ErrorCode } from "#errors/error.ts";
+import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
 import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import type { ErrorAnswer } from "./errors.ts";
 
@@ -10,7 +11,7 @@ export const timestamp = z.string().meta({ format: "date-time", examples: ["2025
 
 export const clusterId = z
   .string()
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+  .regex(CLUSTER_ID, CLUSTER_ID_RULE)
   .meta({ description: "The cluster's id, as in CLUSTERS_FILE", examples: ["edge-1"] });
 
 export const errorBody = z

@@ -8,8 +8,9 @@ import type { Collection } from "#collect/status.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
 import { BridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
-import { ADMISSION_LIMITS, createQueryAdmission, type QueryAdmission } from "#query/admission.ts";
+import type { QueryAdmission } from "#query/admission.ts";
 import type { ClusterState } from "#query/state/cluster-state.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
@@ -28,8 +29,12 @@ import { registerDocs, registerOpenApi } from "./openapi.ts";
 import { clusterStateRoutes } from "./routes/cluster-state.ts";
 import { clusterChangeRoutes } from "./routes/cluster-changes.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
-import { latestRoutes, type LatestSamples } from "./routes/cluster-metrics.ts";
-import { metricQueryRoutes, type MetricQueries } from "./routes/cluster-metrics-query.ts";
+import {
+  latestRoutes,
+  metricQueryRoutes,
+  type LatestSamples,
+  type MetricQueries,
+} from "./routes/cluster-metrics.ts";
 import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
@@ -51,10 +56,11 @@ export interface HttpServerDeps {
   /** With `clusters`. */
   diagnoseCluster?: DiagnoseCluster;
   diagnoseStorage?: DiagnoseStorage;
+  /** With `admission`, as the next two. */
   latest?: LatestSamples;
   clusterState?: ClusterState;
   metricQueries?: MetricQueries;
-  /** Default: ADMISSION_LIMITS. */
+  /** Limits the queries of all callers together. */
   admission?: QueryAdmission;
   /** Routes of other roles. */
   routes?: readonly RouteModule[];
@@ -149,8 +155,6 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
 
 function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
   const warnings = deps.warnings ?? (() => []);
-  const admission = deps.admission ?? createQueryAdmission(deps, ADMISSION_LIMITS);
-  const answer = createAnswerQuery(admission, stopping);
   return [
     healthRoutes({ readiness: deps.readiness, warnings }, stopping),
     ownMetricsRoutes(deps.ownMetrics),
@@ -161,10 +165,20 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
       : []),
     ...(deps.clusterAdmin ? [clusterChangeRoutes(deps.clusterAdmin, deps.clock, stopping)] : []),
     ...(deps.diagnoseStorage ? [storageDiagnosisRoute(deps.diagnoseStorage, stopping)] : []),
-    ...(deps.latest ? [latestRoutes(deps.latest, answer)] : []),
-    ...(deps.metricQueries ? [metricQueryRoutes(deps.metricQueries, answer)] : []),
-    ...(deps.clusterState ? [clusterStateRoutes(deps.clusterState, answer)] : []),
+    ...queryRoutesOf(deps, stopping),
     ...(deps.routes ?? []),
+  ];
+}
+
+function queryRoutesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
+  const { admission, latest, metricQueries, clusterState } = deps;
+  if (!latest && !metricQueries && !clusterState) return [];
+  assert(admission !== undefined, "queries have an admission");
+  const answer = createAnswerQuery(admission, stopping);
+  return [
+    ...(latest ? [latestRoutes(latest, answer)] : []),
+    ...(metricQueries ? [metricQueryRoutes(metricQueries, answer)] : []),
+    ...(clusterState ? [clusterStateRoutes(clusterState, answer)] : []),
   ];
 }
 

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
 import { BridgeError } from "#errors/error.ts";
+import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
 
 /**
  * What a route asks for. open: nothing; read: look at status, clusters, metrics; collect: start a round; admin: change things.
@@ -40,9 +41,7 @@ const tokenEntry = z
       .array(z.enum(["read", "collect", "admin"]))
       .min(1, "must name at least one of read, collect, admin"),
     clusters: z
-      .array(
-        z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be a cluster's id (A-Z a-z 0-9 . _ -, at most 64)"),
-      )
+      .array(z.string().regex(CLUSTER_ID, CLUSTER_ID_RULE))
       .min(1, "must name at least one cluster; leave it out for all clusters")
       .max(CLUSTERS_MAX)
       .exactOptional(),

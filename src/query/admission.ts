@@ -10,8 +10,6 @@ export interface AdmissionLimits {
   timeoutMs: number;
 }
 
-export const ADMISSION_LIMITS: AdmissionLimits = { parallelMax: 8, queueMax: 128, timeoutMs: 30_000 };
-
 /** How long a refused caller is told to wait. */
 const RETRY_AFTER_SECONDS = 5;
 

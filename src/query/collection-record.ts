@@ -18,7 +18,7 @@ export interface CollectionRecord {
   /** Could the cluster's Prometheus be reached at the last attempt? null: no attempt is on record. */
   up: { value: boolean; atMs: number } | null;
   /** When the first of the credentials that the last attempt used ends; null: none is known to end. */
-  credentialsEndMs: number | null;
+  credentialsExpireMs: number | null;
   /** Of the last collection that sent its queries' state; sorted by name. */
   queries: QueryRecord[];
 }
@@ -57,8 +57,8 @@ export interface CollectionRecords {
     times: { nowMs: number; baseMs: number },
     signal: AbortSignal | undefined,
   ): Promise<{ record: CollectionRecord; before: QueryRecord[] }>;
-  /** When the first attempt to collect was that is on record. */
-  began(clusterId: string, signal: AbortSignal | undefined): Promise<number | undefined>;
+  /** Time of the first attempt to collect that is on record; Unix time in ms. */
+  firstAttempt(clusterId: string, signal: AbortSignal | undefined): Promise<number | undefined>;
 }
 
 export function createCollectionRecords(
@@ -144,13 +144,13 @@ export function createCollectionRecords(
       return {
         record: {
           up: up === undefined ? null : { value: up.value === 1, atMs: up.atMs },
-          credentialsEndMs: expiry === undefined ? null : expiry.value * 1000,
+          credentialsExpireMs: expiry === undefined ? null : expiry.value * 1000,
           queries: toQueryRecords(latest),
         },
         before: toQueryRecords(toReported(rows, "base")),
       };
     },
-    began: (clusterId, signal) => find("min", clusterId, [UP], signal),
+    firstAttempt: (clusterId, signal) => find("min", clusterId, [UP], signal),
   };
 }
 

@@ -1,5 +1,13 @@
-import type { CollectionRecord, QueryRecord } from "./collection-record.ts";
-import { toTimestamp } from "./grid.ts";
+import type { Clock } from "#lib/clock.ts";
+import { BridgeError } from "#errors/error.ts";
+import {
+  createCollectionRecords,
+  type CollectionRecord,
+  type CollectionRecords,
+  type QueryRecord,
+} from "./collection-record.ts";
+import { toTimestamp } from "./range.ts";
+import type { LimitedDatabase } from "./limits.ts";
 
 /** How much of what the cluster's Prometheus had in the window an answer is made of. */
 export interface Completeness {
@@ -53,45 +61,80 @@ export function storedUntil(queries: readonly QueryRecord[], staleMs: number): n
   );
 }
 
-/** `before`: the queries' records at the window's start; what is missing there counts from zero. */
-export function toCompleteness(input: {
-  record: CollectionRecord;
+interface StoredRange {
+  clusterId: string;
+  /** The metric of the answer; left out: all of the cluster. */
+  metric?: string;
+  fromMs: number;
+  toMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/**
+ * The completeness of an answer about a range, up to the range's end or the collection's watermark, whichever is earlier: of the query that
+ * collects the metric, or of all queries when that is not known. null: nothing is on record about the cluster's collection, so its samples
+ * come from elsewhere. Throws what a LimitedDatabase throws.
+ */
+export type ReadCompleteness = (range: StoredRange) => Promise<Completeness | null>;
+
+export function createReadCompleteness(
+  deps: { database: LimitedDatabase; clock: Clock },
+  settings: { databaseName: string; staleAfterMs: number },
+): ReadCompleteness {
+  const records = createCollectionRecords(deps.database, settings);
+  return async ({ clusterId, metric, fromMs, toMs, signal }) => {
+    const nowMs = deps.clock.now();
+    let known: KnownRecords;
+    try {
+      known = await records.read(clusterId, { nowMs, baseMs: fromMs }, signal);
+    } catch (error) {
+      if (error instanceof BridgeError && error.code === "cluster_not_found") return null;
+      throw error;
+    }
+    const { record } = known;
+    const metrics = record.queries.some(({ query }) => query === metric) ? [metric!] : [];
+    const storedMs = storedUntil(relevantQueries(record, metrics), settings.staleAfterMs);
+    const asOfMs = storedMs !== null && storedMs > fromMs ? Math.min(storedMs, toMs) : null;
+    return await toCompleteness(records, known, { clusterId, metrics, fromMs, asOfMs, nowMs }, signal);
+  };
+}
+
+/** The newest record, and the queries' records when the window began. */
+type KnownRecords = Awaited<ReturnType<CollectionRecords["read"]>>;
+
+interface Answered {
+  clusterId: string;
+  /** What the answer is made of; none: everything that is collected. */
   metrics: readonly string[];
-  before: readonly QueryRecord[];
-  /** Set when the collection began inside of the window. */
-  beganMs: number | undefined;
+  fromMs: number;
+  /** null: nothing of the window is stored. */
   asOfMs: number | null;
   nowMs: number;
-}): Completeness {
-  const { record, metrics, asOfMs, nowMs, beganMs } = input;
-  const began = beganMs !== undefined;
+}
+
+/** Looks up when the collection began where no record is as old as the window. Throws what a LimitedDatabase throws. */
+export async function toCompleteness(
+  records: CollectionRecords,
+  { record, before }: KnownRecords,
+  answered: Answered,
+  signal: AbortSignal | undefined,
+): Promise<Completeness> {
+  const { clusterId, metrics, fromMs, asOfMs, nowMs } = answered;
+  const firstMs = before.length === 0 ? await records.firstAttempt(clusterId, signal) : undefined;
+  const collectedSinceMs = firstMs !== undefined && firstMs > fromMs ? firstMs : null;
   const queries = relevantQueries(record, metrics);
   const names = new Set(record.queries.map(({ query }) => query));
-  const before = new Map(input.before.map((known) => [known.query, known]));
-  const total = (pick: (query: QueryRecord) => number): number =>
-    queries.reduce((sum, query) => {
-      const known = before.get(query.query);
-      const base = known === undefined ? 0 : pick(known);
-      // A state that was lost counts from zero again.
-      return sum + (pick(query) >= base ? pick(query) - base : pick(query));
-    }, 0);
+  const { lostGaps, samplesRead, samplesSent } = countSince(before, queries);
   const behind = queries.filter(({ watermarkMs }) => asOfMs !== null && watermarkMs < asOfMs);
-  // Not by `total`: the bridge forgets gaps after a week.
-  const lostGaps = queries.reduce(
-    (sum, query) => sum + Math.max(0, query.lostGaps - (before.get(query.query)?.lostGaps ?? 0)),
-    0,
-  );
-  const samplesRead = total((query) => query.samplesRead);
-  const samplesSent = total((query) => query.samplesSent);
   const watermarkMs = queries.length === 0 ? null : Math.min(...queries.map((query) => query.watermarkMs));
+  const isComplete = behind.length === 0 && lostGaps === 0 && samplesSent >= samplesRead;
   return {
-    complete:
-      asOfMs !== null && !began && behind.length === 0 && lostGaps === 0 && samplesSent >= samplesRead,
-    watermark: watermarkMs === null ? null : toTimestamp(watermarkMs),
+    complete: asOfMs !== null && collectedSinceMs === null && isComplete,
+    watermark: timestampOrNull(watermarkMs),
     lag_seconds: watermarkMs === null ? null : Math.max(0, (nowMs - watermarkMs) / 1000),
-    collected_since: began ? toTimestamp(beganMs) : null,
+    collected_since: timestampOrNull(collectedSinceMs),
     cluster_up: record.up?.value ?? null,
-    cluster_up_at: record.up === null ? null : toTimestamp(record.up.atMs),
+    cluster_up_at: timestampOrNull(record.up?.atMs ?? null),
     queries: queries.length,
     behind: behind
       .slice(0, BEHIND_MAX)
@@ -102,4 +145,28 @@ export function toCompleteness(input: {
     samples_read: samplesRead,
     samples_sent: samplesSent,
   };
+}
+
+/** What the queries counted since `before`; a query that is not in there counts from zero. */
+function countSince(
+  before: readonly QueryRecord[],
+  queries: readonly QueryRecord[],
+): Pick<QueryRecord, "lostGaps" | "samplesRead" | "samplesSent"> {
+  const known = new Map(before.map((record) => [record.query, record]));
+  const sum = (field: keyof ReturnType<typeof countSince>, sinceReset: (count: number) => number): number =>
+    queries.reduce((total, query) => {
+      const [count, base] = [query[field], known.get(query.query)?.[field] ?? 0];
+      return total + (count >= base ? count - base : sinceReset(count));
+    }, 0);
+  return {
+    // The bridge forgets gaps after a week.
+    lostGaps: sum("lostGaps", () => 0),
+    // A counter starts at zero again when the bridge's state was lost.
+    samplesRead: sum("samplesRead", (count) => count),
+    samplesSent: sum("samplesSent", (count) => count),
+  };
+}
+
+function timestampOrNull(ms: number | null): string | null {
+  return ms === null ? null : toTimestamp(ms);
 }

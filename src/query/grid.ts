@@ -1,4 +1,5 @@
-import { refuseField, refuseSize, type QueryLimits } from "./limits.ts";
+import { refuseField, type QueryLimits } from "./limits.ts";
+import { checkRange } from "./range.ts";
 
 /** The times of an answer's points. All in ms; Unix time. */
 export interface Grid {
@@ -22,8 +23,8 @@ const MINUTE_MS = 60_000;
 const WEEK_MS = 7 * 24 * 60 * MINUTE_MS;
 const WINDOW_MIN_MS = 2 * MINUTE_MS;
 const DEFAULT_POINTS_MAX = 1000;
-const FUTURE_MAX_MS = 5 * MINUTE_MS;
 const STEP_MIN_MS = 1000;
+const FIELDS = { from: "start_time", to: "end_time" };
 
 /** Steps that divide an hour or a day, in minutes. */
 const DEFAULT_STEPS = [1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440];
@@ -38,7 +39,7 @@ export function planGrid(
   limits: Pick<QueryLimits, "rangeMaxMs" | "pointsPerSeriesMax">,
 ): Grid {
   const { startMs, endMs } = request;
-  checkRange(startMs, endMs, nowMs, limits.rangeMaxMs);
+  checkRange({ fromMs: startMs, toMs: endMs }, FIELDS, nowMs, limits.rangeMaxMs);
   const stepMs = request.stepMs ?? defaultStep(endMs - startMs);
   if (!Number.isInteger(stepMs) || stepMs < STEP_MIN_MS || stepMs % 1000 !== 0) {
     throw refuseField("step", "is not a whole number of seconds of at least 1", 'Send seconds, or "5m".');
@@ -64,31 +65,6 @@ export function planGrid(
   return { stepMs, windowMs: Math.max(stepMs, WINDOW_MIN_MS), firstMs, lastMs, points };
 }
 
-/** Throws `request_invalid` for a range that is empty, turned round or in the future, `query_too_large` for one that is too long. */
-export function checkRange(startMs: number, endMs: number, nowMs: number, rangeMaxMs: number): void {
-  if (startMs >= endMs) {
-    throw refuseField(
-      "start_time",
-      "is not before end_time",
-      "Send a start_time that is earlier than end_time.",
-    );
-  }
-  if (startMs > nowMs) {
-    throw refuseField("start_time", "is in the future", `Send a time before ${toTimestamp(nowMs)}.`);
-  }
-  if (endMs > nowMs + FUTURE_MAX_MS) {
-    throw refuseField("end_time", "is in the future", `Send a time up to ${toTimestamp(nowMs)}.`);
-  }
-  if (endMs - startMs > rangeMaxMs) {
-    const hours = Math.floor(rangeMaxMs / 3_600_000);
-    throw refuseSize(
-      "range",
-      `the range is longer than ${hours} h`,
-      `Ask for at most ${hours} h in one request.`,
-    );
-  }
-}
-
 /** The smallest that gives at most 1,000 points; over more than a week of whole hours, which the roll-ups have. */
 function defaultStep(rangeMs: number): number {
   const least = rangeMs > WEEK_MS ? 60 : 0;
@@ -98,8 +74,4 @@ function defaultStep(rangeMs: number): number {
   const minutes =
     DEFAULT_STEPS.find(fits) ?? Math.ceil(rangeMs / (day * MINUTE_MS * DEFAULT_POINTS_MAX)) * day;
   return minutes * MINUTE_MS;
-}
-
-export function toTimestamp(ms: number): string {
-  return new Date(ms).toISOString();
 }

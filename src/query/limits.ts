@@ -1,4 +1,5 @@
 import { BridgeError, type ErrorCode } from "#errors/error.ts";
+import { CLUSTER_ID_RULE, isClusterId } from "#lib/cluster-id.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
 import { FINAL_SETTINGS } from "#storage/samples-sql.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
@@ -20,18 +21,6 @@ export interface QueryLimits {
   /** What one statement may take. Whole seconds count. */
   timeoutMs: number;
 }
-
-const DAY_MS = 86_400_000;
-
-export const QUERY_LIMITS: QueryLimits = {
-  rangeMaxMs: 100 * DAY_MS,
-  pointsPerSeriesMax: 11_000,
-  pointsMax: 200_000,
-  seriesMax: 10_000,
-  rowsReadMax: 100_000_000,
-  memoryBytesMax: 600_000_000,
-  timeoutMs: 30_000,
-};
 
 /** A Database whose statements are all bound by the limits. */
 export interface LimitedDatabase {
@@ -112,4 +101,10 @@ export function refuseField(field: string, problem: string, remedy: string): Bri
 /** A refusal because of one of the limits of QueryLimits. */
 export function refuseSize(limit: string, message: string, remedy: string): BridgeError {
   return new BridgeError("query_too_large", message, { hint: remedy, details: { limit } });
+}
+
+/** Throws `request_invalid`. */
+export function checkClusterId(clusterId: string): void {
+  if (isClusterId(clusterId)) return;
+  throw refuseField("cluster_id", CLUSTER_ID_RULE, "Send the id of a cluster from GET /clusters.");
 }

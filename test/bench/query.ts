@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { openChdb, type EmbeddedDatabase } from "#allinone/chdb.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createClusterState } from "#query/state/cluster-state.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
 import { migrate } from "#storage/migrate.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { storeClusters, storeReports, type StoredClusters } from "./query-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // Latency and throughput of the query API on the embedded engine, without HTTP, and what a sample takes on disk. `npm run bench` runs it on
 // 30 days of 1,000 series of the simulator; BENCH_QUICK=1 on two days.
@@ -31,8 +31,8 @@ type Call = (cluster: string) => Promise<unknown>;
 
 function createCalls(database: EmbeddedDatabase, stored: StoredClusters): Record<string, Call> {
   const deps = { database, clock: createManualClock(stored.endMs + 90_000) };
-  const series = createSeriesQuery(deps, { databaseName: "metrics", limits: QUERY_LIMITS });
-  const state = createClusterState(deps, { databaseName: "metrics" });
+  const series = createSeriesQuery(deps, QUERY_DEFAULTS);
+  const state = createClusterState(deps, QUERY_DEFAULTS);
   const query =
     (metric: string, aggregation: "avg" | "rate", groupBy: string[] = []): Call =>
     (clusterId) =>
@@ -48,7 +48,7 @@ function createCalls(database: EmbeddedDatabase, stored: StoredClusters): Record
   const summary =
     (days: number): Call =>
     (clusterId) =>
-      state.summary({ clusterId, from: String((stored.endMs - days * DAY_MS) / 1000) });
+      state.summary({ clusterId, fromMs: stored.endMs - days * DAY_MS });
   const cpu = "node_cpu_seconds_total";
   return {
     "query, 24 h at 5 min, avg of node_load1 (4 series)": query("node_load1", "avg"),

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
 import { AGGREGATIONS, isQuantile, type AggregationName } from "#query/series/aggregations.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import type { LabelFilter } from "#query/series/matchers.ts";
 import { createSeriesQuery, type SeriesQuery } from "#query/series/series.ts";
 import { migrate } from "#storage/migrate.ts";
@@ -14,6 +13,7 @@ import { complaintsIn, deliver, type ClusterMetric } from "./delivery.ts";
 import { startPrometheus, type WrittenPrometheus } from "./prometheus.ts";
 import { readScraped, repeat, withGaps, type Scraped } from "./scraped.ts";
 import { startStack, type Stack } from "./stack.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // The same samples in a real Prometheus (by remote write) and, through the real Collector, in ClickHouse; then every answer of the query API
 // is compared, point by point, with what that Prometheus answers to the PromQL that the API says the answer equals. The samples: what the
@@ -142,7 +142,7 @@ beforeAll(async () => {
   await writing;
   query = createSeriesQuery(
     { database: stack.database, clock: systemClock },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   );
   const samples = all.flatMap(({ series }) => series.map((one) => one.samples.length));
   process.stderr.write(

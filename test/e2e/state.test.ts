@@ -23,6 +23,7 @@ import {
   SUMMARY_OF_NODES,
   UTILIZATION,
 } from "./state-formulas.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // The state of a cluster beside PromQL formulas in a real Prometheus with the same samples: those that the cluster of E2E_KUBECONFIG scraped
 // in the last minutes, repeated to 80 minutes, with Pods that appear and vanish and seven minutes without any scrape, and sparser to three days.
@@ -121,7 +122,7 @@ beforeAll(async () => {
   });
   state = createClusterState(
     { database: stack.database, clock: createManualClock(AS_OF_MS + 2 * MINUTE_MS) },
-    { databaseName: "metrics" },
+    QUERY_DEFAULTS,
   );
 }, 600_000);
 
@@ -245,7 +246,7 @@ test("summary: every number", async () => {
 
 test("summary: every number of three days, from the hours of the roll-ups", async () => {
   const from = AS_OF_MS - 72 * HOUR_MS;
-  const answer = await state.summary({ clusterId: CLUSTER, from: new Date(from).toISOString() });
+  const answer = await state.summary({ clusterId: CLUSTER, fromMs: from });
   expect(answer).toMatchObject({ storage: "hours", window: { step_seconds: 3600 } });
   const lastMs = Math.floor(AS_OF_MS / HOUR_MS) * HOUR_MS;
   const firstMs = (Math.floor(from / HOUR_MS) + 1) * HOUR_MS;

@@ -7,6 +7,7 @@ import {
 import { createManualClock } from "./manual-clock.ts";
 import type { TestMetric } from "./otlp-request.ts";
 import { point, storeMetrics, storeRecord, type StoredRecord } from "./stored-world.ts";
+import { QUERY_DEFAULTS } from "./query-defaults.ts";
 
 export const MINUTE_MS = 60_000;
 export const GIB = 2 ** 30;
@@ -58,7 +59,7 @@ export function createStateCases(engine: { readonly database: EmbeddedDatabase }
     state: (nowMs = NOW_MS, settings = {}) =>
       createClusterState(
         { database: engine.database, clock: createManualClock(nowMs) },
-        { databaseName: "metrics", ...settings },
+        { ...QUERY_DEFAULTS, ...settings },
       ),
   };
 }

@@ -2,16 +2,24 @@ import { beforeAll, expect, test } from "vitest";
 import { COLUMNS } from "#allinone/otlp-tables.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
-import { createLatest } from "#query/series/latest.ts";
-import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
+import { createMetricLookup, type LatestAnswer, type LatestRequest } from "#query/series/lookup.ts";
+import type { Database, QueryParameters } from "#storage/database.ts";
+import { systemClock } from "#lib/clock.ts";
+import type { QueryLimits } from "#query/limits.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
+import { createManualClock } from "../helpers/manual-clock.ts";
 import { bitsOf, toOtlpRequest, type TestMetric } from "../helpers/otlp-request.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const codec = createOtlpCodec();
-const latest: ReturnType<typeof createLatest> = (request) =>
-  createLatest(engine.database, { databaseName: "metrics", limits: QUERY_LIMITS })(request);
+const latestWithin = (limits: Partial<QueryLimits>, database: Database = engine.database, clock = systemClock) =>
+  createMetricLookup(
+    { database, clock },
+    { ...QUERY_DEFAULTS, limits: { ...QUERY_DEFAULTS.limits, ...limits } },
+  ).latest;
+const latest = (request: LatestRequest): Promise<LatestAnswer> => latestWithin({})(request);
 const NOW_MS = Math.floor(Date.now() / 1000) * 1000;
 const at = (secondsAgo: number): bigint => BigInt(NOW_MS - secondsAgo * 1000 + 7) * 1_000_000n;
 const iso = (secondsAgo: number): string => new Date(NOW_MS - secondsAgo * 1000 + 7).toISOString();
@@ -115,30 +123,27 @@ test.each<[string, Partial<QueryLimits>, string, string]>([
   ["QUERY_ROWS_READ_MAX", { rowsReadMax: 1 }, "query_too_large", "rows_read"],
   ["QUERY_MEMORY_MAX", { memoryBytesMax: 1 }, "query_too_large", "memory"],
 ])("obeys %s", async (_variable, limits, code, limit) => {
-  const limited = createLatest(engine.database, {
-    databaseName: "metrics",
-    limits: { ...QUERY_LIMITS, ...limits },
-  });
-  const error = await bridgeErrorOf(limited({ clusterId: "prod", metric: "node_load1" }));
+  const error = await bridgeErrorOf(latestWithin(limits)({ clusterId: "prod", metric: "node_load1" }));
   expect([error.code, error.details]).toEqual([code, { limit }]);
 });
 
 test("obeys QUERY_POINTS_MAX and QUERY_TIMEOUT", async () => {
   const statements: string[] = [];
+  const fromMs: number[] = [];
   const database = {
     command: () => Promise.resolve(),
     close: () => Promise.resolve(),
-    query: async (sql: string) => {
+    query: async (sql: string, parameters: QueryParameters = {}) => {
       statements.push(sql);
+      if ("from" in parameters) fromMs.push(Number(parameters["from"]));
       return [];
     },
   };
-  const limits = { ...QUERY_LIMITS, pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 };
-  const limited = createLatest(database, { databaseName: "metrics", limits });
+  const limited = latestWithin({ pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 }, database, createManualClock(NOW_MS));
   const tooMany = await bridgeErrorOf(limited({ clusterId: "prod", metric: "up", limit: 11 }));
   expect(tooMany.message).toContain("limit: is not a whole number from 1 to 10");
   expect((await bridgeErrorOf(limited({ clusterId: "prod", metric: "up" }))).code).toBe("cluster_not_found");
   expect(statements.length).toBeGreaterThan(1);
   for (const sql of statements) expect(sql).toContain("SETTINGS max_execution_time = 3, ");
-  expect(statements[0]).toContain("INTERVAL 2 HOUR");
+  expect(fromMs).toEqual([NOW_MS - 2 * 3_600_000]);
 });

@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CollectionStatus } from "#collect/status.ts";
 import { createClusterState } from "#query/state/cluster-state.ts";
-import { createLatest } from "#query/series/latest.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { point, storeMetrics, storeRecord } from "../helpers/stored-world.ts";
 import { ACCESS, CLUSTER, type Harness, startHarness, STATUS, TOKENS } from "./http-harness.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // Two clusters with the same metrics, everything wired as in all-in-one, and a token for one of the two.
 
@@ -55,7 +54,8 @@ beforeAll(async () => {
     });
   }
   const deps = { database, clock: createManualClock(NOW_MS) };
-  const settings = { databaseName: "metrics", limits: QUERY_LIMITS };
+  const settings = QUERY_DEFAULTS;
+  const lookup = createMetricLookup(deps, settings);
   const never = (): Promise<never> => Promise.reject(new Error(`called with ${FOREIGN}`));
   const both = [CLUSTER, { ...CLUSTER, id: FOREIGN, name: "other-mark" }];
   harness = await startHarness({
@@ -78,8 +78,8 @@ beforeAll(async () => {
       diagnoseStorage: never,
       collection: { start: never, status: async () => statusOfBoth() },
       clusterState: createClusterState(deps, settings),
-      latest: createLatest(database, settings),
-      metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
+      latest: lookup.latest,
+      metricQueries: { ...lookup, series: createSeriesQuery(deps, settings) },
     },
   });
   operations = toOperations((await (await fetch(`${harness.url}/docs/json`)).json()) as Document);

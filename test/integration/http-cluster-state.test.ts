@@ -5,6 +5,7 @@ import { createManualClock } from "../helpers/manual-clock.ts";
 import type { TestMetric } from "../helpers/otlp-request.ts";
 import { point, storeMetrics, storeRecord } from "../helpers/stored-world.ts";
 import { errorOf, startHarness, type Harness } from "./http-harness.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const NOW_MS = Math.floor(Date.now() / 60_000) * 60_000;
@@ -32,7 +33,7 @@ beforeAll(async () => {
   });
   const clusterState = createClusterState(
     { database, clock: createManualClock(NOW_MS) },
-    { databaseName: "metrics" },
+    QUERY_DEFAULTS,
   );
   harness = await startHarness({ bare: true, deps: { clusterState } });
 });
@@ -78,7 +79,7 @@ test.each([
   expect(answer.status).toBe(400);
   const error = await errorOf(answer);
   expect(error).toMatchObject({ code: "request_invalid", details: { fields: [{ field }] } });
-  expect(error.hint).toMatch(hint);
+  expect(`${error.message} ${error.hint}`).toMatch(hint);
 });
 
 test.each([

@@ -33,6 +33,7 @@ async function start(options: Parameters<typeof startHarness>[0] = {}) {
       as_of: "2025-06-01T11:58:30.000Z",
       unit: "",
       type: "gauge",
+      series_total: 0,
       series: [],
     };
   };

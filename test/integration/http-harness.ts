@@ -9,8 +9,10 @@ import { createHttpServer, type HttpServerDeps, type HttpServerSettings } from "
 import type { ApiToken } from "#http/tokens.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createSecret } from "#lib/secret.ts";
+import { createQueryAdmission } from "#query/admission.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { createOwnMetrics } from "#telemetry/metrics.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 /** Plain texts of the tokens; none of them may ever be in a log or an answer. */
 export const TOKENS = {
@@ -185,6 +187,7 @@ const fakeLatest: LatestSamples = async ({ clusterId, metric, limit }) => {
     as_of: timestamp,
     unit: "",
     type: "gauge",
+    series_total: values.length,
     series: values
       .slice(0, limit)
       .map((value, index) => ({ labels: { index: String(index) }, timestamp, value })),
@@ -224,6 +227,7 @@ export async function startHarness(options: HarnessOptions = {}) {
       clock: systemClock,
       ownMetrics,
       readiness: () => problems,
+      admission: createQueryAdmission({ clock: systemClock }, QUERY_DEFAULTS.admission),
       ...(options.bare
         ? {}
         : { collection: fake.collection, clusters: { list: async () => [CLUSTER] }, latest: fakeLatest }),

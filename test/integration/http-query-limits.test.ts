@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from "vitest";
 import { BridgeError } from "#errors/error.ts";
-import type { MetricQueries } from "#http/routes/cluster-metrics-query.ts";
+import type { MetricQueries } from "#http/routes/cluster-metrics.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { ACCESS, errorOf, type Harness, startHarness, TOKENS } from "./http-harness.ts";
 
@@ -25,7 +25,7 @@ async function start(options: Parameters<typeof startHarness>[0] = {}) {
   const running: (() => void)[] = [];
   const signals: AbortSignal[] = [];
   let arrived = (): void => {};
-  const hang = (input: { signal?: AbortSignal }): Promise<never> =>
+  const hang = (input: { signal?: AbortSignal | undefined }): Promise<never> =>
     new Promise((_resolve, reject) => {
       signals.push(input.signal!);
       running.push(() => reject(new BridgeError("metric_not_found", "it ran")));

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createMetricLookup, type LabelsAnswer, type MetricsAnswer } from "#query/series/lookup.ts";
 import { createSeriesQuery, type SeriesAnswer, type SeriesRequest } from "#query/series/series.ts";
 import { systemClock } from "#lib/clock.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
 import { errorOf, startHarness, type Harness } from "./http-harness.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const END_MS = Math.floor(Date.now() / 60_000) * 60_000 - 600_000;
@@ -16,7 +16,7 @@ let hang: ((signal: AbortSignal) => void) | undefined;
 
 beforeAll(async () => {
   const deps = { database: engine.database, clock: systemClock };
-  const settings = { databaseName: "metrics", limits: QUERY_LIMITS };
+  const settings = QUERY_DEFAULTS;
   const series = createSeriesQuery(deps, settings);
   harness = await startHarness({
     deps: {

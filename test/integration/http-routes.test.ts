@@ -235,6 +235,7 @@ describe("what can be read", () => {
       as_of: "2025-06-01T11:58:30.000Z",
       unit: "",
       type: "gauge",
+      series_total: 1,
       series: [{ labels, timestamp: "2025-06-01T11:58:30.000Z", value: 1 }],
     });
     const own = await start({ deps: { latest } });

@@ -1,11 +1,11 @@
 import { beforeAll, expect, test } from "vitest";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery, type SeriesAnswer } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
 import { storeRecord } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const MINUTE_MS = 60_000;
@@ -14,7 +14,7 @@ const STORED_MS = NOW_MS - 2 * MINUTE_MS;
 const FROM_MS = NOW_MS - 60 * MINUTE_MS;
 const QUERIES = ["node_load1", "node_memory_MemTotal_bytes"];
 const iso = (ms: number): string => new Date(ms).toISOString();
-const settings = { databaseName: "metrics", limits: QUERY_LIMITS };
+const settings = QUERY_DEFAULTS;
 const deps = () => ({ database: engine.database, clock: createManualClock(NOW_MS) });
 
 const series = (clusterId: string, metric: string, endMs = NOW_MS): Promise<SeriesAnswer> =>

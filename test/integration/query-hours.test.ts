@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
-import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
+import type { QueryLimits } from "#query/limits.ts";
 import type { LabelFilter } from "#query/series/matchers.ts";
 import { createSeriesQuery, type SeriesAnswer } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
@@ -12,6 +12,7 @@ import { evaluateReference, type ReferenceSeries } from "../helpers/promql-refer
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { storeSeries } from "../helpers/stored-samples.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const impatient: Clock = { ...systemClock, sleep: async (_ms, signal) => systemClock.sleep(1, signal) };
@@ -86,10 +87,10 @@ interface Asked {
   endMs?: number;
 }
 
-const query = (asked: Asked, limits: QueryLimits = QUERY_LIMITS): Promise<SeriesAnswer> =>
+const query = (asked: Asked, limits: QueryLimits = QUERY_DEFAULTS.limits): Promise<SeriesAnswer> =>
   createSeriesQuery(
     { database: engine.database, clock },
-    { databaseName: "metrics", limits },
+    { ...QUERY_DEFAULTS, limits },
   )({ clusterId: "prod", startMs: START_MS, endMs: END_MS, ...asked });
 
 /** The storage that was read, and the differences from a brute-force evaluation. */
@@ -221,7 +222,7 @@ test("a metric whose type changed is read from its samples, one that only may fa
 
 test("once all is rolled up, hours are read and not the samples behind them", async () => {
   await refresh();
-  const few = { ...QUERY_LIMITS, rowsReadMax: 10_000 };
+  const few = { ...QUERY_DEFAULTS.limits, rowsReadMax: 10_000 };
   const asked = { metric: "cpu_seconds_total" as const, groupBy: ["*"], stepMs: HOUR_MS };
   const answer = await query({ ...asked, aggregation: "rate" }, few);
   expect([answer.storage, answer.series_total]).toEqual(["hours", 6]);

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createReadNodeAddresses, hostOf, hostSql, toNodeNamedSql } from "#query/node-addresses.ts";
-import { limitDatabase, QUERY_LIMITS } from "#query/limits.ts";
+import { limitDatabase } from "#query/limits.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
@@ -9,6 +9,7 @@ import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { point, storeMetrics, storeNodes } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const MINUTE_MS = 60_000;
@@ -50,7 +51,7 @@ const clock = createManualClock(NOW_MS);
 async function ask(request: Partial<SeriesRequest> & { clusterId: string; metric: string }) {
   const query = createSeriesQuery(
     { database: engine.database, clock },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   );
   const { startMs = NOW_MS - HOUR_MS, endMs = NOW_MS } = request;
   const answer = await query({ stepMs: endMs - startMs, aggregation: "sum", ...request, startMs, endMs });
@@ -133,7 +134,7 @@ describe("group_by and filters with k8s.node.name", () => {
   test("the labels of a metric have it", async () => {
     const lookup = createMetricLookup(
       { database: engine.database, clock },
-      { databaseName: "metrics", limits: QUERY_LIMITS },
+      QUERY_DEFAULTS,
     );
     const { labels, series } = await lookup.labels({ clusterId: "c", metric: "node_load1" });
     expect(series).toBe(6);
@@ -249,7 +250,7 @@ test("ranges of weeks take old lists of nodes from the hours", async () => {
   });
   const query = createSeriesQuery(
     { database: engine.database, clock },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   );
   const answer = await query({
     clusterId: "weeks",
@@ -286,7 +287,7 @@ test("SQL and program know the host of an instance and its node alike", async ()
   );
 
   const range = { fromMs: NOW_MS - 10 * HOUR_MS, toMs: NOW_MS };
-  const database = limitDatabase(engine.database, QUERY_LIMITS);
+  const database = limitDatabase(engine.database, QUERY_DEFAULTS.limits);
   const addresses = await createReadNodeAddresses(database, { databaseName: "metrics" })(
     "reuse",
     range,

@@ -1,11 +1,12 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
+import type { QueryLimits } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const MINUTE_MS = 60_000;
@@ -22,7 +23,7 @@ const minutes = (from: number, to: number): number[] =>
 const ask = (more: Partial<SeriesRequest>, limits: Partial<QueryLimits> = {}) =>
   createSeriesQuery(
     { database: engine.database, clock },
-    { databaseName: "metrics", limits: { ...QUERY_LIMITS, ...limits } },
+    { ...QUERY_DEFAULTS, limits: { ...QUERY_DEFAULTS.limits, ...limits } },
   )({
     clusterId: "prod",
     metric: "memory",
@@ -32,7 +33,7 @@ const ask = (more: Partial<SeriesRequest>, limits: Partial<QueryLimits> = {}) =>
     ...more,
   });
 const lookup = () =>
-  createMetricLookup({ database: engine.database, clock }, { databaseName: "metrics", limits: QUERY_LIMITS });
+  createMetricLookup({ database: engine.database, clock }, QUERY_DEFAULTS);
 
 const HOST_A = { label: "host", op: "=", value: "a" } as const;
 const ODD_TEXT = `a'b"c\\d\te\n{}é☃`;

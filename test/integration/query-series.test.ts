@@ -11,7 +11,6 @@ import {
 } from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
@@ -19,6 +18,7 @@ import { differences, toPoints } from "../helpers/points.ts";
 import { evaluateReference, type ReferenceSeries } from "../helpers/promql-reference.ts";
 import { createScenario } from "../helpers/series-scenario.ts";
 import { storeMetric } from "../helpers/stored-series.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const HOUR_MS = 3_600_000;
@@ -30,7 +30,7 @@ const clock = createManualClock(END_MS + HOUR_MS);
 const query = (request: Omit<SeriesRequest, "clusterId">) =>
   createSeriesQuery(
     { database: engine.database, clock },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   )({
     clusterId: "prod",
     ...request,

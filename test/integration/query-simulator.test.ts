@@ -1,7 +1,6 @@
 import { assert, asyncProperty, boolean, constantFrom, integer, record } from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { AGGREGATIONS, type AggregationName } from "#query/series/aggregations.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import type { LabelFilter } from "#query/series/matchers.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
 import { createEngine } from "#simulator/evaluate.ts";
@@ -13,6 +12,7 @@ import { createManualClock } from "../helpers/manual-clock.ts";
 import { differences, toPoints } from "../helpers/points.ts";
 import { keyOfLabels, type Points } from "../helpers/promql-reference.ts";
 import { storeWorld } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // What a simulated cluster scraped is stored, and every answer is compared with what the simulator's Prometheus answers to the PromQL that
 // the API says the answer equals. That Prometheus evaluates from the world's functions of time, not from anything stored.
@@ -52,7 +52,7 @@ async function compare(
 ): Promise<{ promql: string; differences: string[]; points: number }> {
   const query = createSeriesQuery(
     { database: database.database, clock: asking },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   );
   const answer = await query({ clusterId: world.shape.id, ...asked });
   const engine = createEngine(world, { version: 3, replica: 0, samplesMax: Number.POSITIVE_INFINITY });

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { useEngine } from "../helpers/engine.ts";
 import type { TestMetric } from "../helpers/otlp-request.ts";
@@ -16,6 +15,7 @@ import {
   toMetrics,
 } from "../helpers/state-cases.ts";
 import { point, storeNodes, type StoredRecord } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const { cluster, state } = createStateCases(engine);
@@ -170,7 +170,7 @@ describe("summary", () => {
       ],
     };
     const id = await cluster([cpu], [{}], "before");
-    const answer = await state().summary({ clusterId: id, from: String((AS_OF_MS - 30_000) / 1000) });
+    const answer = await state().summary({ clusterId: id, fromMs: AS_OF_MS - 30_000 });
     expect(answer).toMatchObject({ node_count: 1, total_cpu_cores: 1 });
     expect(answer.avg_cpu_usage_percent).toBeCloseTo(25, 9);
     expect((await state().nodes({ clusterId: id })).nodes).toMatchObject([{ node: "a" }]);
@@ -313,7 +313,7 @@ describe("refusals", () => {
 
   test("more rows than may be read", async () => {
     const id = await cluster(toMetrics([node("a", {})]));
-    const small = state(NOW_MS, { limits: { ...QUERY_LIMITS, rowsReadMax: 1 } });
+    const small = state(NOW_MS, { limits: { ...QUERY_DEFAULTS.limits, rowsReadMax: 1 } });
     expect((await bridgeErrorOf(small.summary({ clusterId: id }))).code).toBe("query_too_large");
   });
 
@@ -362,10 +362,7 @@ describe("nodes by the lists of their addresses", () => {
     await storeNodes(engine.database, id, new Map([["10.0.0.1", "old"]]), { fromMs: at(150), toMs: at(60) });
     await storeNodes(engine.database, id, new Map([["10.0.0.1", "new"]]), { fromMs: at(50), toMs: at(-1) });
     const namesAt = async (minutes: number) => {
-      const range = {
-        from: new Date(at(minutes + 15)).toISOString(),
-        to: new Date(at(minutes)).toISOString(),
-      };
+      const range = { fromMs: at(minutes + 15), toMs: at(minutes) };
       return (await state().nodes({ clusterId: id, ...range })).nodes.map((each) => each.node);
     };
     expect(await namesAt(120)).toEqual(["old"]);

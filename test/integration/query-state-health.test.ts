@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { HEALTH_THRESHOLDS } from "#query/state/health-judgement.ts";
 import { useEngine } from "../helpers/engine.ts";
 import {
   AS_OF_MS,
@@ -12,6 +11,7 @@ import {
   toMetrics,
 } from "../helpers/state-cases.ts";
 import { point } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const { cluster, state } = createStateCases(engine);
@@ -78,7 +78,7 @@ describe("health", () => {
 
   test("thresholds are the caller's", async () => {
     const id = await cluster(toMetrics([node("a", { cpu: 30 })]));
-    const thresholds = { ...HEALTH_THRESHOLDS, cpuPercent: { warning: 20, critical: 40 } };
+    const thresholds = { ...QUERY_DEFAULTS.thresholds, cpuPercent: { warning: 20, critical: 40 } };
     const strict = state(NOW_MS, { thresholds });
     expect((await strict.health({ clusterId: id })).status).toBe("warning");
   });

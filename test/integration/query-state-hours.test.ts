@@ -8,6 +8,7 @@ import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { storeRecord, storeWorld } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 /** A summary of days, from the roll-ups, beside PromQL about the same simulated cluster, whose counters are reset and whose Pods come and go. */
 const engine = useEngine({ migrated: true });
@@ -22,8 +23,8 @@ let state: ClusterState;
 const ask = () =>
   state.summary({
     clusterId: "sim-1",
-    from: new Date(FROM_MS).toISOString(),
-    to: new Date(AS_OF_MS).toISOString(),
+    fromMs: FROM_MS,
+    toMs: AS_OF_MS,
   });
 
 beforeAll(async () => {
@@ -54,7 +55,7 @@ beforeAll(async () => {
   await storeRecord(database, "sim-1", { atMs: AS_OF_MS + 60_000, watermarkMs: AS_OF_MS, queries: metrics });
   state = createClusterState(
     { database, clock: createManualClock(AS_OF_MS + 120_000) },
-    { databaseName: "metrics" },
+    QUERY_DEFAULTS,
   );
 }, 120_000);
 

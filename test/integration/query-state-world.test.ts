@@ -6,6 +6,7 @@ import { createWorld, type ClusterWorld } from "#simulator/world.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { storeRecord, storeWorld } from "../helpers/stored-world.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 /**
  * The numbers beside what PromQL says about the same simulated cluster, whose counters are reset, whose Pods come and go and whose
@@ -50,7 +51,7 @@ beforeAll(async () => {
   });
   state = createClusterState(
     { database, clock: createManualClock(AS_OF_MS + 3 * MINUTE_MS) },
-    { databaseName: "metrics" },
+    QUERY_DEFAULTS,
   );
 }, 60_000);
 
@@ -246,8 +247,8 @@ describe("summary", () => {
     const toMs = AS_OF_MS - 10 * MINUTE_MS;
     const answer = await state.summary({
       clusterId: "sim-1",
-      from: new Date(toMs - 30 * MINUTE_MS).toISOString(),
-      to: new Date(toMs).toISOString(),
+      fromMs: toMs - 30 * MINUTE_MS,
+      toMs,
     });
     expect(answer.as_of).toBe(new Date(toMs).toISOString());
     const loads = Array.from({ length: 30 }, (_, i) => toMs - i * MINUTE_MS).map((at) =>

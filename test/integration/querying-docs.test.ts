@@ -3,8 +3,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createClusterState } from "#query/state/cluster-state.ts";
-import { createLatest } from "#query/series/latest.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
 import { createWorld } from "#simulator/world.ts";
@@ -14,6 +12,7 @@ import { createManualClock } from "../helpers/manual-clock.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 import { storeRecord, storeWorld } from "../helpers/stored-world.ts";
 import { startHarness, type Harness } from "./http-harness.ts";
+import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // Everything in docs/querying.md that can be run, on a simulated cluster as the demo has it.
 
@@ -69,11 +68,12 @@ beforeAll(async () => {
     signal: new AbortController().signal,
   });
   const deps = { database, clock: systemClock };
-  const settings = { databaseName: "metrics", limits: QUERY_LIMITS };
+  const settings = QUERY_DEFAULTS;
+  const lookup = createMetricLookup(deps, settings);
   harness = await startHarness({
     deps: {
-      metricQueries: { ...createMetricLookup(deps, settings), series: createSeriesQuery(deps, settings) },
-      latest: createLatest(database, settings),
+      metricQueries: { ...lookup, series: createSeriesQuery(deps, settings) },
+      latest: lookup.latest,
       clusterState: createClusterState(deps, settings),
     },
   });
@@ -100,7 +100,7 @@ test("the SQL for rates gives the API's numbers", async () => {
   const lastMs = Math.floor(NOW_SECONDS / 300) * 300_000;
   const query = createSeriesQuery(
     { database: engine.database, clock: systemClock },
-    { databaseName: "metrics", limits: QUERY_LIMITS },
+    QUERY_DEFAULTS,
   );
   const { series } = await query({
     clusterId: "sim-1",

@@ -1,117 +1,114 @@
 import { z } from "zod";
-import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
-import type { RouteModule } from "#http/app-types.ts";
-import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
+import type { AnswerQuery } from "#http/answer-query.ts";
+import type { App, RouteModule } from "#http/app-types.ts";
+import { addClusterRoute, CLUSTER_QUERY_ERRORS } from "#http/cluster-route.ts";
+import { errors, json } from "#http/schemas.ts";
+import {
+  labelsAnswer,
+  latestAnswer,
+  metricName,
+  metricsAnswer,
+  queryAnswer,
+  queryBody,
+} from "#http/series-schemas.ts";
+import { rangeFields, toRangeMs, toStepMs, toTimeMs } from "#http/time-input.ts";
+import type { LatestAnswer, LatestRequest, MetricLookup } from "#query/series/lookup.ts";
+import type { SeriesQuery } from "#query/series/series.ts";
 
-/** The latest sample of each series of one metric of one cluster. */
-interface LatestAnswer {
-  cluster_id: string;
-  metric: string;
-  /** RFC 3339, UTC: the newest of the timestamps. */
-  as_of: string;
-  /** As stored, for example "By"; may be empty. */
-  unit: string;
-  /** "sum" or "gauge", as stored. */
-  type: string;
-  series: LatestSeries[];
+/** What answers the routes of this file. */
+export interface MetricQueries extends Pick<MetricLookup, "metrics" | "labels"> {
+  series: SeriesQuery;
 }
 
-interface LatestSeries {
-  labels: Record<string, string>;
-  timestamp: string;
-  value: number | "NaN" | "+Inf" | "-Inf";
-}
+export type LatestSamples = (request: LatestRequest & { signal: AbortSignal }) => Promise<LatestAnswer>;
 
-interface LatestInput {
-  clusterId: string;
-  metric: string;
-  /** At most this many series. */
-  limit: number;
-  /** Aborted when nobody waits for the answer any more. */
-  signal: AbortSignal;
-}
+const LATEST_SERIES_MAX = 10_000;
+const LATEST_SERIES_DEFAULT = 100;
 
-/** Answers from storage. Throws cluster_not_found, metric_not_found, query_too_large, query_timeout, storage_unavailable, storage_failed. */
-export type LatestSamples = (input: LatestInput) => Promise<LatestAnswer>;
-
-const METRIC_CHARS_MAX = 512;
-const SERIES_MAX = 10_000;
-const SERIES_DEFAULT = 100;
-
-const latestAnswer = z
-  .object({
-    cluster_id: z.string(),
-    metric: z.string(),
-    as_of: timestamp,
-    unit: z.string(),
-    type: z.string(),
-    series: z.array(
-      z.object({
-        labels: recordOf(z.string()),
-        timestamp,
-        value: z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]),
-      }),
-    ),
-  })
-  .meta({
-    id: "LatestSamples",
-    examples: [
-      {
-        cluster_id: "edge-1",
-        metric: "node_load1",
-        as_of: "2025-06-01T11:58:30.000Z",
-        unit: "",
-        type: "gauge",
-        series: [
-          { labels: { instance: "10.0.0.7:9100" }, timestamp: "2025-06-01T11:58:30.000Z", value: 0.42 },
-        ],
-      },
-    ],
-  }) satisfies z.ZodType<LatestAnswer>;
+const range = rangeFields("Default: 24 hours before `to`", "Default: now");
 
 /** GET /cluster-metrics/{cluster_id}/latest. */
 export function latestRoutes(latest: LatestSamples, answer: AnswerQuery): RouteModule {
-  return (app) => {
-    app.route({
-      method: "GET",
-      url: "/cluster-metrics/:cluster_id/latest",
-      config: { scope: "read" },
-      schema: {
-        tags: ["cluster-metrics"],
-        summary: "The latest stored sample of each series of a metric",
-        params: fields({ cluster_id: clusterId }),
-        querystring: fields({
-          metric: z
-            .string("is needed: the name of a metric")
-            .min(1)
-            .max(METRIC_CHARS_MAX)
-            .meta({ description: "Prometheus' name of the metric", examples: ["node_load1"] }),
-          limit: z.coerce.number().int().min(1).max(SERIES_MAX).default(SERIES_DEFAULT).meta({
-            description: "At most this many series",
-          }),
+  return (app) =>
+    addClusterRoute(app, answer, {
+      name: "latest",
+      summary: "The latest stored sample of each series of a metric",
+      query: {
+        metric: metricName,
+        limit: z.coerce.number().int().min(1).max(LATEST_SERIES_MAX).default(LATEST_SERIES_DEFAULT).meta({
+          description: "At most this many series",
         }),
-        response: {
-          200: json("The samples", latestAnswer),
-          ...errors(
-            "request_invalid",
-            ...QUERY_LIMIT_ERRORS,
-            "cluster_not_found",
-            "metric_not_found",
-            "storage_unavailable",
-            "storage_failed",
-            ...ACCESS_ERRORS,
-          ),
-        },
       },
-      handler: (request, reply) =>
-        answer(request, reply, (signal) =>
-          latest({
-            clusterId: request.params.cluster_id,
-            metric: request.query.metric,
-            limit: request.query.limit,
-            signal,
-          }),
-        ),
+      description: "The samples",
+      answer: latestAnswer,
+      errors: ["metric_not_found"],
+      run: ({ clusterId, query, signal }) => latest({ clusterId, ...query, signal }),
+    });
+}
+
+/** POST /cluster-metrics/query, GET /cluster-metrics/{cluster_id}/metrics and /labels. */
+export function metricQueryRoutes(queries: MetricQueries, answer: AnswerQuery): RouteModule {
+  return (app) => {
+    addQuery(app, queries, answer);
+    addClusterRoute(app, answer, {
+      name: "metrics",
+      summary: "The stored metrics of a cluster",
+      query: range,
+      description: "The metrics, by name",
+      answer: metricsAnswer,
+      run: ({ clusterId, query, signal }) => queries.metrics({ clusterId, ...toRangeMs(query), signal }),
+    });
+    addClusterRoute(app, answer, {
+      name: "labels",
+      summary: "The labels of a metric, with their values",
+      query: { metric: metricName, ...range },
+      description: "The labels, by name",
+      answer: labelsAnswer,
+      errors: ["metric_not_found"],
+      run: ({ clusterId, query, signal }) =>
+        queries.labels({ clusterId, metric: query.metric, ...toRangeMs(query), signal }),
     });
   };
+}
+
+function addQuery(app: App, queries: MetricQueries, answer: AnswerQuery): void {
+  app.route({
+    method: "POST",
+    url: "/cluster-metrics/query",
+    config: { scope: "read" },
+    schema: {
+      tags: ["cluster-metrics"],
+      summary: "A metric over time, as PromQL would answer",
+      description:
+        "Points are at the multiples of the step in (start_time, end_time]; each looks back over the step, at least two minutes. The answer's `promql` gives the same numbers in the cluster's own Prometheus. A past range without data returns no series.",
+      body: queryBody,
+      response: {
+        200: json("The series", queryAnswer),
+        ...errors(
+          ...CLUSTER_QUERY_ERRORS,
+          "metric_not_found",
+          "body_too_large",
+          "unsupported_media_type",
+          "request_timeout",
+        ),
+      },
+    },
+    handler: (request, reply) => {
+      const { body } = request;
+      return answer(request, reply, (signal) =>
+        queries.series({
+          clusterId: body.cluster_id,
+          metric: body.metric_name,
+          startMs: toTimeMs(body.start_time),
+          endMs: toTimeMs(body.end_time),
+          aggregation: body.aggregation,
+          ...(body.step === undefined ? {} : { stepMs: toStepMs(body.step) }),
+          ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
+          ...(body.filters === undefined ? {} : { filters: body.filters }),
+          ...(body.limit === undefined ? {} : { limit: body.limit }),
+          signal,
+        }),
+      );
+    },
+  });
 }

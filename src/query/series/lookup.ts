@@ -2,22 +2,20 @@ import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import type { MetricType } from "./aggregations.ts";
-import { createCollectionRecords } from "#query/collection-record.ts";
-import type { Completeness } from "#query/completeness.ts";
-import { checkRange, toTimestamp } from "#query/grid.ts";
+import { createReadCompleteness, type Completeness } from "#query/completeness.ts";
+import { checkRange, RANGE_FIELDS, toTimestamp } from "#query/range.ts";
+import { toJsonDouble, type JsonDouble } from "#query/json-double.ts";
 import {
+  checkClusterId,
   limitDatabase,
   refuseField,
   refuseSize,
   type LimitedDatabase,
   type QueryLimits,
 } from "#query/limits.ts";
-import { createReadCompleteness } from "#query/range-completeness.ts";
 import { toLabelsStatement } from "./series-sql.ts";
+import { assertCluster, assertMetric, checkMetricName } from "./stored-metrics.ts";
 
-const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
-const NAME_CHARS_MAX = 512;
-const SIMILAR_MAX = 5;
 const METRICS_MAX = 10_000;
 const LABEL_VALUES_MAX = 100;
 
@@ -62,8 +60,33 @@ export interface LabelsAnswer {
   labels: { label: string; series: number; values_total: number; values: string[] }[];
 }
 
-/** What is stored of a cluster in a range. Throws as SeriesQuery does. */
+export interface LatestRequest {
+  clusterId: string;
+  /** The metric's name as in Prometheus. */
+  metric: string;
+  /** Series of the answer, 1 to 10,000. Default 1000. */
+  limit?: number;
+  signal?: AbortSignal;
+}
+
+export interface LatestAnswer {
+  cluster_id: string;
+  metric: string;
+  /** Time of the newest sample among all series. */
+  as_of: string;
+  /** As stored, for example "By"; may be empty. */
+  unit: string;
+  type: MetricType;
+  /** How many series have a sample in the last 24 hours; `series` may hold fewer. */
+  series_total: number;
+  /** Sorted by labels. Timestamps are RFC 3339 in UTC, with ms. */
+  series: { labels: Record<string, string>; timestamp: string; value: JsonDouble }[];
+}
+
+/** What is stored of a cluster. Throws as SeriesQuery does. */
 export interface MetricLookup {
+  /** The newest sample of each series of a metric in the last 24 hours. Throws `metric_not_found` also when all samples are older. */
+  latest(request: LatestRequest): Promise<LatestAnswer>;
   metrics(request: LookupRange & { clusterId: string }): Promise<MetricsAnswer>;
   labels(request: LookupRange & { clusterId: string; metric: string }): Promise<LabelsAnswer>;
 }
@@ -84,49 +107,51 @@ interface LabelRow {
   all_series: string;
 }
 
-const DAY_MS = 86_400_000;
+interface LatestRow {
+  labels: Record<string, string>;
+  time_ms: string;
+  newest_ms: string;
+  value: number | string;
+  unit: string;
+  kind: MetricType;
+  total: string;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const LATEST_SERIES_MAX = 10_000;
+const LATEST_SERIES_DEFAULT = 1000;
 
 export function createMetricLookup(
   deps: { database: Database; clock: Clock },
-  settings: { databaseName: string; limits: QueryLimits; staleAfterMs?: number },
+  settings: { databaseName: string; limits: QueryLimits; staleAfterMs: number },
 ): MetricLookup {
   const { databaseName, limits } = settings;
+  const { clock } = deps;
   const database = limitDatabase(deps.database, limits);
-  const records = createCollectionRecords(database, { databaseName });
-  const readCompleteness = createReadCompleteness({ records, clock: deps.clock }, settings);
+  const readCompleteness = createReadCompleteness({ database, clock }, settings);
   const toRange = (request: LookupRange): { fromMs: number; toMs: number } => {
-    const nowMs = deps.clock.now();
+    const nowMs = clock.now();
     const toMs = request.toMs ?? nowMs;
     const fromMs = request.fromMs ?? toMs - DAY_MS;
-    checkRange(fromMs, toMs, nowMs, limits.rangeMaxMs);
+    checkRange({ fromMs, toMs }, RANGE_FIELDS, nowMs, limits.rangeMaxMs);
     return { fromMs, toMs };
   };
 
   return {
+    latest: (request) => readLatest({ database, clock }, settings, request),
     metrics: async (request) => {
       const { clusterId, signal } = request;
       checkClusterId(clusterId);
-      const { fromMs, toMs } = toRange(request);
-      const rows = await database.query<MetricRow>(
-        `SELECT metric_name, uniqExact(series_id) AS series, CAST(argMax(tuple(kind, unit), time), 'Tuple(kind String, unit String)') AS newest,
-           toUnixTimestamp64Milli(min(time)) AS first_ms, toUnixTimestamp64Milli(max(time)) AS last_ms
-         FROM (SELECT * FROM ${databaseName}.samples WHERE cluster_id = {cluster:String}
-           AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}))
-         GROUP BY metric_name ORDER BY metric_name LIMIT ${METRICS_MAX + 1}`,
-        { cluster: clusterId, from: String(fromMs), to: String(toMs) },
-        signal,
-      );
-      if (rows.length === 0) await assertCluster(database, databaseName, clusterId, signal);
-      if (rows.length > METRICS_MAX) {
-        throw refuseSize("metrics", `more than ${METRICS_MAX} metrics`, "Ask for a shorter range.");
-      }
-      const newest = Math.max(...rows.map((row) => Number(row.last_ms)));
+      const range = toRange(request);
+      const rows = await readMetrics(database, databaseName, { clusterId, ...range }, signal);
+      const newestMs = Math.max(...rows.map((row) => Number(row.last_ms)));
       return {
         cluster_id: clusterId,
-        start_time: toTimestamp(fromMs),
-        end_time: toTimestamp(toMs),
-        as_of: rows.length === 0 ? null : toTimestamp(newest),
-        completeness: await readCompleteness({ clusterId, fromMs, toMs, signal }),
+        start_time: toTimestamp(range.fromMs),
+        end_time: toTimestamp(range.toMs),
+        as_of: rows.length === 0 ? null : toTimestamp(newestMs),
+        completeness: await readCompleteness({ clusterId, ...range, signal }),
         metrics: rows.map((row) => ({
           metric_name: row.metric_name,
           type: row.newest.kind,
@@ -141,24 +166,14 @@ export function createMetricLookup(
       const { clusterId, metric, signal } = request;
       checkClusterId(clusterId);
       checkMetricName(metric, "metric");
-      const { fromMs, toMs } = toRange(request);
-      const stored = toLabelsStatement(databaseName, { clusterId, metric, fromMs, toMs }, "both", true);
-      const rows = await database.query<LabelRow>(
-        `SELECT label, count() AS series, uniqExact(text) AS values_total,
-           arraySlice(arraySort(groupUniqArray(text)), 1, ${LABEL_VALUES_MAX}) AS first_values, any(all) AS all_series
-         FROM (SELECT labels, count() OVER () AS all FROM (${stored.sql}))
-         LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
-         GROUP BY label ORDER BY label`,
-        stored.parameters,
-        signal,
-      );
-      if (rows.length === 0) await assertMetric(database, databaseName, { clusterId, metric, signal });
+      const range = toRange(request);
+      const rows = await readLabels(database, databaseName, { clusterId, metric, ...range }, signal);
       return {
         cluster_id: clusterId,
         metric_name: metric,
-        start_time: toTimestamp(fromMs),
-        end_time: toTimestamp(toMs),
-        completeness: await readCompleteness({ clusterId, metric, fromMs, toMs, signal }),
+        start_time: toTimestamp(range.fromMs),
+        end_time: toTimestamp(range.toMs),
+        completeness: await readCompleteness({ clusterId, metric, ...range, signal }),
         series: Number(rows[0]?.all_series ?? 0),
         // A series without labels has one row of an empty name.
         labels: rows
@@ -174,84 +189,106 @@ export function createMetricLookup(
   };
 }
 
-/** Throws `request_invalid`. */
-export function checkClusterId(clusterId: string): void {
-  if (CLUSTER_ID.test(clusterId)) return;
-  throw refuseField(
-    "cluster_id",
-    "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-    "Send the id of a cluster as GET /clusters has it.",
-  );
-}
-
-/** Throws `request_invalid`. */
-export function checkMetricName(metric: string, field: string): void {
-  if (metric !== "" && metric.length <= NAME_CHARS_MAX && !metric.includes("\0")) return;
-  throw refuseField(
-    field,
-    `must have 1 to ${NAME_CHARS_MAX} characters`,
-    "Send a metric's name as Prometheus has it.",
-  );
-}
-
-/** Resolves when any sample of the cluster is stored. Throws `cluster_not_found`. */
-async function assertCluster(
+/** Throws `cluster_not_found` when nothing of the cluster is stored, `query_too_large`. */
+async function readMetrics(
   database: LimitedDatabase,
   databaseName: string,
-  clusterId: string,
+  { clusterId, fromMs, toMs }: { clusterId: string; fromMs: number; toMs: number },
   signal: AbortSignal | undefined,
-): Promise<void> {
-  const rows = await database.query(
-    `SELECT one FROM (
-       SELECT 1 AS one FROM ${databaseName}.otel_metrics_gauge WHERE cluster_id = {cluster:String} LIMIT 1
-       UNION ALL
-       SELECT 1 AS one FROM ${databaseName}.otel_metrics_sum WHERE cluster_id = {cluster:String} LIMIT 1
-     ) LIMIT 1`,
-    { cluster: clusterId },
+): Promise<MetricRow[]> {
+  const rows = await database.query<MetricRow>(
+    `SELECT metric_name, uniqExact(series_id) AS series, CAST(argMax(tuple(kind, unit), time), 'Tuple(kind String, unit String)') AS newest,
+       toUnixTimestamp64Milli(min(time)) AS first_ms, toUnixTimestamp64Milli(max(time)) AS last_ms
+     FROM (SELECT * FROM ${databaseName}.samples WHERE cluster_id = {cluster:String}
+       AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}))
+     GROUP BY metric_name ORDER BY metric_name LIMIT ${METRICS_MAX + 1}`,
+    { cluster: clusterId, from: String(fromMs), to: String(toMs) },
     signal,
   );
-  if (rows.length > 0) return;
-  throw new BridgeError("cluster_not_found", `nothing is stored of a cluster ${clusterId}`);
+  if (rows.length === 0) await assertCluster(database, databaseName, clusterId, signal);
+  if (rows.length > METRICS_MAX) {
+    throw refuseSize("metrics", `more than ${METRICS_MAX} metrics`, "Ask for a shorter range.");
+  }
+  return rows;
 }
 
-/**
- * Resolves with the type and unit of some stored sample of the metric, of any time. Throws `cluster_not_found`, or `metric_not_found` with the names most
- * like it (`details.similar`).
- */
-export async function assertMetric(
+/** Throws `cluster_not_found` or `metric_not_found` when no sample of the metric is stored. */
+async function readLabels(
   database: LimitedDatabase,
   databaseName: string,
-  request: { clusterId: string; metric: string; signal: AbortSignal | undefined },
-): Promise<{ type: MetricType; unit: string }> {
+  scope: { clusterId: string; metric: string; fromMs: number; toMs: number },
+  signal: AbortSignal | undefined,
+): Promise<LabelRow[]> {
+  const stored = toLabelsStatement(databaseName, scope, "both", true);
+  const rows = await database.query<LabelRow>(
+    `SELECT label, count() AS series, uniqExact(text) AS values_total,
+       arraySlice(arraySort(groupUniqArray(text)), 1, ${LABEL_VALUES_MAX}) AS first_values, any(all) AS all_series
+     FROM (SELECT labels, count() OVER () AS all FROM (${stored.sql}))
+     LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
+     GROUP BY label ORDER BY label`,
+    stored.parameters,
+    signal,
+  );
+  if (rows.length === 0) await assertMetric(database, databaseName, { ...scope, signal });
+  return rows;
+}
+
+async function readLatest(
+  { database, clock }: { database: LimitedDatabase; clock: Clock },
+  { databaseName, limits }: { databaseName: string; limits: QueryLimits },
+  request: LatestRequest,
+): Promise<LatestAnswer> {
   const { clusterId, metric, signal } = request;
-  const parameters = { cluster: clusterId, metric };
-  const [row] = await database.query<{ kind: MetricType; unit: string }>(
-    `SELECT kind, unit FROM (
-       SELECT kind, unit, time FROM (SELECT if(IsMonotonic, 'counter', 'sum') AS kind, MetricUnit AS unit, TimeUnix AS time
-         FROM ${databaseName}.otel_metrics_sum WHERE cluster_id = {cluster:String} AND MetricName = {metric:String} LIMIT 1)
-       UNION ALL
-       SELECT kind, unit, time FROM (SELECT 'gauge' AS kind, MetricUnit AS unit, TimeUnix AS time
-         FROM ${databaseName}.otel_metrics_gauge WHERE cluster_id = {cluster:String} AND MetricName = {metric:String} LIMIT 1)
-     ) ORDER BY time DESC LIMIT 1`,
-    parameters,
+  const limit = checkLatest(request, limits);
+  const rangeMs = Math.min(DAY_MS, limits.rangeMaxMs);
+  // Without an end: the clock of a cluster may run ahead.
+  const rows = await database.query<LatestRow>(
+    `SELECT newest.1 AS labels, newest.2 AS value, newest.3 AS unit, newest.4 AS kind, count() OVER () AS total,
+       toUnixTimestamp64Milli(last) AS time_ms, toUnixTimestamp64Milli(max(last) OVER ()) AS newest_ms
+     FROM (
+       SELECT argMax(tuple(labels, value, unit, kind), time) AS newest, max(time) AS last
+       FROM ${databaseName}.samples
+       WHERE cluster_id = {cluster:String} AND time > fromUnixTimestamp64Milli({from:Int64}) AND metric_name = {metric:String}
+       GROUP BY series_id
+     )
+     ORDER BY toString(mapSort(labels)) LIMIT ${limit}`,
+    { cluster: clusterId, metric, from: String(clock.now() - rangeMs) },
     signal,
   );
-  if (row) return { type: row.kind, unit: row.unit };
-  await assertCluster(database, databaseName, clusterId, signal);
-  const names = await database.query<{ metric_name: string }>(
-    `SELECT metric_name FROM (
-       SELECT DISTINCT MetricName AS metric_name FROM ${databaseName}.otel_metrics_gauge WHERE cluster_id = {cluster:String}
-       UNION DISTINCT
-       SELECT DISTINCT MetricName AS metric_name FROM ${databaseName}.otel_metrics_sum WHERE cluster_id = {cluster:String}
-     ) ORDER BY ngramDistanceCaseInsensitive(metric_name, {metric:String})
-       + damerauLevenshteinDistance(lower(metric_name), lower({metric:String})) / length({metric:String}), metric_name
-     LIMIT ${SIMILAR_MAX}`,
-    parameters,
-    signal,
-  );
-  const similar = names.map((found) => found.metric_name);
-  throw new BridgeError("metric_not_found", `no sample of ${metric} is stored for this cluster`, {
-    details: { similar },
-    hint: `Check the name; like it are: ${similar.join(", ")}. GET /cluster-metrics/{cluster_id}/metrics lists all.`,
-  });
+  const first = rows[0];
+  if (first === undefined) {
+    await assertMetric(database, databaseName, { clusterId, metric, signal });
+    const hours = Math.floor(rangeMs / HOUR_MS);
+    throw new BridgeError("metric_not_found", `no sample of ${metric} in the last ${hours} hours`);
+  }
+  if (Number(first.total) > limits.seriesMax) {
+    throw refuseSize(
+      "series",
+      `the metric has ${first.total} series, more than ${limits.seriesMax}`,
+      "Ask for groups of its series with POST /cluster-metrics/query, over a shorter range.",
+    );
+  }
+  return {
+    cluster_id: clusterId,
+    metric,
+    as_of: toTimestamp(Number(first.newest_ms)),
+    unit: first.unit,
+    type: first.kind,
+    series_total: Number(first.total),
+    series: rows.map((row) => ({
+      labels: row.labels,
+      timestamp: toTimestamp(Number(row.time_ms)),
+      value: toJsonDouble(row.value),
+    })),
+  };
+}
+
+/** Returns the limit. */
+function checkLatest({ clusterId, metric, limit }: LatestRequest, limits: QueryLimits): number {
+  checkClusterId(clusterId);
+  checkMetricName(metric, "metric");
+  const most = Math.min(LATEST_SERIES_MAX, limits.seriesMax, limits.pointsMax);
+  if (limit === undefined) return Math.min(LATEST_SERIES_DEFAULT, most);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= most) return limit;
+  throw refuseField("limit", `is not a whole number from 1 to ${most}`, `Send at most ${most}.`);
 }

@@ -10,16 +10,15 @@ import {
   type Grouping,
   type MetricType,
 } from "./aggregations.ts";
-import { createCollectionRecords } from "#query/collection-record.ts";
-import type { Completeness } from "#query/completeness.ts";
-import { planGrid, toTimestamp, type Grid } from "#query/grid.ts";
+import { createReadCompleteness, type Completeness } from "#query/completeness.ts";
+import { planGrid, type Grid } from "#query/grid.ts";
+import { toTimestamp } from "#query/range.ts";
 import { toHoursDescribeStatement } from "./hours-sql.ts";
 import { toJsonDouble, type JsonDouble } from "#query/json-double.ts";
-import { limitDatabase, refuseField, refuseSize, type QueryLimits } from "#query/limits.ts";
+import { checkClusterId, limitDatabase, refuseField, refuseSize, type QueryLimits } from "#query/limits.ts";
 import { checkExpressions, checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
-import { assertMetric, checkClusterId, checkMetricName } from "./lookup.ts";
+import { assertMetric, checkMetricName } from "./stored-metrics.ts";
 import { NODE_NAME } from "#query/node-addresses.ts";
-import { createReadCompleteness } from "#query/range-completeness.ts";
 import {
   toDescribeStatement,
   toLabelNamesStatement,
@@ -101,12 +100,11 @@ interface Description {
 
 export function createSeriesQuery(
   deps: { database: Database; clock: Clock },
-  settings: { databaseName: string; limits: QueryLimits; staleAfterMs?: number },
+  settings: { databaseName: string; limits: QueryLimits; staleAfterMs: number },
 ): SeriesQuery {
   const { databaseName, limits } = settings;
   const database = limitDatabase(deps.database, limits);
-  const records = createCollectionRecords(database, { databaseName });
-  const readCompleteness = createReadCompleteness({ records, clock: deps.clock }, settings);
+  const readCompleteness = createReadCompleteness({ database, clock: deps.clock }, settings);
 
   const assertSeries = (series: string): void => {
     if (Number(series) <= limits.seriesMax) return;

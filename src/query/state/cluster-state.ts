@@ -3,12 +3,12 @@ import type { Database } from "#storage/database.ts";
 import { createCollectionRecords } from "#query/collection-record.ts";
 import { createGpuReader, createGpus, type Gpus } from "./gpus.ts";
 import { createHealth, type Health } from "./health.ts";
-import { HEALTH_THRESHOLDS, type HealthThresholds } from "./health-judgement.ts";
-import { limitDatabase, QUERY_LIMITS, type QueryLimits } from "#query/limits.ts";
+import type { HealthThresholds } from "./health-judgement.ts";
+import { limitDatabase, type QueryLimits } from "#query/limits.ts";
 import { createReadNodeAddresses } from "#query/node-addresses.ts";
 import { createNodeReader, createNodes, type Nodes } from "./nodes.ts";
 import { createPods, createRestartReader, type Pods } from "./pods.ts";
-import { createOpenFrame } from "./answer.ts";
+import { createContextFactory } from "./context.ts";
 import { createHourRowReader } from "./hours.ts";
 import { createStateRowReader } from "./rows.ts";
 import { createSummary, type Summary } from "./summary.ts";
@@ -27,17 +27,17 @@ export interface ClusterState {
 
 export interface ClusterStateSettings {
   databaseName: string;
-  limits?: QueryLimits;
-  thresholds?: HealthThresholds;
-  /** What is stored counts as stale when it is older than this. Default 15 min: three collections. */
-  staleAfterMs?: number;
-  /** How old a gauge's newest sample may be. Default 5 min, as Prometheus' own. */
-  lookbackMs?: number;
+  limits: QueryLimits;
+  thresholds: HealthThresholds;
+  /** What is stored counts as stale when it is older than this. */
+  staleAfterMs: number;
 }
 
 /** timeSeries*ToGrid compute what PromQL computes, but must be allowed: ClickHouse calls them experimental. */
 const GRID_FUNCTIONS = "allow_experimental_time_series_aggregate_functions = 1";
 const MINUTE_MS = 60_000;
+/** How old a gauge's newest sample may be: Prometheus' default (--query.lookback-delta). */
+const LOOKBACK_MS = 5 * MINUTE_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 /** Steps bound what a summary of a long range costs; the others read every sample of their window. */
 const SUMMARY_WINDOW = { defaultMs: HOUR_MS, maxMs: 31 * 24 * HOUR_MS };
@@ -47,12 +47,12 @@ export function createClusterState(
   deps: { database: Database; clock: Clock },
   settings: ClusterStateSettings,
 ): ClusterState {
-  const { staleAfterMs = 15 * MINUTE_MS, lookbackMs = 5 * MINUTE_MS, databaseName } = settings;
-  const { thresholds = HEALTH_THRESHOLDS, limits = QUERY_LIMITS } = settings;
+  const { databaseName, limits, thresholds, staleAfterMs } = settings;
+  const lookbackMs = LOOKBACK_MS;
   const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
   const records = createCollectionRecords(database, { databaseName });
   const readNodeAddresses = createReadNodeAddresses(database, { databaseName });
-  const openFrame = createOpenFrame(
+  const createContext = createContextFactory(
     { records, readNodeAddresses, clock: deps.clock },
     { staleAfterMs, lookbackMs },
   );
@@ -63,15 +63,15 @@ export function createClusterState(
   const window = STATE_WINDOW;
   return {
     summary: createSummary(
-      { openFrame, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
+      { createContext, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
       { lookbackMs, window: SUMMARY_WINDOW },
     ),
     health: createHealth(
-      { openFrame, readNodes, readGpus, readRestarts },
+      { createContext, readNodes, readGpus, readRestarts },
       { thresholds, staleAfterMs, window },
     ),
-    nodes: createNodes({ openFrame, readNodes }, { window }),
-    pods: createPods({ openFrame, database }, { databaseName, lookbackMs, window }),
-    gpus: createGpus({ openFrame, readGpus }, { window }),
+    nodes: createNodes({ createContext, readNodes }, { window }),
+    pods: createPods({ createContext, database }, { databaseName, lookbackMs, window }),
+    gpus: createGpus({ createContext, readGpus }, { window }),
   };
 }

@@ -1,9 +1,9 @@
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
 import { hostOf, NODE_NAME, type NodeAddresses } from "#query/node-addresses.ts";
-import type { Frame, OpenFrame, StateHead, StateRequest } from "./answer.ts";
+import type { StateContext, CreateContext, StateHead, StateRequest } from "./context.ts";
 import { allRows, STATE_ROWS_MAX } from "./sql.ts";
-import { toTimestamp } from "#query/grid.ts";
+import { toTimestamp } from "#query/range.ts";
 import type { WindowRules } from "./window.ts";
 
 /** A GPU, or a part of one (MIG), as of the answer's `as_of`; null where nothing is known. */
@@ -44,7 +44,7 @@ interface FoundGpu {
   state: GpuState;
 }
 
-export type GpuReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<FoundGpu[]>;
+export type GpuReader = (context: StateContext, signal: AbortSignal | undefined) => Promise<FoundGpu[]>;
 
 const XID = "DCGM_FI_DEV_XID_ERRORS";
 const USED = "DCGM_FI_DEV_FB_USED";
@@ -68,14 +68,14 @@ interface Row {
 }
 
 export function createGpus(
-  deps: { openFrame: OpenFrame; readGpus: GpuReader },
+  deps: { createContext: CreateContext; readGpus: GpuReader },
   settings: { window: WindowRules },
 ): Gpus {
   return async (request) => {
-    const frame = await deps.openFrame(request, GPU_STATE_METRICS, settings.window);
+    const context = await deps.createContext(request, GPU_STATE_METRICS, settings.window);
     const [head, found] = await Promise.all([
-      frame.head(GPU_STATE_METRICS),
-      deps.readGpus(frame, request.signal),
+      context.head(GPU_STATE_METRICS),
+      deps.readGpus(context, request.signal),
     ]);
     const gpus = found.filter(({ present }) => present).map(({ state }) => state);
     return { ...head, gpu_count: gpus.length, gpus };
@@ -87,23 +87,23 @@ export function createGpuReader(
   database: LimitedDatabase,
   settings: { databaseName: string; lookbackMs: number },
 ): GpuReader {
-  return async (frame, signal) => {
-    if (frame.asOfMs === null) return [];
-    const sinceMs = frame.asOfMs - settings.lookbackMs;
+  return async (context, signal) => {
+    if (context.asOfMs === null) return [];
+    const sinceMs = context.asOfMs - settings.lookbackMs;
     const [rows, addresses] = await Promise.all([
       database.query<Row>(
         gpuSql(settings.databaseName),
         {
-          cluster: frame.clusterId,
+          cluster: context.clusterId,
           names: GPU_STATE_METRICS,
           xid: XID,
-          from: Math.min(frame.fromMs, sinceMs),
+          from: Math.min(context.fromMs, sinceMs),
           since: sinceMs,
-          as_of: frame.asOfMs,
+          as_of: context.asOfMs,
         },
         signal,
       ),
-      frame.nodeAddresses(),
+      context.nodeAddresses(),
     ]);
     const gpus = [
       ...Map.groupBy(allRows(rows), ({ labels }) =>

@@ -18,22 +18,12 @@ export interface HealthThresholds {
   /** Restarts of one Pod in the window, from this number on. */
   podRestarts: Threshold;
   gpuTemperatureCelsius: Threshold;
-  /** XID errors that a program causes rather than the hardware (NVIDIA's XID catalogue): a warning. All others are critical. */
-  xidWarnings: readonly number[];
-  /** Credentials of the cluster that end sooner are a warning. */
-  credentialsDays: number;
 }
 
-export const HEALTH_THRESHOLDS: HealthThresholds = {
-  cpuPercent: { warning: 70, critical: 80 },
-  memoryPercent: { warning: 80, critical: 90 },
-  diskPercent: { warning: 80, critical: 90 },
-  loadPerCore: 2,
-  podRestarts: { warning: 3, critical: 10 },
-  gpuTemperatureCelsius: { warning: 80, critical: 90 },
-  xidWarnings: [13, 31, 43, 45],
-  credentialsDays: 14,
-};
+/** XID errors that a program causes rather than the hardware (NVIDIA's XID catalogue): a warning. All others are critical. */
+const XID_WARNINGS = new Set([13, 31, 43, 45]);
+/** Credentials of the cluster that expire sooner are a warning. */
+const CREDENTIALS_DAYS_MIN = 14;
 
 export const SEVERITIES = ["critical", "warning"] as const;
 type Severity = (typeof SEVERITIES)[number];
@@ -79,7 +69,7 @@ export interface ObservedState {
 export function findIssues(state: ObservedState, thresholds: HealthThresholds): HealthIssue[] {
   const issues = [
     ...clusterIssues(state.clusterUp),
-    ...credentialIssues(state.credentialsLeftMs, thresholds.credentialsDays),
+    ...credentialIssues(state.credentialsLeftMs),
     ...state.nodes.flatMap((node) => nodeIssues(node, thresholds)),
     ...state.gpus.flatMap((gpu) => gpuIssues(gpu, thresholds)),
     ...state.restarts.flatMap((pod) => restartIssues(pod, thresholds.podRestarts)),
@@ -133,7 +123,8 @@ function clusterIssues(up: boolean | null): HealthIssue[] {
 
 const DAY_MS = 86_400_000;
 
-function credentialIssues(leftMs: number | null, threshold: number): HealthIssue[] {
+function credentialIssues(leftMs: number | null): HealthIssue[] {
+  const threshold = CREDENTIALS_DAYS_MIN;
   if (leftMs === null || leftMs > threshold * DAY_MS) return [];
   const value = leftMs / DAY_MS;
   const message =
@@ -209,7 +200,7 @@ function gpuIssues(gpu: GpuState, thresholds: HealthThresholds): HealthIssue[] {
     issues.push({ ...level, metric: "gpu_temperature_celsius", ...about, value: temperature, message });
   }
   if (gpu.xid_error !== null) {
-    const severity = thresholds.xidWarnings.includes(gpu.xid_error) ? "warning" : "critical";
+    const severity = XID_WARNINGS.has(gpu.xid_error) ? "warning" : "critical";
     const message = `GPU ${gpu.gpu} reported XID ${gpu.xid_error}`;
     const limit = { value: gpu.xid_error, threshold: 0 };
     issues.push({ severity, metric: "gpu_xid_error", ...about, ...limit, message });

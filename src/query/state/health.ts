@@ -9,7 +9,7 @@ import {
 import { NODE_STATE_METRICS, type NodeReader } from "./nodes.ts";
 import { POD_RESTART_METRICS } from "./pod-sql.ts";
 import type { RestartReader } from "./pods.ts";
-import type { OpenFrame, StateHead, StateRequest } from "./answer.ts";
+import type { CreateContext, StateHead, StateRequest } from "./context.ts";
 import type { WindowRules } from "./window.ts";
 
 export const HEALTH_STATUSES = ["healthy", "warning", "critical", "unknown", "stale"] as const;
@@ -31,7 +31,7 @@ export interface HealthAnswer extends StateHead {
 export type Health = (request: StateRequest) => Promise<HealthAnswer>;
 
 interface HealthDeps {
-  openFrame: OpenFrame;
+  createContext: CreateContext;
   readNodes: NodeReader;
   readGpus: GpuReader;
   readRestarts: RestartReader;
@@ -46,16 +46,16 @@ export function createHealth(
 ): Health {
   const { thresholds, staleAfterMs } = settings;
   return async (request) => {
-    const frame = await deps.openFrame(request, METRICS, settings.window);
+    const context = await deps.createContext(request, METRICS, settings.window);
     const { signal } = request;
     const [head, nodes, gpus, restarts] = await Promise.all([
-      frame.head(METRICS),
-      deps.readNodes(frame, signal),
-      deps.readGpus(frame, signal),
-      deps.readRestarts(frame, thresholds.podRestarts.warning, signal),
+      context.head(METRICS),
+      deps.readNodes(context, signal),
+      deps.readGpus(context, signal),
+      deps.readRestarts(context, thresholds.podRestarts.warning, signal),
     ]);
     const clusterUp = head.completeness.cluster_up;
-    const credentialsLeftMs = frame.credentialsEndMs === null ? null : frame.credentialsEndMs - frame.nowMs;
+    const credentialsLeftMs = context.credentialsExpireMs === null ? null : context.credentialsExpireMs - context.nowMs;
     const observed = {
       nodes,
       gpus: gpus.map(({ state }) => state),
@@ -64,10 +64,10 @@ export function createHealth(
       credentialsLeftMs,
     };
     const issues = findIssues(observed, thresholds);
-    const until = request.to === undefined ? frame.nowMs : frame.toMs;
+    const until = request.toMs === undefined ? context.nowMs : context.toMs;
     return {
       ...head,
-      status: judge(frame.asOfMs, until, isKnown(nodes), issues, staleAfterMs),
+      status: judge(context.asOfMs, until, isKnown(nodes), issues, staleAfterMs),
       stale_after_seconds: staleAfterMs / 1000,
       node_count: nodes.length,
       issue_count: issues.length,

@@ -1,6 +1,6 @@
 import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
 import { cpuShare, deviceShare, diskShare, load, memoryShare, percent } from "./node-values.ts";
-import type { Frame, OpenFrame, StateHead, StateRequest } from "./answer.ts";
+import type { StateContext, CreateContext, StateHead, StateRequest } from "./context.ts";
 import { NODE_CONDITION, POD_INFO, type StateRow, type StateRowReader } from "./rows.ts";
 import type { WindowRules } from "./window.ts";
 
@@ -37,19 +37,19 @@ export interface NodesAnswer extends StateHead {
 
 export type Nodes = (request: StateRequest) => Promise<NodesAnswer>;
 
-export type NodeReader = (frame: Frame, signal: AbortSignal | undefined) => Promise<NodeState[]>;
+export type NodeReader = (context: StateContext, signal: AbortSignal | undefined) => Promise<NodeState[]>;
 
 export const NODE_STATE_METRICS = [...NODE_METRICS, NODE_CONDITION, POD_INFO];
 
 export function createNodes(
-  deps: { openFrame: OpenFrame; readNodes: NodeReader },
+  deps: { createContext: CreateContext; readNodes: NodeReader },
   settings: { window: WindowRules },
 ): Nodes {
   return async (request) => {
-    const frame = await deps.openFrame(request, NODE_STATE_METRICS, settings.window);
+    const context = await deps.createContext(request, NODE_STATE_METRICS, settings.window);
     const [head, nodes] = await Promise.all([
-      frame.head(NODE_STATE_METRICS),
-      deps.readNodes(frame, request.signal),
+      context.head(NODE_STATE_METRICS),
+      deps.readNodes(context, request.signal),
     ]);
     return { ...head, node_count: nodes.length, nodes };
   };
@@ -59,8 +59,8 @@ export function createNodes(
 export function createNodeReader(readRows: StateRowReader, settings: { lookbackMs: number }): NodeReader {
   const { lookbackMs } = settings;
   const wanted = { metrics: [...NODE_ROW_METRICS, NODE_CONDITION, POD_INFO], podsByNode: true };
-  return async (frame, signal) => {
-    const { asOfMs, clusterId, fromMs } = frame;
+  return async (context, signal) => {
+    const { asOfMs, clusterId, fromMs } = context;
     if (asOfMs === null) return [];
     const grid = {
       firstMs: asOfMs,
@@ -71,7 +71,7 @@ export function createNodeReader(readRows: StateRowReader, settings: { lookbackM
     };
     const [rows, addresses] = await Promise.all([
       readRows(clusterId, grid, wanted, signal),
-      frame.nodeAddresses(),
+      context.nodeAddresses(),
     ]);
     const conditionsOf = Map.groupBy(toConditions(rows), ({ node }) => node);
     // A Pod's node is in its series only once it is scheduled.

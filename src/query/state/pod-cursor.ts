@@ -1,4 +1,5 @@
 import { refuseField } from "#query/limits.ts";
+import type { TimeRange } from "#query/range.ts";
 import type { PodSort } from "./pod-sql.ts";
 
 /** Where a page ended, and what it was a page of. */
@@ -10,8 +11,8 @@ export interface PodCursor {
   key: string;
   namespace: string;
   pod: string;
-  /** Unix seconds: every page describes the same time. */
-  range: { from: string; to: string };
+  /** Every page describes the same time. */
+  range: TimeRange;
 }
 
 const CURSOR_CHARS_MAX = 4096;
@@ -21,9 +22,8 @@ const REMEDY = "Send next_cursor of the answer before as it is, with the same so
 /** Opaque to callers. */
 export function toPodCursor(cursor: PodCursor): string {
   const { sort, asked, key, namespace, pod, range } = cursor;
-  return Buffer.from(JSON.stringify([sort, asked, key, namespace, pod, range.from, range.to])).toString(
-    "base64url",
-  );
+  const times = [range.fromMs, range.toMs].map((ms) => String(ms / 1000));
+  return Buffer.from(JSON.stringify([sort, asked, key, namespace, pod, ...times])).toString("base64url");
 }
 
 /** Throws `request_invalid` for what is no cursor of this sort and namespace. */
@@ -41,6 +41,7 @@ export function parsePodCursor(text: string, sort: PodSort, asked: string): PodC
     string,
     string,
   ];
+  const toMs = (seconds: string): number => Math.round(Number(seconds) * 1000);
   const isTime = (value: string): boolean => /^\d{1,11}(\.\d{1,3})?$/.test(value);
   if (!/^\d{1,19}$/.test(key) || !isTime(from) || !isTime(to)) {
     throw refuseField("cursor", "is none of this API", REMEDY);
@@ -48,7 +49,7 @@ export function parsePodCursor(text: string, sort: PodSort, asked: string): PodC
   if (ownSort !== sort || ownAsked !== asked) {
     throw refuseField("cursor", "belongs to another sort or namespace", REMEDY);
   }
-  return { sort, asked, key, namespace, pod, range: { from, to } };
+  return { sort, asked, key, namespace, pod, range: { fromMs: toMs(from), toMs: toMs(to) } };
 }
 
 function isShortText(value: unknown): boolean {

@@ -1,7 +1,7 @@
 import { refuseField, type LimitedDatabase } from "#query/limits.ts";
 import { createPodSql, POD_RESTART_METRICS, POD_SORTS, POD_STATE_METRICS, type PodSort } from "./pod-sql.ts";
 import { parsePodCursor, toPodCursor } from "./pod-cursor.ts";
-import type { Frame, OpenFrame, StateHead, StateRequest } from "./answer.ts";
+import type { StateContext, CreateContext, StateHead, StateRequest } from "./context.ts";
 import type { WindowRules } from "./window.ts";
 
 /** A Pod as of the answer's `as_of`; null where nothing is known. */
@@ -35,13 +35,13 @@ export interface PodsAnswer extends StateHead {
 }
 
 interface PodsRequest extends StateRequest {
-  namespace?: string;
+  namespace?: string | undefined;
   /** Default name: by namespace and name. The others: the largest first. */
   sort?: PodSort;
   /** 1 to 1,000. Default 100. */
   limit?: number;
-  /** Of the answer before; the other fields must be as they were, `from` and `to` are taken from it. */
-  cursor?: string;
+  /** Of the answer before; the other fields must be as they were, `fromMs` and `toMs` are taken from it. */
+  cursor?: string | undefined;
 }
 
 export type Pods = (request: PodsRequest) => Promise<PodsAnswer>;
@@ -55,7 +55,7 @@ type Row = {
 } & Pick<PodState, "namespace" | "pod"> & { node: string; phase: string; sort_key: string; total: string };
 
 export function createPods(
-  deps: { openFrame: OpenFrame; database: LimitedDatabase },
+  deps: { createContext: CreateContext; database: LimitedDatabase },
   settings: { databaseName: string; lookbackMs: number; window: WindowRules },
 ): Pods {
   const sql = createPodSql(settings.databaseName);
@@ -64,15 +64,14 @@ export function createPods(
     checkRequest(sort, limit, namespace);
     const cursor = request.cursor === undefined ? undefined : parsePodCursor(request.cursor, sort, namespace);
     const { clusterId, signal } = request;
-    const range =
-      cursor === undefined ? request : { clusterId, ...(signal ? { signal } : {}), ...cursor.range };
-    const frame = await deps.openFrame(range, POD_STATE_METRICS, settings.window);
-    const { asOfMs, fromMs } = frame;
+    const range = cursor?.range ?? request;
+    const context = await deps.createContext({ clusterId, signal, fromMs: range.fromMs, toMs: range.toMs }, POD_STATE_METRICS, settings.window);
+    const { asOfMs, fromMs } = context;
     if (asOfMs === null) {
-      return { ...(await frame.head(POD_STATE_METRICS)), pod_count: 0, pods: [], next_cursor: null };
+      return { ...(await context.head(POD_STATE_METRICS)), pod_count: 0, pods: [], next_cursor: null };
     }
     const [head, rows] = await Promise.all([
-      frame.head(POD_STATE_METRICS),
+      context.head(POD_STATE_METRICS),
       deps.database.query<Row>(
         sql.page(sort),
         {
@@ -109,7 +108,7 @@ export interface RestartedPod {
 
 /** The Pods with at least so many restarts, at most 100 of them, the most first. */
 export type RestartReader = (
-  frame: Frame,
+  context: StateContext,
   least: number,
   signal: AbortSignal | undefined,
 ) => Promise<RestartedPod[]>;
@@ -173,7 +172,7 @@ function toCursor(
     key: last.sort_key,
     namespace: last.namespace,
     pod: last.pod,
-    range: { from: String(window.fromMs / 1000), to: String(window.asOfMs / 1000) },
+    range: { fromMs: window.fromMs, toMs: window.asOfMs },
   });
 }
 

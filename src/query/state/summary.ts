@@ -13,7 +13,7 @@ import {
   sumShares,
   type Share,
 } from "./node-values.ts";
-import type { Frame, OpenFrame, StateHead, StateRequest, StateWindowAnswer } from "./answer.ts";
+import type { StateContext, CreateContext, StateHead, StateRequest, StateWindowAnswer } from "./context.ts";
 import { POD_INFO, POD_PHASE, type StateGrid, type StateRow, type StateRowReader } from "./rows.ts";
 import type { WindowRules } from "./window.ts";
 
@@ -61,7 +61,7 @@ type Numbers = Omit<SummaryAnswer, keyof StateHead | "storage">;
 export type Summary = (request: StateRequest) => Promise<SummaryAnswer>;
 
 interface SummaryDeps {
-  openFrame: OpenFrame;
+  createContext: CreateContext;
   readRows: StateRowReader;
   /** The same from the roll-ups. */
   readHourRows: StateRowReader;
@@ -119,44 +119,44 @@ export function createSummary(
   deps: SummaryDeps,
   settings: { lookbackMs: number; window: WindowRules },
 ): Summary {
-  const { openFrame, readRows, readHourRows } = deps;
+  const { createContext, readRows, readHourRows } = deps;
   const { lookbackMs } = settings;
 
-  const readSamples = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
-    const grid = toGrid(frame.fromMs, frame.asOfMs, stepMs, lookbackMs);
+  const readSamples = async (context: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const grid = toGrid(context.fromMs, context.asOfMs, stepMs, lookbackMs);
     const [rows, addresses] = await Promise.all([
-      readRows(frame.clusterId, grid, WANTED, signal),
-      frame.nodeAddresses(),
+      readRows(context.clusterId, grid, WANTED, signal),
+      context.nodeAddresses(),
     ]);
-    return toNumbers(rows, addresses, grid, frame);
+    return toNumbers(rows, addresses, grid, context);
   };
 
-  const readHours = async (frame: Known, stepMs: number, signal: AbortSignal | undefined) => {
-    const { clusterId, fromMs, asOfMs } = frame;
+  const readHours = async (context: Known, stepMs: number, signal: AbortSignal | undefined) => {
+    const { clusterId, fromMs, asOfMs } = context;
     const steps = toAlignedGrid(fromMs, asOfMs, stepMs);
     const end = toGrid(asOfMs - 1000, asOfMs, 1000, lookbackMs);
     const [hours, samples, addresses] = await Promise.all([
       readHourRows(clusterId, steps, WANTED_OF_HOURS, signal),
       readRows(clusterId, end, WANTED, signal),
-      frame.nodeAddresses(),
+      context.nodeAddresses(),
     ]);
-    const overSteps = Object.entries(toNumbers(hours, addresses, steps, frame)).filter(([name]) =>
+    const overSteps = Object.entries(toNumbers(hours, addresses, steps, context)).filter(([name]) =>
       /^(avg|max)_/.test(name),
     );
-    return { ...toNumbers(samples, addresses, end, frame), ...Object.fromEntries(overSteps) };
+    return { ...toNumbers(samples, addresses, end, context), ...Object.fromEntries(overSteps) };
   };
 
   return async (request) => {
-    const frame = await openFrame(request, METRICS, settings.window);
-    const { fromMs, asOfMs } = frame;
+    const context = await createContext(request, METRICS, settings.window);
+    const { fromMs, asOfMs } = context;
     const { signal } = request;
-    const rangeMs = (asOfMs ?? frame.toMs) - fromMs;
+    const rangeMs = (asOfMs ?? context.toMs) - fromMs;
     const stepMs = stepFor(rangeMs);
     const ofHours = stepMs % HOUR_MS === 0;
     const read = ofHours ? readHours : readSamples;
     const [head, numbers] = await Promise.all([
-      frame.head(METRICS),
-      asOfMs === null ? NOTHING : read({ ...frame, asOfMs }, stepMs, signal),
+      context.head(METRICS),
+      asOfMs === null ? NOTHING : read({ ...context, asOfMs }, stepMs, signal),
     ]);
     return {
       ...head,
@@ -167,13 +167,13 @@ export function createSummary(
   };
 }
 
-type Known = Frame & { asOfMs: number };
+type Known = StateContext & { asOfMs: number };
 
-function toNumbers(rows: readonly StateRow[], addresses: NodeAddresses, grid: StateGrid, frame: Frame) {
+function toNumbers(rows: readonly StateRow[], addresses: NodeAddresses, grid: StateGrid, context: StateContext) {
   return {
     ...nodeNumbers(toNodeGrids(rows, addresses), grid),
     ...podNumbers(rows),
-    ...gpuNumbers(toGpuGrids(rows, grid), frame.collects(GPU_METRICS[0]!) ? 0 : null),
+    ...gpuNumbers(toGpuGrids(rows, grid), context.collects(GPU_METRICS[0]!) ? 0 : null),
   };
 }
 

@@ -61,7 +61,7 @@ describe("API_TOKENS_FILE", () => {
     [
       "names an impossible cluster",
       `- {name: a, sha256: ${A}, scopes: [read], clusters: ["*"]}`,
-      /entry 1 clusters\.0: must be a cluster's id/,
+      /entry 1 clusters\.0: must be 1 to 64 characters/,
     ],
     ["is empty", "", /the file: .*array/],
     ["lists nothing", "[]", /at least one token/],

@@ -1,7 +1,7 @@
 import { assert, integer, property } from "fast-check";
 import { expect, it } from "vitest";
 import { planGrid } from "#query/grid.ts";
-import { QUERY_LIMITS } from "#query/limits.ts";
+import { QUERY_DEFAULTS } from "../../helpers/query-defaults.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 10);
 
@@ -13,7 +13,7 @@ it.each([
   { start: 60, end: 7260, step: 3600, first: 3600, last: 7200, points: 2, window: 3600 },
 ])("$start to $end s by $step s", ({ start, end, step, first, last, points, window }) => {
   const request = { startMs: start * 1000, endMs: end * 1000, stepMs: step * 1000 };
-  expect(planGrid(request, NOW_MS, QUERY_LIMITS)).toEqual({
+  expect(planGrid(request, NOW_MS, QUERY_DEFAULTS.limits)).toEqual({
     stepMs: step * 1000,
     windowMs: window * 1000,
     firstMs: first * 1000,
@@ -31,7 +31,7 @@ it("has every multiple of the step after the start up to the end, and no other",
       (startMs, lengthMs, stepSeconds) => {
         const endMs = startMs + lengthMs;
         const stepMs = Math.max(stepSeconds, Math.ceil(lengthMs / 1e7)) * 1000;
-        const grid = planGrid({ startMs, endMs, stepMs }, NOW_MS, QUERY_LIMITS);
+        const grid = planGrid({ startMs, endMs, stepMs }, NOW_MS, QUERY_DEFAULTS.limits);
         expect([grid.firstMs % stepMs, grid.lastMs % stepMs]).toEqual([0, 0]);
         expect(grid.firstMs - stepMs).toBeLessThanOrEqual(startMs);
         expect(grid.firstMs).toBeGreaterThan(startMs);
@@ -45,8 +45,8 @@ it("has every multiple of the step after the start up to the end, and no other",
 
 it("has at most 1,000 points by default, on steps of whole minutes", () => {
   assert(
-    property(integer({ min: 120_000, max: QUERY_LIMITS.rangeMaxMs }), (lengthMs) => {
-      const grid = planGrid({ startMs: NOW_MS - lengthMs, endMs: NOW_MS }, NOW_MS, QUERY_LIMITS);
+    property(integer({ min: 120_000, max: QUERY_DEFAULTS.limits.rangeMaxMs }), (lengthMs) => {
+      const grid = planGrid({ startMs: NOW_MS - lengthMs, endMs: NOW_MS }, NOW_MS, QUERY_DEFAULTS.limits);
       expect(grid.points).toBeLessThanOrEqual(1000);
       expect(grid.stepMs % 60_000).toBe(0);
     }),

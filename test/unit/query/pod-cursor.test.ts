@@ -8,7 +8,7 @@ const CURSOR: PodCursor = {
   key: "1482770",
   namespace: "ns",
   pod: 'p"\\',
-  range: { from: "1748775600", to: "1748779200.123" },
+  range: { fromMs: 1_748_775_600_000, toMs: 1_748_779_200_123 },
 };
 
 const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");

@@ -1,19 +1,11 @@
 import { z } from "zod";
-import type { ErrorCode } from "#errors/error.ts";
-import { type AnswerQuery, QUERY_LIMIT_ERRORS } from "#http/answer-query.ts";
-import type { App, RouteModule } from "#http/app-types.ts";
-import { ACCESS_ERRORS, clusterId, errors, fields, json, recordOf, timestamp } from "#http/schemas.ts";
-import { completeness, exampleCompleteness } from "#http/state-schemas.ts";
-import { stepInput, timeInput, toStepMs, toTimeMs, type TimeInput } from "#http/time-input.ts";
 import { AGGREGATIONS } from "#query/series/aggregations.ts";
 import { FILTER_OPERATORS } from "#query/series/matchers.ts";
-import type { LabelsAnswer, MetricLookup, MetricsAnswer } from "#query/series/lookup.ts";
-import type { SeriesAnswer, SeriesQuery } from "#query/series/series.ts";
-
-/** What answers the routes of this file. */
-export interface MetricQueries extends MetricLookup {
-  series: SeriesQuery;
-}
+import type { LabelsAnswer, LatestAnswer, MetricsAnswer } from "#query/series/lookup.ts";
+import type { SeriesAnswer } from "#query/series/series.ts";
+import { clusterId, fields, recordOf, timestamp } from "./schemas.ts";
+import { completeness, exampleCompleteness } from "./state-schemas.ts";
+import { stepInput, timeInput } from "./time-input.ts";
 
 const METRIC_CHARS_MAX = 512;
 const LABEL_CHARS_MAX = 1024;
@@ -21,28 +13,21 @@ const VALUE_CHARS_MAX = 4096;
 const ENTRIES_MAX = 20;
 const SERIES_MAX = 100_000;
 
-const QUERY_ERRORS = [
-  "request_invalid",
-  ...QUERY_LIMIT_ERRORS,
-  "cluster_not_found",
-  "storage_unavailable",
-  "storage_failed",
-  ...ACCESS_ERRORS,
-] as const satisfies ErrorCode[];
-
 const rangeCompleteness = completeness.nullable().meta({
   description:
     "Completeness of the query that collects the metric, or of the whole cluster when that query is not known; up to the range's end or the collection's progress, whichever is earlier. null: the cluster's collection has no records",
 });
 const type = z.enum(["gauge", "counter", "sum"]);
-const metricName = z
+export const metricName = z
   .string("is needed: the name of a metric")
   .min(1)
   .max(METRIC_CHARS_MAX)
   .meta({ description: "Prometheus' name of the metric", examples: ["node_cpu_seconds_total"] });
+/** What JSON has no number for is text, as in Prometheus' API. */
+const value = z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]);
 const label = z.string().min(1).max(LABEL_CHARS_MAX);
 
-const queryBody = fields({
+export const queryBody = fields({
   cluster_id: clusterId,
   metric_name: metricName,
   start_time: timeInput,
@@ -88,7 +73,7 @@ const queryBody = fields({
   ],
 });
 
-const queryAnswer = z
+export const queryAnswer = z
   .object({
     cluster_id: z.string(),
     metric_name: z.string(),
@@ -118,7 +103,7 @@ const queryAnswer = z
       z.object({
         labels: recordOf(z.string()),
         points: z.array(
-          z.object({ timestamp, value: z.union([z.number(), z.enum(["NaN", "+Inf", "-Inf"])]) }),
+          z.object({ timestamp, value }),
         ),
       }),
     ),
@@ -150,7 +135,7 @@ const queryAnswer = z
     ],
   }) satisfies z.ZodType<SeriesAnswer>;
 
-const metricsAnswer = z
+export const metricsAnswer = z
   .object({
     cluster_id: z.string(),
     start_time: timestamp,
@@ -191,7 +176,7 @@ const metricsAnswer = z
     ],
   }) satisfies z.ZodType<MetricsAnswer>;
 
-const labelsAnswer = z
+export const labelsAnswer = z
   .object({
     cluster_id: z.string(),
     metric_name: z.string(),
@@ -223,112 +208,35 @@ const labelsAnswer = z
     ],
   }) satisfies z.ZodType<LabelsAnswer>;
 
-const range = {
-  from: timeInput.optional().meta({ description: "RFC 3339 or Unix seconds. Default: 24 hours before `to`" }),
-  to: timeInput.optional().meta({ description: "RFC 3339 or Unix seconds. Default: now" }),
-};
-
-/** POST /cluster-metrics/query, GET /cluster-metrics/{cluster_id}/metrics and /labels. */
-export function metricQueryRoutes(queries: MetricQueries, answer: AnswerQuery): RouteModule {
-  return (app) => {
-    addQuery(app, queries, answer);
-    addLookups(app, queries, answer);
-  };
-}
-
-function addQuery(app: App, queries: MetricQueries, answer: AnswerQuery): void {
-  app.route({
-    method: "POST",
-    url: "/cluster-metrics/query",
-    config: { scope: "read" },
-    schema: {
-      tags: ["cluster-metrics"],
-      summary: "A metric over time, as PromQL would answer",
-      description:
-        "Points are at the multiples of the step in (start_time, end_time]; each looks back over the step, at least two minutes. The answer's `promql` gives the same numbers in the cluster's own Prometheus. A past range without data returns no series.",
-      body: queryBody,
-      response: {
-        200: json("The series", queryAnswer),
-        ...errors(
-          ...QUERY_ERRORS,
-          "metric_not_found",
-          "body_too_large",
-          "unsupported_media_type",
-          "request_timeout",
-        ),
+export const latestAnswer = z
+  .object({
+    cluster_id: z.string(),
+    metric: z.string(),
+    as_of: timestamp,
+    unit: z.string(),
+    type,
+    series_total: z.int().meta({ description: "How many there are; series has no more than the limit" }),
+    series: z.array(
+      z.object({
+        labels: recordOf(z.string()),
+        timestamp,
+        value,
+      }),
+    ),
+  })
+  .meta({
+    id: "LatestSamples",
+    examples: [
+      {
+        cluster_id: "edge-1",
+        metric: "node_load1",
+        as_of: "2025-06-01T11:58:30.000Z",
+        unit: "",
+        type: "gauge",
+        series_total: 1,
+        series: [
+          { labels: { instance: "10.0.0.7:9100" }, timestamp: "2025-06-01T11:58:30.000Z", value: 0.42 },
+        ],
       },
-    },
-    handler: (request, reply) => {
-      const { body } = request;
-      return answer(request, reply, (signal) =>
-        queries.series({
-          clusterId: body.cluster_id,
-          metric: body.metric_name,
-          startMs: toTimeMs(body.start_time),
-          endMs: toTimeMs(body.end_time),
-          aggregation: body.aggregation,
-          ...(body.step === undefined ? {} : { stepMs: toStepMs(body.step) }),
-          ...(body.group_by === undefined ? {} : { groupBy: body.group_by }),
-          ...(body.filters === undefined ? {} : { filters: body.filters }),
-          ...(body.limit === undefined ? {} : { limit: body.limit }),
-          signal,
-        }),
-      );
-    },
-  });
-}
-
-function addLookups(app: App, queries: MetricQueries, answer: AnswerQuery): void {
-  const toRange = (query: { from?: TimeInput | undefined; to?: TimeInput | undefined }) => ({
-    ...(query.from === undefined ? {} : { fromMs: toTimeMs(query.from) }),
-    ...(query.to === undefined ? {} : { toMs: toTimeMs(query.to) }),
-  });
-  app.route({
-    method: "GET",
-    url: "/cluster-metrics/:cluster_id/metrics",
-    config: { scope: "read" },
-    schema: {
-      tags: ["cluster-metrics"],
-      summary: "The stored metrics of a cluster",
-      params: fields({ cluster_id: clusterId }),
-      querystring: fields(range),
-      response: { 200: json("The metrics, by name", metricsAnswer), ...errors(...QUERY_ERRORS) },
-    },
-    handler: (request, reply) => {
-      const { params, query } = request;
-      return answer(request, reply, (signal) =>
-        queries.metrics({
-          clusterId: params.cluster_id,
-          ...toRange(query),
-          signal,
-        }),
-      );
-    },
-  });
-  app.route({
-    method: "GET",
-    url: "/cluster-metrics/:cluster_id/labels",
-    config: { scope: "read" },
-    schema: {
-      tags: ["cluster-metrics"],
-      summary: "The labels of a metric, with their values",
-      params: fields({ cluster_id: clusterId }),
-      querystring: fields({ metric: metricName, ...range }),
-      response: {
-        200: json("The labels, by name", labelsAnswer),
-        ...errors(...QUERY_ERRORS, "metric_not_found"),
-      },
-    },
-    handler: (request, reply) => {
-      const { params, query } = request;
-      return answer(request, reply, (signal) =>
-        queries.labels({
-          clusterId: params.cluster_id,
-          metric: query.metric,
-          ...toRange(query),
-          signal,
-        }),
-      );
-    },
-  });
-}
+    ],
+  }) satisfies z.ZodType<LatestAnswer>;

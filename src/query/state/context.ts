@@ -1,17 +1,17 @@
 import type { Clock } from "#lib/clock.ts";
-import { BridgeError } from "#errors/error.ts";
 import type { CollectionRecords } from "#query/collection-record.ts";
 import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "#query/completeness.ts";
-import { toTimestamp } from "#query/grid.ts";
+import { checkClusterId } from "#query/limits.ts";
 import type { NodeAddresses, ReadNodeAddresses } from "#query/node-addresses.ts";
-import { parseRange, toStateWindow, type TimeRange, type WindowRules } from "./window.ts";
+import { toTimestamp } from "#query/range.ts";
+import { checkRequestedRange, toStateWindow, type RequestedRange, type WindowRules } from "./window.ts";
 
-export interface StateRequest extends TimeRange {
+export interface StateRequest extends RequestedRange {
   clusterId: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
-/** What every answer about the state of a cluster begins with. */
+/** The first fields of every answer about the state of a cluster. */
 export interface StateHead {
   cluster_id: string;
   /** The time that the answer describes: the newest of the window up to which everything is stored. null: nothing of it is. */
@@ -27,21 +27,21 @@ export interface StateWindowAnswer {
   lookback_seconds: number;
 }
 
-/** A request that was understood, with what is known of the cluster's collection. */
-export interface Frame {
+/** What every state answer is computed from: the checked request, and what is known about the cluster's collection. */
+export interface StateContext {
   clusterId: string;
   fromMs: number;
   toMs: number;
   /** null: there is nothing to read. */
   asOfMs: number | null;
   nowMs: number;
-  /** When the credentials end that the cluster was last reached by; null: they are not known to end. */
-  credentialsEndMs: number | null;
+  /** Expiry of the credentials that the last collection used; null: none is known. */
+  credentialsExpireMs: number | null;
   /** Does a query of the catalogue collect this metric? */
   collects(metric: string): boolean;
-  /** Which node had which address from fromMs to asOfMs. Read once, when it is first asked for. */
+  /** Which node had which address from fromMs to asOfMs. Read once, at the first call. */
   nodeAddresses(): Promise<NodeAddresses>;
-  /** Reads what is still missing for the head; to be run beside the answer's own queries. */
+  /** Reads the rest of the head. Run it at the same time as the answer's own queries. */
   head(metrics: readonly string[]): Promise<StateHead>;
 }
 
@@ -49,32 +49,27 @@ export interface Frame {
  * Checks the request and finds the cluster. Throws `request_invalid`, `query_too_large` (the range) and `cluster_not_found`; what a
  * LimitedDatabase throws.
  */
-export type OpenFrame = (
+export type CreateContext = (
   request: StateRequest,
   metrics: readonly string[],
   rules: WindowRules,
-) => Promise<Frame>;
+) => Promise<StateContext>;
 
-const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
-
-export function createOpenFrame(
+export function createContextFactory(
   deps: { records: CollectionRecords; readNodeAddresses: ReadNodeAddresses; clock: Clock },
   settings: { staleAfterMs: number; lookbackMs: number },
-): OpenFrame {
+): CreateContext {
   return async (request, needed, rules) => {
     const { clusterId, signal } = request;
-    if (!CLUSTER_ID.test(clusterId)) {
-      throw new BridgeError("request_invalid", "the cluster's id must be 1 to 64 of A-Z a-z 0-9 . _ -", {
-        details: { fields: [{ field: "cluster_id", problem: "has other characters, or too many" }] },
-      });
-    }
+    checkClusterId(clusterId);
     const nowMs = deps.clock.now();
-    const asked = parseRange(request, nowMs, rules);
+    checkRequestedRange(request, nowMs, rules);
     // The report from a window's length ago is about what was stored when the window began.
-    const baseMs = asked.fromMs ?? (asked.toMs ?? nowMs) - rules.defaultMs;
-    const { record, before } = await deps.records.read(clusterId, { nowMs, baseMs }, signal);
+    const baseMs = request.fromMs ?? (request.toMs ?? nowMs) - rules.defaultMs;
+    const known = await deps.records.read(clusterId, { nowMs, baseMs }, signal);
+    const { record } = known;
     const stored = storedUntil(relevantQueries(record, needed), settings.staleAfterMs);
-    const { fromMs, toMs, asOfMs } = toStateWindow(asked, stored, nowMs, rules);
+    const { fromMs, toMs, asOfMs } = toStateWindow(request, stored, nowMs, rules);
     const collected = new Set(record.queries.map(({ query }) => query));
     const range = { fromMs, toMs: asOfMs ?? toMs };
     let addresses: Promise<NodeAddresses> | undefined;
@@ -84,12 +79,11 @@ export function createOpenFrame(
       toMs,
       asOfMs,
       nowMs,
-      credentialsEndMs: record.credentialsEndMs,
+      credentialsExpireMs: record.credentialsExpireMs,
       collects: (metric) => collected.has(metric),
       nodeAddresses: () => (addresses ??= deps.readNodeAddresses(clusterId, range, signal)),
       head: async (metrics) => {
-        const firstMs = before.length === 0 ? await deps.records.began(clusterId, signal) : undefined;
-        const beganMs = firstMs !== undefined && firstMs > fromMs ? firstMs : undefined;
+        const answered = { clusterId, metrics, fromMs, asOfMs, nowMs };
         return {
           cluster_id: clusterId,
           as_of: asOfMs === null ? null : toTimestamp(asOfMs),
@@ -98,7 +92,7 @@ export function createOpenFrame(
             to: toTimestamp(toMs),
             lookback_seconds: settings.lookbackMs / 1000,
           },
-          completeness: toCompleteness({ record, metrics, before, beganMs, asOfMs, nowMs }),
+          completeness: await toCompleteness(deps.records, known, answered, signal),
         };
       },
     };
