@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import { createRecord } from "#lib/records.ts";
 import { parseDuration } from "#lib/duration.ts";
-import { nearMiss } from "#lib/near-miss.ts";
+import { didYouMean } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
 
@@ -326,7 +326,7 @@ function nearMisses(environment: Environment): string[] {
   const candidates = VARIABLES.filter((name) => name.length > SHORT_NAME);
   return Object.keys(environment).flatMap((name) => {
     if (VARIABLES.includes(name) || name.length <= SHORT_NAME) return [];
-    const meant = nearMiss(name, candidates);
-    return meant === undefined ? [] : [`${name}: unknown; did you mean ${meant}?`];
+    const question = didYouMean(name, candidates);
+    return question === "" ? [] : [`${name}: unknown; ${question}`];
   });
 }

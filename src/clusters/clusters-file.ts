@@ -8,7 +8,7 @@ import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts
 import { toCredentialFacts } from "./credential-facts.ts";
 import type { Keyring } from "./envelope.ts";
 import { openCredentials, readKubeconfigFile } from "./kubernetes-client-config.ts";
-import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
+import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
 import {
   hasOneAtMost,
@@ -310,9 +310,8 @@ function shown(raw: unknown, path: readonly PropertyKey[]): string {
 }
 
 function unknownKey(prefix: string, key: string, known: readonly string[]): string {
-  const meant = nearMiss(key, known);
   const name = `${prefix}${key.slice(0, 64)}`;
-  const remedy = meant ? `did you mean ${prefix}${meant}?` : `allowed are ${known.join(", ")}`;
+  const remedy = didYouMean(key, known, prefix) || `allowed are ${known.join(", ")}`;
   return `${name}: is not known; ${remedy}`;
 }
 

@@ -6,7 +6,7 @@ import { SECURITY_HEADERS } from "./security-headers.ts";
 
 const PATH_CHARS_MAX = 256;
 
-/** What happens to every request before anything else. */
+/** Runs first for every request. */
 export type BeginRequest = (request: FastifyRequest, reply: FastifyReply) => void;
 
 /**
@@ -35,7 +35,7 @@ export function createBeginRequest(deps: {
         ...(request.errorCode ? { code: request.errorCode } : {}),
         ...(reply.raw.writableFinished ? {} : { aborted: true }),
       };
-      // Who guesses tokens must not fill the log; its first line over the limit is a warning of its own.
+      // Guessing tokens must not fill the log: failed-logins.ts warns once at the limit.
       const isGuess = request.errorCode === "too_many_failed_logins";
       if ((quiet && status < 500) || isGuess) deps.logger.debug(fields, "request");
       else deps.logger.info(fields, "request");

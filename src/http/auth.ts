@@ -14,21 +14,21 @@ declare module "fastify" {
     scope?: Scope;
     /** Its access lines are written at debug: probes come every few seconds. */
     quiet?: boolean;
-    /** What the route changes, like "cluster.create": each request to it is written to the audit log, whatever comes of it. */
+    /** The action that the audit log names, like "cluster.create". Each request to the route is logged, also a failed one. */
     audit?: string;
   }
   interface FastifyRequest {
-    /** The name of the token that the request was let in by, for the access log. */
+    /** The name of the accepted token, for the access log. */
     caller: string | null;
     /** Dapr's sidecar sent the request. */
     viaDapr: boolean;
-    /** Whom the request counts for where callers share a limit: the token, or without tokens the address. */
+    /** The key of limits that callers share: the token, or without tokens the address. */
     share: string;
     /** The clusters that the caller may read; none until the caller is known. */
     clustersSeen: ClustersSeen;
-    /** May the caller read this cluster? Where not, the answer is the same as for a cluster that does not exist. */
+    /** May the caller read this cluster? If not, the answer is the same as for a cluster that does not exist. */
     sees(clusterId: string): boolean;
-    /** The cluster that the request is about, for the audit log, where the path does not name it. */
+    /** The cluster of the request, for the audit log, when the path does not name it. */
     auditCluster: string | null;
   }
 }
@@ -58,12 +58,12 @@ interface AccessRequest {
   scope: Scope;
 }
 
-/** Who calls, and whether the request is refused. */
+/** The caller, and the refusal if there is one. */
 export interface AccessDecision {
-  /** For the access log; null: nobody that is known. */
+  /** For the access log; null: unknown. */
   caller: string | null;
   clustersSeen: ClustersSeen;
-  /** Dapr's sidecar sent the request: it has APP_API_TOKEN, or, where no token is asked for, the headers that only a sidecar sends. */
+  /** Dapr's sidecar sent the request: it has APP_API_TOKEN, or, where no token is needed, the headers that only a sidecar sends. */
   viaDapr: boolean;
   /**
    * unauthenticated (no or unknown token), too_many_failed_logins, forbidden (lacks the scope); without tokens host_refused or
@@ -77,7 +77,7 @@ const NOBODY = { caller: null, clustersSeen: "none", viaDapr: false } as const;
 export interface Access {
   readonly mode: AccessMode;
   decide(request: AccessRequest): AccessDecision;
-  /** Takes these tokens instead of the ones of before, from the next request on. At least one: a server never opens by a reload. */
+  /** Replaces the tokens, from the next request on. Ignores an empty list: a reload never opens the server to everybody. */
   replaceTokens(tokens: readonly ApiToken[]): void;
 }
 
@@ -91,15 +91,15 @@ interface Caller {
 }
 
 /**
- * What daprd sends to an application: its token, who calls (service invocation), and the metadata of its cron binding
+ * Headers that daprd sends to an application: its token, the calling application (service invocation), and the metadata of its cron binding
  * (components-contrib, bindings/cron).
  */
 const DAPR_HEADERS = ["dapr-api-token", "dapr-caller-app-id", "readtimeutc"];
 
 /**
- * Decides about each request. Tokens are compared by their SHA-256, in a time that does not depend on their bytes or position. A known
- * token is let in however many unknown ones its address sent before: nobody locks another one out. What keeps tokens from being guessed
- * is their length; the limit on failures bounds what a guesser costs and tells it, and the log, so.
+ * Authenticates and authorizes each request. Tokens are compared by their SHA-256 in constant time. A known token is accepted however many
+ * unknown ones its address sent before, so that no caller can lock out another. The length of tokens prevents guessing; the limit on failed
+ * logins bounds the cost of an attacker's requests.
  */
 export function createAccess(
   deps: { clock: Clock; logger: Pick<Logger, "warn"> },

@@ -9,9 +9,9 @@ declare module "fastify" {
 }
 
 /**
- * Keeps a caller whose token is limited to some clusters to them. A route that names a cluster (`id` or `cluster_id` in the path,
- * `cluster_id` in the body) answers for another one as if there were none: cluster_not_found, without a look whether there is. A route
- * about all clusters is forbidden unless it says `onlySeen`.
+ * Restricts a caller whose token is limited to some clusters. A route that names another cluster (`id` or `cluster_id` in the path,
+ * `cluster_id` in the body) answers cluster_not_found, without checking whether the cluster exists. A route about all clusters is
+ * forbidden unless it has `onlySeen`.
  */
 export function refuseForeignClusters(request: FastifyRequest): void {
   const { scope, onlySeen } = request.routeOptions.config;

@@ -10,16 +10,16 @@ export interface ConnectionLimits {
   connectionsReserved: number;
 }
 
-/** How often the log says that connections give way. */
+/** Least time between two log lines about closed connections. */
 const LOG_INTERVAL_MS = 60_000;
 const RETRY_AFTER_SECONDS = 1;
 
 interface Connection {
-  /** One of its requests was let in by a token, or no token is asked for. */
+  /** One of its requests had a known token, or no token is needed. */
   isKnown: boolean;
   /** Requests that are not answered yet. */
   unanswered: number;
-  /** It came when there was no place but a reserved one. */
+  /** It was accepted when only reserved places were left. */
   isReserved: boolean;
 }
 
@@ -32,17 +32,16 @@ export interface Connections {
 }
 
 /**
- * Keeps the number of a server's connections within the limits so that nobody can shut the others out by holding connections. When all
- * places are taken, a connection gives way to a new one: first one whose caller showed no token (it sent nothing, half of its headers, or
- * requests that need none), then an idle one of a known caller; in both cases the one whose last answer, or else whose start, is the longest
- * ago. A request of a known caller is never cut.
+ * Limits the number of connections so that no client can lock out the others by holding connections. When all places are taken, a new
+ * connection replaces an old one: first one without a known token (it sent nothing, half of its headers, or requests that need no token),
+ * then an idle one of a known caller; in both cases the one that was inactive the longest. A request of a known caller is never aborted.
  */
 export function createConnections(
   server: Server,
   deps: { clock: Clock; logger: Pick<Logger, "warn"> },
   limits: ConnectionLimits,
 ): Connections {
-  /** In the order of their last activity: since when they are open, or since their last answer. */
+  /** In the order of their last activity: the start of the connection, or its last answer. */
   const open = new Map<Socket, Connection>();
   const gaveWay = { count: 0, loggedAt: -Infinity };
 
@@ -103,7 +102,7 @@ export function createConnections(
   };
 }
 
-/** Which connections give way, first to last. */
+/** The order in which connections are closed for new ones. */
 const GIVE_WAY: readonly ((connection: Connection) => boolean)[] = [
   ({ isKnown }) => !isKnown,
   ({ unanswered }) => unanswered === 0,

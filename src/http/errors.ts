@@ -17,11 +17,11 @@ export interface ErrorAnswer {
 }
 
 const FIELDS_MAX = 10;
-/** Paths and problems repeat the names of the request, which may be as long as the whole body. */
+/** Paths and problems contain names from the request, which may be as long as the whole body. */
 const FIELD_CHARS_MAX = 256;
 const PROBLEM_CHARS_MAX = 1024;
 
-/** The words for what Fastify itself refuses. Its own messages repeat the input. */
+/** Messages for requests that Fastify itself refuses. Its own messages repeat the input. */
 const FRAMEWORK_ERRORS: Record<string, { code: ErrorCode; message: string }> = {
   FST_ERR_CTP_BODY_TOO_LARGE: { code: "body_too_large", message: "the body is larger than this route takes" },
   FST_ERR_CTP_INVALID_MEDIA_TYPE: {
@@ -37,7 +37,7 @@ const FRAMEWORK_ERRORS: Record<string, { code: ErrorCode; message: string }> = {
   FST_ERR_MAX_PARAM_LENGTH: { code: "request_invalid", message: "a part of the path is too long" },
 };
 
-/** Any thrown value as the error that is answered. What is not known to be the caller's fault becomes `internal`. */
+/** The error answer for any thrown value. An error that is not known to be the caller's fault becomes `internal`. */
 function toHttpError(error: unknown): BridgeError {
   if (error instanceof BridgeError) return error;
   if (hasZodFastifySchemaValidationErrors(error)) return toValidationError(error);
@@ -58,7 +58,7 @@ const PARTS: Record<string, string> = {
   headers: "header",
 };
 
-/** Zod's validation with the first errors only: Fastify makes a text of all that it is given. */
+/** Zod's validation, with the first errors only: Fastify builds a text of all of them. */
 export const validateByZod: typeof validatorCompiler = (route) => {
   const validate = validatorCompiler(route);
   return (data) => {
@@ -85,7 +85,7 @@ function toValidationError(error: Validation): BridgeError {
   return new BridgeError("request_invalid", words.join("; "), { details: { fields } });
 }
 
-/** The body for an error, with nothing secret in it; `internal` names the request id by which the log has the rest. */
+/** The body of an error answer, without secrets; `internal` names the request id, which finds the details in the log. */
 export function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswer {
   const body = toErrorBody(error);
   const details = error.code === "internal" ? { request_id: requestId } : body.details;
@@ -99,13 +99,13 @@ export function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswe
   };
 }
 
-/** Answers any error in the one form and logs what the caller can't be told: `internal` with everything, other 5xx with their causes. */
+/** Answers every error in the same form and logs what the answer leaves out: all of an `internal` error, the causes of other 5xx errors. */
 export function createErrorHandler(logger: Logger) {
   return async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const error = toHttpError(thrown);
     request.errorCode = error.code;
     const fields = { request_id: request.id, method: request.method, err: error };
-    // What was stopped because nobody waits for it any more is no failure.
+    // A request that was stopped because its client went away is no failure.
     if (reply.raw.destroyed) logger.debug(fields, "a request ended after its client went away");
     else if (error.code === "internal") logger.error(fields, "a request failed unexpectedly");
     else if (error.httpStatus >= 500 && error.code !== "shutting_down")

@@ -1,7 +1,7 @@
 import { isIPv6 } from "node:net";
 import type { Clock } from "#lib/clock.ts";
 
-/** How many wrong tokens are answered before callers are told to wait. */
+/** Failed logins that are answered before callers must wait. */
 export interface FailedLoginLimits {
   /** Of one address: at once, and how long until one more. */
   perAddress: { burst: number; refillMs: number };
@@ -17,7 +17,7 @@ export const FAILED_LOGIN_LIMITS: FailedLoginLimits = {
   addressesMax: 10_000,
 };
 
-/** What became of a failed login. `first`: the first one over the limit since this address (or all together) was last within it. */
+/** The result of a failed login. `first`: the first one over the limit since this address (or all together) was last within it. */
 type FailedLogin =
   | { limited: false }
   | { limited: true; retryAfterMs: number; who: "address" | "together"; first: boolean };
@@ -31,7 +31,7 @@ interface Bucket {
   left: number;
   /** Monotonic ms of `left`. */
   at: number;
-  /** Somebody was refused and told so. */
+  /** A caller was refused, and the log has it. */
   isOver: boolean;
 }
 
@@ -43,7 +43,7 @@ export function createFailedLogins(clock: Clock, limits: FailedLoginLimits): Fai
   const bucketOf = (address: string, now: number): Bucket => {
     const key = toAddressKey(address);
     const bucket = buckets.get(key) ?? newBucket(limits.perAddress.burst, now);
-    // Last in the map's order: what is first failed longest ago.
+    // Last in the map's order: the first entry failed longest ago.
     buckets.delete(key);
     buckets.set(key, bucket);
     const [oldest] = buckets.keys();
@@ -54,7 +54,7 @@ export function createFailedLogins(clock: Clock, limits: FailedLoginLimits): Fai
   return {
     count: (address) => {
       const now = clock.monotonic();
-      // First: who is over the common limit must not push other addresses out of the memory.
+      // First: an address over the common limit must not evict other addresses.
       const all = take(together, limits.together, now);
       if (all.limited) return { ...all, who: "together" };
       const one = take(bucketOf(address, now), limits.perAddress, now);
@@ -76,7 +76,7 @@ function take(
   bucket.at = now;
   if (bucket.left >= 1) {
     bucket.left--;
-    // Full again: whoever it was has stopped, and is worth a line when he begins again.
+    // Full again: the attempts stopped, so the next ones are worth a log line.
     if (bucket.left >= burst - 1) bucket.isOver = false;
     return { limited: false };
   }

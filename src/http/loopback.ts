@@ -3,14 +3,14 @@ import { BridgeError } from "#errors/error.ts";
 const LOOPBACK_V4 = /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/;
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
-/** Is this the name or address of the own machine, without a port: localhost, 127.0.0.0/8, ::1 (with or without brackets)? */
+/** Is this a name or address of this machine, without a port: localhost, 127.0.0.0/8, ::1 (with or without brackets)? */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase().replace(/^\[(.*)\]$/, "$1");
   return name === "localhost" || name === "::1" || LOOPBACK_V4.test(name.replace(/^::ffff:/, ""));
 }
 
 /**
- * A server that asks nobody for a token must not be reachable from other machines.
+ * A server without tokens must not be reachable from other machines.
  * Throws config_invalid when `host` (HOST) is not loopback and no token is configured.
  */
 export function refuseOpenBind(host: string, hasTokens: boolean): void {
@@ -24,7 +24,7 @@ export function refuseOpenBind(host: string, hasTokens: boolean): void {
   );
 }
 
-/** What the checks below need to know of a request. */
+/** The parts of a request that the checks below need. */
 export interface RequestOrigin {
   method: string;
   host: string | undefined;
@@ -34,8 +34,8 @@ export interface RequestOrigin {
 
 /**
  * Keeps web pages away from a server without tokens. A page whose name was rebound to 127.0.0.1 still sends its own name as Host; a page
- * that posts across origins is named by Origin or Sec-Fetch-Site. Programs (curl, Dapr's sidecar) send neither. `hosts`: the names that
- * the server may be called by; where it is any, the first of the two can't be told.
+ * that posts across origins is named by Origin or Sec-Fetch-Site. Programs (curl, Dapr's sidecar) send neither. `hosts`: the names by
+ * which the server may be called; with any name, DNS rebinding can't be detected.
  * Answers host_refused or cross_origin_refused.
  */
 export function refuseForeignPages(
@@ -48,7 +48,7 @@ export function refuseForeignPages(
   }
   if (SAFE_METHODS.has(request.method)) return undefined;
   const { origin, secFetchSite } = request;
-  // A proxy may have ended TLS before any host, but not before this machine.
+  // A proxy may terminate TLS in front of any host, but not in front of this machine.
   const own = hosts === "any" ? [`http://${host}`, `https://${host}`] : [`http://${host}`];
   const sameOrigin = origin === undefined || own.includes(origin.toLowerCase());
   const sameSite = secFetchSite === undefined || secFetchSite === "same-origin" || secFetchSite === "none";

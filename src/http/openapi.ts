@@ -4,8 +4,8 @@ import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-pro
 import type { App } from "./app-types.ts";
 
 /**
- * The page loads its own scripts and styles and talks to this server; nothing else, and nobody may frame it. Inline styles are Swagger UI's
- * own (swagger-api/swagger-ui#10655); inline scripts it has none.
+ * The page loads its own scripts and styles and talks to this server; nothing else, and no page may frame it. Swagger UI needs
+ * inline styles (swagger-api/swagger-ui#10655), but no inline scripts.
  */
 const DOCS_CSP =
   "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
@@ -64,7 +64,7 @@ const withSecurity: SwaggerTransform = (input) => {
   return transformed;
 };
 
-/** The schemas are registered for the whole program, each as input and as output; keeps those that a route of this server leads to. */
+/** Schemas are registered for the whole program, each as input and as output. Keeps those that a route of this server refers to. */
 const withUsedSchemas: SwaggerTransformObject = (input) => {
   const document = jsonSchemaTransformObject(input);
   if (!("components" in document)) return document;
@@ -86,7 +86,7 @@ const withUsedSchemas: SwaggerTransformObject = (input) => {
   return document;
 };
 
-/** GET /docs (a page), /docs/json and /docs/yaml: open to everybody, they say no more than the source does. */
+/** GET /docs (a page), /docs/json and /docs/yaml: open to everybody, because they contain no more than the source code. */
 export function registerDocs(app: App): void {
   app.register(async (docs) => {
     docs.addHook("onRoute", (route) => {

@@ -4,7 +4,7 @@ import { BridgeError } from "#errors/error.ts";
 import { toErrorAnswer } from "./errors.ts";
 import { SECURITY_HEADERS } from "./security-headers.ts";
 
-/** Answers what never became a request (bad HTTP, endless headers, a client too slow) on the bare socket, and closes it. */
+/** Answers on the bare socket where no request was parsed (bad HTTP, too large headers, a slow client), and closes it. */
 export function answerClientError(error: Error & { code?: string }, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
   else answerOnSocket(toClientError(error.code), socket);

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ERRORS, type ErrorCode } from "#errors/error.ts";
 import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
-import { nearMiss, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
+import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import type { ErrorAnswer } from "./errors.ts";
 
 const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
@@ -69,7 +69,7 @@ export function errors(...possible: ErrorCode[]): ErrorAnswers {
   );
 }
 
-/** What any route with a scope may answer. */
+/** The errors of every route with a scope. */
 export const ACCESS_ERRORS = [
   "unauthenticated",
   "forbidden",
@@ -81,12 +81,12 @@ export const ACCESS_ERRORS = [
   "internal",
 ] as const satisfies ErrorCode[];
 
-/** What any open route may answer. */
+/** The errors of every open route. */
 export const OPEN_ERRORS = ["host_refused", "internal"] as const satisfies ErrorCode[];
 
 /**
- * A query string, a path or a part of a body of exactly these fields; an unknown one is refused with the list of the known, and the one that
- * was probably meant.
+ * The schema of a query string, a path or a part of a body with exactly these fields. The error of an unknown field lists the known ones,
+ * the most similar first.
  */
 export function fields<T extends z.ZodRawShape>(shape: T) {
   const known = Object.keys(shape);
@@ -105,6 +105,6 @@ function unknownNames(keys: readonly string[], known: readonly string[]): string
 }
 
 function unknownName(key: string, known: readonly string[]): string {
-  const meant = nearMiss(key, known);
-  return `${JSON.stringify(key.slice(0, 64))}${meant === undefined ? "" : ` (${meant}?)`}`;
+  const question = didYouMean(key, known);
+  return `${JSON.stringify(key.slice(0, 64))}${question === "" ? "" : ` (${question})`}`;
 }

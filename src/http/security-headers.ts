@@ -1,6 +1,6 @@
 /**
- * On every answer, also to what never reaches a route. What @fastify/helmet would set (its hooks miss exactly these), for an API instead
- * of pages; Strict-Transport-Security is for whoever ends TLS. The pages of /docs have a policy of their own.
+ * On every answer, also to requests that reach no route (the hooks of @fastify/helmet miss these). The values are for an API instead of
+ * pages. Strict-Transport-Security is left to the proxy that terminates TLS. The pages of /docs have a policy of their own.
  */
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   "content-security-policy":

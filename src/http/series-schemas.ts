@@ -102,9 +102,7 @@ export const queryAnswer = z
     series: z.array(
       z.object({
         labels: recordOf(z.string()),
-        points: z.array(
-          z.object({ timestamp, value }),
-        ),
+        points: z.array(z.object({ timestamp, value })),
       }),
     ),
   })

@@ -47,9 +47,9 @@ export interface HttpServerDeps {
   clock: Clock;
   ownMetrics: Pick<OwnMetrics, "prometheusText" | "requestAnswered">;
   readiness: Readiness;
-  /** What the operator should know of the program as a whole, for the status and /readyz: it is open to all, so without details. */
+  /** Warnings about the program as a whole, for the status and /readyz; the latter is open to everybody, so they have no details. */
   warnings?: () => readonly string[];
-  /** Of the bridge role; its routes exist only when it is given, as with the next ones. */
+  /** Of the bridge role. The routes of this and the next ones exist only when it is given. */
   collection?: Collection;
   clusters?: ClusterRegistry;
   clusterAdmin?: ClusterAdmin;
@@ -84,7 +84,7 @@ export interface HttpLimits extends ConnectionLimits {
   /** From there to the end of the body. How long an answer takes is not limited: `wait=true` may wait for a whole round. */
   requestTimeoutMs: number;
   keepAliveTimeoutMs: number;
-  /** What requests get when the server stops, before their connections are cut. */
+  /** Time that running requests have when the server stops, before their connections are closed. */
   stopGraceMs: number;
 }
 
@@ -106,15 +106,15 @@ const METHODS: readonly HTTPMethods[] = ["GET", "POST", "PUT", "PATCH", "DELETE"
 export interface HttpServer {
   /** Listens. Throws config_invalid: HOST and PORT can't be bound, or would be open to the network without a token. */
   start(): Promise<{ url: string }>;
-  /** Takes no more requests, answers waiting ones with shutting_down, and cuts what is left after the grace. Never throws. */
+  /** Accepts no more requests, answers waiting ones with shutting_down, and closes the other connections after the grace period. Never throws. */
   stop(): Promise<void>;
-  /** Takes these tokens instead of the ones of before, from the next request on; none are not taken. */
+  /** Replaces the tokens, from the next request on. Ignores an empty list. */
   replaceTokens(tokens: readonly ApiToken[]): void;
   /** A request without a socket, for tests. */
   inject: App["inject"];
 }
 
-/** The HTTP API: routes of what is given in `deps`, access control, error answers, access log, OpenAPI. */
+/** The HTTP API: the routes for `deps`, access control, error answers, access log, OpenAPI. */
 export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSettings): HttpServer {
   const limits = { ...HTTP_LIMITS, ...settings.limits };
   const access = createAccess(deps, settings.access);
@@ -261,11 +261,11 @@ function addRequestHooks(
     if (refusal) throw refusal;
     if (stopping.aborted && !quiet) throw stopping.reason;
   });
-  // When the body is known, which may name the cluster.
+  // After the body is parsed, because it may name the cluster.
   app.addHook("preHandler", async (request) => refuseForeignClusters(request));
 }
 
-/** Before the answer is sent, so that a client that has gone away is no way around it. */
+/** Before the answer is sent, so that a client can't avoid the audit line by disconnecting. */
 function addAudit(app: App, audit: WriteAudit): void {
   app.addHook("onSend", async (request, reply) => audit(request, reply));
 }
@@ -296,7 +296,7 @@ function refuseOtherMethods(app: App, methodsOf: ReadonlyMap<string, ReadonlySet
       url,
       config: { scope: "open" },
       schema: { hide: true },
-      // Before the body is read: its type and size do not matter any more.
+      // Before the body is read: its type and size do not matter here.
       onRequest: async (request, reply) => {
         reply.header("allow", [...known].sort().join(", "));
         throw new BridgeError("method_not_allowed", `${pathOf(request)} does not take ${request.method}`);

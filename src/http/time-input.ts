@@ -38,7 +38,9 @@ export function toTimeMs(input: TimeInput): number {
 
 /** The fields `from` and `to` of a query string; `from` is not in the range, `to` is. */
 export const rangeFields = (fromDefault: string, toDefault: string) => ({
-  from: timeInput.optional().meta({ description: `Start, not included: RFC 3339 or Unix seconds. ${fromDefault}` }),
+  from: timeInput
+    .optional()
+    .meta({ description: `Start, not included: RFC 3339 or Unix seconds. ${fromDefault}` }),
   to: timeInput.optional().meta({ description: `End: RFC 3339 or Unix seconds. ${toDefault}` }),
 });
 

@@ -16,9 +16,9 @@ export interface TokensReload {
 }
 
 /**
- * Looks at API_TOKENS_FILE every 10 s and reports its tokens when it has changed. It compares the text instead of listening for events:
+ * Reads API_TOKENS_FILE every 10 s and reports its tokens when it has changed. It compares the text instead of listening for events:
  * Kubernetes swaps a link far above a Secret's file, network file systems have no events, and a copy may keep the old time. A file that
- * can't be read or used changes nothing: it is logged once and warned of until it is usable again.
+ * can't be read or used changes nothing: one log line, and a warning in the status until it is usable again.
  */
 export function startTokensReload(
   deps: { clock: Clock; logger: Logger },

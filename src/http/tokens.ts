@@ -5,13 +5,13 @@ import { BridgeError } from "#errors/error.ts";
 import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
 
 /**
- * What a route asks for. open: nothing; read: look at status, clusters, metrics; collect: start a round; admin: change things.
+ * The permission that a route needs. open: none; read: see status, clusters, metrics; collect: start a round; admin: change things.
  * `admin` includes read and collect; `collect` does not include read.
  */
 export type Scope = "open" | "read" | "collect" | "admin";
 export type GrantedScope = Exclude<Scope, "open">;
 
-/** An entry of API_TOKENS_FILE. The token itself is nowhere in the program: only its hash. */
+/** An entry of API_TOKENS_FILE. The program knows only the hash of a token. */
 export interface ApiToken {
   /** Shown in the access log. */
   name: string;

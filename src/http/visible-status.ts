@@ -1,8 +1,8 @@
 import type { ClusterResult, CollectionStatus, RoundResult } from "#collect/status.ts";
 
 /**
- * The status as somebody sees it who may see only some clusters: these, and rounds as if they were over these alone. The program's own
- * warnings are left out, because they may name other clusters.
+ * The status for a caller who may see only some clusters: these clusters, and rounds as if they had only these. Without the program's own
+ * warnings, because they may name other clusters.
  */
 export function toVisibleStatus(
   status: CollectionStatus,
@@ -19,7 +19,7 @@ export function toVisibleStatus(
   };
 }
 
-/** `underWay`: the visible clusters that are being collected; those that this round has no result of are its own. */
+/** `underWay`: the visible clusters that are being collected; the round owns those that it has no result of yet. */
 function toVisibleRound(
   round: RoundResult,
   sees: (clusterId: string) => boolean,

@@ -2,7 +2,7 @@
 export const UNKNOWN_NAMES_MAX = 5;
 
 /** The one of `known` that `name` was probably meant to be: at most two edits away (one in words of up to four letters). */
-export function nearMiss(name: string, known: readonly string[]): string | undefined {
+function nearMiss(name: string, known: readonly string[]): string | undefined {
   const wanted = plain(name);
   const limit = wanted.length <= 4 ? 1 : 2;
   let best: string | undefined;
@@ -18,6 +18,12 @@ export function nearMiss(name: string, known: readonly string[]): string | undef
     }
   }
   return best;
+}
+
+/** The question after an unknown name; "" when no known one is similar. */
+export function didYouMean(name: string, known: readonly string[], prefix = ""): string {
+  const meant = nearMiss(name, known);
+  return meant === undefined ? "" : `did you mean ${prefix}${meant}?`;
 }
 
 /** pathPrefix, path-prefix and path_prefix are the same word. */

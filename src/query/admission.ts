@@ -2,7 +2,7 @@ import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 
 export interface AdmissionLimits {
-  /** Requests that are answered at once. */
+  /** Requests that run at the same time. */
   parallelMax: number;
   /** Requests that wait. One caller may hold half of the places. */
   queueMax: number;
@@ -10,14 +10,14 @@ export interface AdmissionLimits {
   timeoutMs: number;
 }
 
-/** How long a refused caller is told to wait. */
+/** Retry-After of a refused request. */
 const RETRY_AFTER_SECONDS = 5;
 
 /** Lets a bounded number of requests query the database at once. */
 export interface QueryAdmission {
   /**
    * Waits for a free place, runs `work` and resolves as it does. The signal that `work` gets is aborted by the limit of time or by `signal`.
-   * `caller`: whoever shares the limits, like a token. Throws `query_busy` (`details.limit`: queue or caller) when too many wait,
+   * `caller`: the key of the limit per caller, for example a token. Throws `query_busy` (`details.limit`: queue or caller) when too many wait,
    * `query_timeout` (`details.limit`: time), and the signal's reason.
    */
   run<T>(caller: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
@@ -29,8 +29,8 @@ interface Waiter {
 }
 
 /**
- * When a place is free, the caller with the fewest running requests is next, and of its requests the oldest: a caller who sends hundreds
- * delays the others by one request at most. As the tenants of Mimir's query scheduler.
+ * A free place goes to the oldest request of the caller with the fewest running requests, so that a caller who sends hundreds delays the
+ * others by one request at most. Mimir's query scheduler treats tenants in the same way.
  */
 export function createQueryAdmission(deps: { clock: Clock }, limits: AdmissionLimits): QueryAdmission {
   const { clock } = deps;
@@ -57,8 +57,8 @@ export function createQueryAdmission(deps: { clock: Clock }, limits: AdmissionLi
 
   const refuseFull = (caller: string): void => {
     const own = [...waiting].filter((waiter) => waiter.caller === caller).length;
-    if (own >= perCallerMax) throw busy("caller", `${own} queries of this caller wait already`);
-    if (waiting.size >= limits.queueMax) throw busy("queue", `${waiting.size} queries wait already`);
+    if (own >= perCallerMax) throw busy("caller", `${own} queries of this caller are waiting`);
+    if (waiting.size >= limits.queueMax) throw busy("queue", `${waiting.size} queries are waiting`);
   };
 
   const enter = async (caller: string, signal: AbortSignal): Promise<void> => {
@@ -119,7 +119,7 @@ function busy(limit: "queue" | "caller", problem: string): BridgeError {
 function timeout(timeoutMs: number): BridgeError {
   return new BridgeError(
     "query_timeout",
-    `the query, with its waiting, took longer than ${timeoutMs / 1000} s`,
+    `waiting and running, the query took longer than ${timeoutMs / 1000} s`,
     {
       details: { limit: "time" },
     },

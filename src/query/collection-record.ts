@@ -2,10 +2,10 @@ import { BridgeError } from "#errors/error.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
-/** What the last collection of a cluster said about one query of the catalogue. */
+/** The last report of a cluster's collection about one query of the catalogue. */
 export interface QueryRecord {
   query: string;
-  /** Everything up to here is stored or named as a gap; ms. */
+  /** Everything up to this time is stored or recorded as a gap; ms. */
   watermarkMs: number;
   openGaps: number;
   lostGaps: number;
@@ -17,9 +17,9 @@ export interface QueryRecord {
 export interface CollectionRecord {
   /** Could the cluster's Prometheus be reached at the last attempt? null: no attempt is on record. */
   up: { value: boolean; atMs: number } | null;
-  /** When the first of the credentials that the last attempt used ends; null: none is known to end. */
+  /** Expiry of the first of the credentials that the last attempt used; null: none is known. */
   credentialsExpireMs: number | null;
-  /** Of the last collection that sent its queries' state; sorted by name. */
+  /** From the last collection that reported its queries; sorted by name. */
   queries: QueryRecord[];
 }
 
@@ -32,7 +32,7 @@ const READ = "budcluster_query_samples_read_total";
 const SENT = "budcluster_query_samples_sent_total";
 
 const RECENT_MS = 2 * 3_600_000;
-/** Where a report is looked for first: four collections of 5 minutes. Two hours of reports cost more to read than most answers' own samples. */
+/** The first look-up for a report: four collections of 5 minutes. To read two hours of reports costs more than the samples of most answers. */
 const NEAR_MS = 20 * 60_000;
 const MARGIN_MS = 60_000;
 const ROWS_MAX = 50_000;
@@ -40,7 +40,7 @@ const ROWS_MAX = 50_000;
 interface Row {
   metric_name: string;
   query: string;
-  /** At the time asked for, and newest; the times are "0" where there is none. */
+  /** At the requested time, and the newest; a time of "0": none. */
   base: number;
   base_ms: string;
   latest: number;
@@ -95,7 +95,7 @@ export function createCollectionRecords(
       signal,
     );
 
-  /** The first or last row of each of the metrics, whenever that was; the earliest of these times. */
+  /** The earliest of the times of the first (or last) row of each metric, at any time. */
   const find = async (
     bound: "min" | "max",
     clusterId: string,
@@ -130,7 +130,7 @@ export function createCollectionRecords(
       if (!hasReport(rows, "latest")) {
         const olderMs = await find("max", clusterId, [UP, WATERMARK], signal);
         if (olderMs === undefined) {
-          throw new BridgeError("cluster_not_found", `nothing is stored of a cluster ${clusterId}`, {
+          throw new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`, {
             hint: "Check the id (GET /clusters of the bridge lists them); a new cluster appears with its first collection.",
           });
         }
@@ -139,7 +139,7 @@ export function createCollectionRecords(
       }
       const latest = toReported(rows, "latest");
       const up = latest.find((row) => row.metric_name === UP);
-      // Of the same report: credentials that were replaced may have left an older one.
+      // From the same report: replaced credentials may have left an older one.
       const expiry = latest.find((row) => row.metric_name === CREDENTIALS_EXPIRY && row.atMs === up?.atMs);
       return {
         record: {
@@ -176,7 +176,7 @@ function toReported(rows: readonly Row[], which: "latest" | "base"): Reported[] 
     }));
 }
 
-/** The queries of the newest report; one that left the catalogue has only older rows. */
+/** The queries of the newest report. A query that was removed from the catalogue has only older rows. */
 function toQueryRecords(rows: readonly Reported[]): QueryRecord[] {
   const reported = rows.filter((row) => row.metric_name === WATERMARK);
   const newestMs = Math.max(...reported.map((row) => row.atMs));

@@ -9,38 +9,38 @@ import {
 import { toTimestamp } from "./range.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
-/** How much of what the cluster's Prometheus had in the window an answer is made of. */
+/** How completely an answer covers the samples that the cluster's Prometheus had in the window. */
 export interface Completeness {
-  /** Every sample up to `as_of` is stored, as far as the collection knows: none behind, no gap, nothing refused. */
+  /** Every sample up to `as_of` is stored, as far as the collection knows: no query is behind, no gap, nothing refused. */
   complete: boolean;
-  /** The oldest watermark among the answer's queries: everything before it is stored or named as a gap. */
+  /** The oldest watermark among the answer's queries: everything before it is stored or recorded as a gap. */
   watermark: string | null;
   /** From the watermark to now. */
   lag_seconds: number | null;
-  /** When the cluster's first collection was, if that is inside of the window: there may be nothing from before it. */
+  /** Time of the cluster's first collection, if it is inside the window: earlier samples may be missing. */
   collected_since: string | null;
   /** Could the cluster's Prometheus be reached at the last attempt? */
   cluster_up: boolean | null;
   cluster_up_at: string | null;
-  /** Of the catalogue's queries, those that the answer is made of. */
+  /** How many queries of the catalogue the answer is made of. */
   queries: number;
   /** Queries whose samples are not stored up to `as_of`; at most 50. */
   behind: { query: string; watermark: string }[];
   /** Metrics of the answer that no query of the catalogue collects. */
   not_collected: string[];
-  /** Stretches of time that are still to be read. */
+  /** Time ranges that will still be read. */
   open_gaps: number;
-  /** Stretches that can't be read any more, found since the window's start. */
+  /** Time ranges that can no longer be read, found since the window's start. */
   lost_gaps: number;
-  /** Samples that Prometheus had in what was read since the window's start. */
+  /** Samples that were read from Prometheus since the window's start. */
   samples_read: number;
-  /** Of these, stored. */
+  /** Samples that were stored of these. */
   samples_sent: number;
 }
 
 const BEHIND_MAX = 50;
 
-/** The records of the queries that the metrics come from; all, when a catalogue of the user's own names them otherwise. */
+/** The records of the queries that collect the metrics; all records, when a user's catalogue names its queries otherwise. */
 export function relevantQueries(record: CollectionRecord, metrics: readonly string[]): QueryRecord[] {
   const wanted = new Set(metrics);
   const relevant = record.queries.filter(({ query }) => wanted.has(query));
@@ -48,8 +48,8 @@ export function relevantQueries(record: CollectionRecord, metrics: readonly stri
 }
 
 /**
- * Up to when every one of the queries is stored, ms. One that is further behind the others than `staleMs` does not hold them back: the
- * answer names it as behind instead.
+ * The time up to which every query is stored, ms. A query that is behind the newest by more than `staleMs` does not count: the answer
+ * lists it as behind instead.
  */
 export function storedUntil(queries: readonly QueryRecord[], staleMs: number): number | null {
   if (queries.length === 0) return null;

@@ -1,4 +1,4 @@
-/** A double in JSON: what JSON has no number for is Prometheus' text. */
+/** A double in JSON. Values that are no JSON number are text, as in Prometheus' API. */
 export type JsonDouble = number | "NaN" | "+Inf" | "-Inf";
 
 /** ClickHouse quotes what is no JSON number: "nan", "inf", "-inf". */

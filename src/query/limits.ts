@@ -4,7 +4,7 @@ import type { Database, QueryParameters } from "#storage/database.ts";
 import { FINAL_SETTINGS } from "#storage/samples-sql.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
 
-/** What one request may cost. Each is refused by name with what to change. */
+/** The limits of one request. A refusal names the limit and the remedy. */
 export interface QueryLimits {
   /** From start to end. */
   rangeMaxMs: number;
@@ -14,15 +14,15 @@ export interface QueryLimits {
   pointsMax: number;
   /** Stored series that one request may read. */
   seriesMax: number;
-  /** Rows that ClickHouse may read for one statement, before anything is filtered or deduplicated. */
+  /** Rows that ClickHouse may read for one statement, before filters and deduplication. */
   rowsReadMax: number;
-  /** What ClickHouse may take for one statement. */
+  /** Memory that ClickHouse may use for one statement. */
   memoryBytesMax: number;
-  /** What one statement may take. Whole seconds count. */
+  /** Time limit of one statement, rounded up to whole seconds. */
   timeoutMs: number;
 }
 
-/** A Database whose statements are all bound by the limits. */
+/** A Database that applies the limits to every statement. */
 export interface LimitedDatabase {
   /** As a Database's, but with `query_too_large` and `query_timeout` for a limit, `request_invalid` for a regular expression; `sql` has no SETTINGS of its own. */
   query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined): Promise<Row[]>;
@@ -48,7 +48,7 @@ export function limitDatabase(
     `max_memory_usage = ${limits.memoryBytesMax}`,
     `max_rows_to_read = ${limits.rowsReadMax}`,
     ...FINAL_SETTINGS,
-    // Would make sum(x / c) of sum(x) / c, which overflows where the former does not.
+    // It would rewrite sum(x / c) to sum(x) / c, which overflows earlier.
     "optimize_arithmetic_operations_in_aggregate_functions = 0",
     ...more,
   ].join(", ");
@@ -90,7 +90,7 @@ function toLimitError(error: unknown, limits: QueryLimits): unknown {
   }
 }
 
-/** A refusal of one field of the request's body: what is wrong with it, and what to send instead. */
+/** `request_invalid` about one field of the request: the problem, and the remedy. */
 export function refuseField(field: string, problem: string, remedy: string): BridgeError {
   return new BridgeError("request_invalid", `${field}: ${problem}`, {
     hint: remedy,
@@ -98,7 +98,7 @@ export function refuseField(field: string, problem: string, remedy: string): Bri
   });
 }
 
-/** A refusal because of one of the limits of QueryLimits. */
+/** `query_too_large` because of one of the limits of QueryLimits. */
 export function refuseSize(limit: string, message: string, remedy: string): BridgeError {
   return new BridgeError("query_too_large", message, { hint: remedy, details: { limit } });
 }

@@ -1,7 +1,8 @@
 import type { QueryParameters } from "#storage/database.ts";
+import { gpuExporterOf } from "./gpu-metrics.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
-/** The attribute of OpenTelemetry's conventions for a node's name. A series that has it as a label of its own keeps it. */
+/** The attribute for a node's name in OpenTelemetry's semantic conventions. A series that has this label keeps it. */
 export const NODE_NAME = "k8s.node.name";
 
 /** From its first to its last list of nodes in which a node had an address. */
@@ -12,7 +13,7 @@ interface AddressSpan {
   until_ms: string;
 }
 
-/** Which node had an address, or a name, at a time. */
+/** The nodes by their addresses and names over time. */
 export interface NodeAddresses {
   /**
    * The node of an address at a time: the one of the first list of nodes at or after the time, for that is the list of the collection that read what has this
@@ -92,7 +93,7 @@ function toSpansSql(
   const of = (name: string): string => `cluster_id = {cluster:String} AND ${name} = 'budcluster_node_info'`;
   const inSamples = `${of("MetricName")} AND TimeUnix > fromUnixTimestamp64Milli({nodes_samples_from:Int64})
     AND TimeUnix <= fromUnixTimestamp64Milli({nodes_to:Int64})`;
-  // Copies do no harm here, so no FINAL. To read the labels of one hour only would be less to read, but more to plan.
+  // No FINAL: duplicate rows do no harm here. To read the labels of one hour only would read less, but plan longer.
   const samples = `SELECT any(Attributes) AS info, min(TimeUnix) AS since, max(TimeUnix) AS until FROM ${table} WHERE ${inSamples} GROUP BY series_id`;
   const hours = `SELECT argMax(labels, hour_end) AS info, min(first_time) AS since, max(last_time) AS until FROM ${databaseName}.rollup_gauge
     WHERE ${of("metric_name")} AND hour_end > toDateTime(intDiv({nodes_from:Int64}, 1000), 'UTC')
@@ -120,9 +121,6 @@ export function hostSql(instance: string): string {
     countSubstrings(${instance}, ':') = 1, splitByChar(':', ${instance})[1], ${instance})`;
 }
 
-/** Labels of DCGM's series that may name a node; DCGM calls it `hostname` in newer versions. */
-const OF_GPUS = ["Hostname", "hostname"];
-
 /**
  * Series with the name of their node: a SELECT of series_id, labels from one of series_id, labels and newest (a time). `k8s.node.name` is added to the labels
  * where the label `node`, else the host in `instance`, is a name or an address of a node at the time `newest`. A series that has the label keeps it.
@@ -134,7 +132,7 @@ export function toNodeNamedSql(
 ): { sql: string; parameters: QueryParameters } {
   const spans = toSpansSql(databaseName, range);
   const others = [
-    ...(metric.startsWith("DCGM_") ? OF_GPUS.map((label) => `labels['${label}']`) : []),
+    ...(gpuExporterOf(metric)?.labels.nodes ?? []).map((label) => `labels['${label}']`),
     hostSql("labels['instance']"),
   ];
   // Of a series about another node (kube-state-metrics') `instance` is not that node.

@@ -22,7 +22,12 @@ const HOUR_MS = 3_600_000;
  * Throws `request_invalid` with the field for a range that is empty, reversed or in the future, and `query_too_large` for one that is longer
  * than `maxMs`.
  */
-export function checkRange({ fromMs, toMs }: TimeRange, fields: RangeFields, nowMs: number, maxMs: number): void {
+export function checkRange(
+  { fromMs, toMs }: TimeRange,
+  fields: RangeFields,
+  nowMs: number,
+  maxMs: number,
+): void {
   const future = (field: string) =>
     refuseField(field, "is in the future", `Send a time before ${toTimestamp(nowMs)}.`);
   if (toMs > nowMs + AHEAD_MAX_MS) throw future(fields.to);
@@ -36,7 +41,11 @@ export function checkRange({ fromMs, toMs }: TimeRange, fields: RangeFields, now
   }
   if (toMs - fromMs > maxMs) {
     const hours = Math.floor(maxMs / HOUR_MS);
-    throw refuseSize("range", `the range is longer than ${hours} h`, `Ask for at most ${hours} h in one request.`);
+    throw refuseSize(
+      "range",
+      `the range is longer than ${hours} h`,
+      `Ask for at most ${hours} h in one request.`,
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Attributes, Meter, MetricOptions } from "@opentelemetry/api";
+import type { Attributes, Meter } from "@opentelemetry/api";
 import type { ErrorCode } from "#errors/error.ts";
 
 /** How a round ended: successful when every cluster was, failed when none was, partial in between. */
@@ -24,7 +24,7 @@ export interface Recorders {
     bytes: number;
     error?: ErrorCode;
   }): void;
-  /** Time of a query that can't be collected any more. */
+  /** Time range of a query that can no longer be collected, in seconds. */
   timeLost(reason: string, seconds: number): void;
   batchStarted(): void;
   batchFinished(): void;
@@ -35,14 +35,11 @@ export interface Recorders {
   requestAnswered(request: { method: string; route: string; status: number; durationSeconds: number }): void;
 }
 
+/** Boundaries of the histograms' buckets, in seconds. */
 const SECONDS = {
   short: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
   long: [0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600],
 };
-
-function seconds(description: string, boundaries: number[]): MetricOptions {
-  return { description, unit: "s", advice: { explicitBucketBoundaries: boundaries } };
-}
 
 function withError(attributes: Attributes, error: ErrorCode | undefined): Attributes {
   return error === undefined ? attributes : { ...attributes, "error.type": error };
@@ -50,66 +47,52 @@ function withError(attributes: Attributes, error: ErrorCode | undefined): Attrib
 
 /** Declares the synchronous instruments: names, units and attributes after the OpenTelemetry semantic conventions. */
 export function createRecorders(meter: Meter): Recorders {
-  const rounds = meter.createCounter("budcluster.rounds", {
-    description: "Finished rounds",
-    unit: "{round}",
-  });
-  const roundDuration = meter.createHistogram(
-    "budcluster.round.duration",
-    seconds("Duration of rounds", SECONDS.long),
+  const counter = (name: string, unit: string, description: string) =>
+    meter.createCounter(name, { description, unit });
+  const upDownCounter = (name: string, unit: string, description: string) =>
+    meter.createUpDownCounter(name, { description, unit });
+  const duration = (name: string, explicitBucketBoundaries: number[], description: string) =>
+    meter.createHistogram(name, { description, unit: "s", advice: { explicitBucketBoundaries } });
+
+  const rounds = counter("budcluster.rounds", "{round}", "Finished rounds");
+  const roundDuration = duration("budcluster.round.duration", SECONDS.long, "Duration of rounds");
+  const collections = counter(
+    "budcluster.collections",
+    "{collection}",
+    "Finished collections of one cluster",
   );
-  const collections = meter.createCounter("budcluster.collections", {
-    description: "Finished collections of one cluster",
-    unit: "{collection}",
-  });
-  const collectionDuration = meter.createHistogram(
+  const collectionDuration = duration(
     "budcluster.collection.duration",
-    seconds("Duration of one cluster's collection", SECONDS.long),
+    SECONDS.long,
+    "Duration of one cluster's collection",
   );
-  const points = meter.createCounter("budcluster.collection.points", {
-    description: "Samples acknowledged by the Collector, by collections",
-    unit: "{point}",
-  });
-  const series = meter.createCounter("budcluster.collection.series", {
-    description: "Series read from Prometheus",
-    unit: "{series}",
-  });
-  const lost = meter.createCounter("budcluster.collection.lost", {
-    description: "Time of queries that can't be collected any more, summed over queries",
-    unit: "s",
-  });
-  const requests = meter.createCounter("budcluster.export.requests", {
-    description: "OTLP requests",
-    unit: "{request}",
-  });
-  const exportDuration = meter.createHistogram(
-    "budcluster.export.duration",
-    seconds("Duration of OTLP requests", SECONDS.short),
+  const points = counter(
+    "budcluster.collection.points",
+    "{point}",
+    "Samples acknowledged by the Collector, by collections",
   );
-  const exportBytes = meter.createCounter("budcluster.export.io", {
-    description: "Bytes of OTLP request bodies, as sent",
-    unit: "By",
-  });
-  const batches = meter.createUpDownCounter("budcluster.export.active_batches", {
-    description: "Batches on their way to the Collector",
-    unit: "{batch}",
-  });
-  const tunnels = meter.createUpDownCounter("budcluster.tunnel.active", {
-    description: "Open port-forwards",
-    unit: "{tunnel}",
-  });
-  const tunnelOpens = meter.createCounter("budcluster.tunnel.opens", {
-    description: "Attempts to open a port-forward; failed ones have error.type",
-    unit: "{open}",
-  });
-  const errors = meter.createCounter("budcluster.errors", {
-    description: "Errors by their code",
-    unit: "{error}",
-  });
-  const answers = meter.createHistogram(
-    "http.server.request.duration",
-    seconds("Duration of HTTP server requests", SECONDS.short),
+  const series = counter("budcluster.collection.series", "{series}", "Series read from Prometheus");
+  const lost = counter(
+    "budcluster.collection.lost",
+    "s",
+    "Time that can no longer be collected, summed over queries",
   );
+  const requests = counter("budcluster.export.requests", "{request}", "OTLP requests");
+  const exportDuration = duration("budcluster.export.duration", SECONDS.short, "Duration of OTLP requests");
+  const exportBytes = counter("budcluster.export.io", "By", "Bytes of OTLP request bodies, as sent");
+  const batches = upDownCounter(
+    "budcluster.export.active_batches",
+    "{batch}",
+    "Batches on their way to the Collector",
+  );
+  const tunnels = upDownCounter("budcluster.tunnel.active", "{tunnel}", "Open port-forwards");
+  const tunnelOpens = counter(
+    "budcluster.tunnel.opens",
+    "{open}",
+    "Attempts to open a port-forward; failed ones have error.type",
+  );
+  const errors = counter("budcluster.errors", "{error}", "Errors by their code");
+  const answers = duration("http.server.request.duration", SECONDS.short, "Duration of HTTP server requests");
   return {
     roundFinished: ({ outcome, durationSeconds }) => {
       rounds.add(1, { "budcluster.outcome": outcome });

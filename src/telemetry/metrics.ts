@@ -22,7 +22,7 @@ export interface OwnMetrics extends Recorders {
   /** Prometheus text format 0.0.4 of everything recorded so far. */
   prometheusText(): Promise<string>;
   start(): void;
-  /** Pushes a last time when there is a URL; takes at most two seconds, never throws. */
+  /** Pushes a last time if there is a URL. Takes at most two seconds, never throws. */
   stop(): Promise<void>;
 }
 
@@ -31,7 +31,7 @@ export interface OwnMetricsSettings {
   serviceVersion: string;
   /** Tells replicas apart. */
   instanceId: string;
-  /** Where to push to; nothing is pushed when absent. */
+  /** The OTLP endpoint; left out: nothing is pushed. */
   push?: {
     /** The whole URL, with /v1/metrics. */
     url: string;
@@ -43,14 +43,14 @@ export interface OwnMetricsSettings {
   lagClustersMax: number;
 }
 
-/** Lags kept at all, so that ids that never come back can't pile up. */
+/** Limit on the clusters whose lag is kept: ids that never come back must not grow memory. */
 const LAGS_KEPT_MAX = 10_000;
-/** The longest that stopping may wait for a Collector that hangs. */
+/** How long stopping waits for a Collector that hangs. */
 const LAST_PUSH_MS = 2000;
-/** A push that keeps failing is logged once when it begins to fail and then at every 60th failure. */
+/** Of repeated failures to push, the first and then every 60th is logged. */
 const LOG_EVERY_FAILURES = 60;
 
-/** One cumulative reader for both ways out; the SDK's own periodic reader has timers of its own and floods its error handler. */
+/** One cumulative reader for push and scrape. The SDK's periodic reader has timers of its own and floods its error handler. */
 class OnDemandReader extends MetricReader {
   protected override onForceFlush(): Promise<void> {
     return Promise.resolve();
@@ -171,7 +171,7 @@ function createPusher(
       if (failures > 0) logger.info({ failures }, "own metrics are pushed again");
       failures = 0;
     } catch (error) {
-      // Only what names the failure: the exporter's error also holds the whole response.
+      // Only code and message: the exporter's error also contains the whole response.
       const { code, message } = toLogError(error instanceof Error ? error : new Error(String(error)));
       if (failures++ % LOG_EVERY_FAILURES === 0) {
         logger.warn({ failures, reason: message, code }, "own metrics can't be pushed; collecting goes on");

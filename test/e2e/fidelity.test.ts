@@ -140,10 +140,7 @@ beforeAll(async () => {
   await deliver(stack.collectorUrl, cluster, ofHours.slice(0, 1));
   await deliver(stack.collectorUrl, { id: "another" }, [...ofHours.slice(0, 1), ...RANDOM.slice(0, 1)]);
   await writing;
-  query = createSeriesQuery(
-    { database: stack.database, clock: systemClock },
-    QUERY_DEFAULTS,
-  );
+  query = createSeriesQuery({ database: stack.database, clock: systemClock }, QUERY_DEFAULTS);
   const samples = all.flatMap(({ series }) => series.map((one) => one.samples.length));
   process.stderr.write(
     `Prometheus ${await prometheus.version()}: ${samples.reduce((sum, n) => sum + n, 0)} samples of ${samples.length} series, made of ` +

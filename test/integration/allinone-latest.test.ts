@@ -14,7 +14,11 @@ import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 const engine = useEngine({ migrated: true });
 const codec = createOtlpCodec();
-const latestWithin = (limits: Partial<QueryLimits>, database: Database = engine.database, clock = systemClock) =>
+const latestWithin = (
+  limits: Partial<QueryLimits>,
+  database: Database = engine.database,
+  clock = systemClock,
+) =>
   createMetricLookup(
     { database, clock },
     { ...QUERY_DEFAULTS, limits: { ...QUERY_DEFAULTS.limits, ...limits } },
@@ -139,7 +143,11 @@ test("obeys QUERY_POINTS_MAX and QUERY_TIMEOUT", async () => {
       return [];
     },
   };
-  const limited = latestWithin({ pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 }, database, createManualClock(NOW_MS));
+  const limited = latestWithin(
+    { pointsMax: 10, timeoutMs: 3000, rangeMaxMs: 2 * 3_600_000 },
+    database,
+    createManualClock(NOW_MS),
+  );
   const tooMany = await bridgeErrorOf(limited({ clusterId: "prod", metric: "up", limit: 11 }));
   expect(tooMany.message).toContain("limit: is not a whole number from 1 to 10");
   expect((await bridgeErrorOf(limited({ clusterId: "prod", metric: "up" }))).code).toBe("cluster_not_found");

@@ -186,7 +186,7 @@ describe("what is refused", () => {
       "current-context": "first",
     };
     const cases: [Record<string, unknown>, RegExp][] = [
-      [{ labls: {} }, /unknown "labls" \(labels\?\); allowed: id, name/],
+      [{ labls: {} }, /unknown "labls" \(did you mean labels\?\); allowed: id, name/],
       [{ prometheus: { bearer_tokn: "x" } }, /field "prometheus": unknown "bearer_tokn" \(bearer_token\?\)/],
       [{ prometheus: { port: 0 } }, /field "prometheus.port": must be from 1 to 65535/],
       [{ prometheus: { ca: "no certificate" } }, /prometheus.ca has no PEM certificate/],

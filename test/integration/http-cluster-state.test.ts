@@ -31,10 +31,7 @@ beforeAll(async () => {
     watermarkMs: NOW_MS - 60_000,
     queries: ["kube_node_info", "kube_pod_info", "node_load1", "DCGM_FI_DEV_GPU_TEMP"],
   });
-  const clusterState = createClusterState(
-    { database, clock: createManualClock(NOW_MS) },
-    QUERY_DEFAULTS,
-  );
+  const clusterState = createClusterState({ database, clock: createManualClock(NOW_MS) }, QUERY_DEFAULTS);
   harness = await startHarness({ bare: true, deps: { clusterState } });
 });
 afterAll(() => harness.server.stop());

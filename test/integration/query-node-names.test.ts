@@ -49,10 +49,7 @@ const clock = createManualClock(NOW_MS);
 
 /** The average of each group over a range, as {labels, value}. */
 async function ask(request: Partial<SeriesRequest> & { clusterId: string; metric: string }) {
-  const query = createSeriesQuery(
-    { database: engine.database, clock },
-    QUERY_DEFAULTS,
-  );
+  const query = createSeriesQuery({ database: engine.database, clock }, QUERY_DEFAULTS);
   const { startMs = NOW_MS - HOUR_MS, endMs = NOW_MS } = request;
   const answer = await query({ stepMs: endMs - startMs, aggregation: "sum", ...request, startMs, endMs });
   return answer.series.map(({ labels, points }) => ({ labels, value: points.at(-1)?.value }));
@@ -132,10 +129,7 @@ describe("group_by and filters with k8s.node.name", () => {
   });
 
   test("the labels of a metric have it", async () => {
-    const lookup = createMetricLookup(
-      { database: engine.database, clock },
-      QUERY_DEFAULTS,
-    );
+    const lookup = createMetricLookup({ database: engine.database, clock }, QUERY_DEFAULTS);
     const { labels, series } = await lookup.labels({ clusterId: "c", metric: "node_load1" });
     expect(series).toBe(6);
     expect(labels.find(({ label }) => label === NODE)).toEqual({
@@ -248,10 +242,7 @@ test("ranges of weeks take old lists of nodes from the hours", async () => {
     logger: createSilentLogger(),
     signal: new AbortController().signal,
   });
-  const query = createSeriesQuery(
-    { database: engine.database, clock },
-    QUERY_DEFAULTS,
-  );
+  const query = createSeriesQuery({ database: engine.database, clock }, QUERY_DEFAULTS);
   const answer = await query({
     clusterId: "weeks",
     metric: "m",

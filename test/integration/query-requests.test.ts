@@ -32,8 +32,7 @@ const ask = (more: Partial<SeriesRequest>, limits: Partial<QueryLimits> = {}) =>
     aggregation: "avg",
     ...more,
   });
-const lookup = () =>
-  createMetricLookup({ database: engine.database, clock }, QUERY_DEFAULTS);
+const lookup = () => createMetricLookup({ database: engine.database, clock }, QUERY_DEFAULTS);
 
 const HOST_A = { label: "host", op: "=", value: "a" } as const;
 const ODD_TEXT = `a'b"c\\d\te\n{}é☃`;

@@ -50,10 +50,7 @@ async function compare(
   world: ClusterWorld,
   asked: Asked,
 ): Promise<{ promql: string; differences: string[]; points: number }> {
-  const query = createSeriesQuery(
-    { database: database.database, clock: asking },
-    QUERY_DEFAULTS,
-  );
+  const query = createSeriesQuery({ database: database.database, clock: asking }, QUERY_DEFAULTS);
   const answer = await query({ clusterId: world.shape.id, ...asked });
   const engine = createEngine(world, { version: 3, replica: 0, samplesMax: Number.POSITIVE_INFINITY });
   const expected: Points = new Map(

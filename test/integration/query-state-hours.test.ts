@@ -53,10 +53,7 @@ beforeAll(async () => {
   });
   await storeWorld(database, world, { fromMs: AS_OF_MS - 3 * HOUR_MS, toMs: AS_OF_MS, metrics });
   await storeRecord(database, "sim-1", { atMs: AS_OF_MS + 60_000, watermarkMs: AS_OF_MS, queries: metrics });
-  state = createClusterState(
-    { database, clock: createManualClock(AS_OF_MS + 120_000) },
-    QUERY_DEFAULTS,
-  );
+  state = createClusterState({ database, clock: createManualClock(AS_OF_MS + 120_000) }, QUERY_DEFAULTS);
 }, 120_000);
 
 function values(expression: string, atMs: number): number[] {

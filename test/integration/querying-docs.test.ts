@@ -98,10 +98,7 @@ test("the SQL for rates gives the API's numbers", async () => {
     sql.replaceAll("now()", `toDateTime(${NOW_SECONDS})`),
   );
   const lastMs = Math.floor(NOW_SECONDS / 300) * 300_000;
-  const query = createSeriesQuery(
-    { database: engine.database, clock: systemClock },
-    QUERY_DEFAULTS,
-  );
+  const query = createSeriesQuery({ database: engine.database, clock: systemClock }, QUERY_DEFAULTS);
   const { series } = await query({
     clusterId: "sim-1",
     metric: "node_cpu_seconds_total",

@@ -93,7 +93,7 @@ const storageDiagnosis = z.object({ database: z.string(), ...summary }).meta({
   ],
 });
 
-/** Messages may quote a remote side: they are scrubbed as every error that is answered. */
+/** Messages may quote a remote server, so they are scrubbed like every error answer. */
 function toAnswer<T extends { steps: StepResult[] }>(diagnosis: T): T {
   const steps = diagnosis.steps.map((each) => ({
     ...each,

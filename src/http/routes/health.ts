@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { RouteModule } from "#http/app-types.ts";
 import { errors, json, OPEN_ERRORS } from "#http/schemas.ts";
 
-/** Problems that keep the program from its work, in words without addresses or secrets; none means ready. */
+/** Problems that keep the program from its work, without addresses or secrets; none means ready. */
 export type Readiness = () => readonly string[] | Promise<readonly string[]>;
 
 const alive = z.object({ status: z.literal("ok") }).meta({ id: "Alive", examples: [{ status: "ok" }] });

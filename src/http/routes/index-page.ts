@@ -19,7 +19,7 @@ const LINKS: Record<string, string> = {
   clusters: "/clusters",
 };
 
-/** GET /: what this is and where to go. Only routes that exist are named. */
+/** GET /: name, version and links to the routes that exist. */
 export function indexRoute(service: { name: string; version: string }): RouteModule {
   return (app) => {
     app.route({

@@ -118,7 +118,7 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
         return { status: "finished" as const, round: await abortable(done, signal), busy };
       } catch (error) {
         if (stopping.aborted) throw error;
-        // The client is gone, nobody reads the answer; the round goes on.
+        // The client is gone and nobody reads the answer; the round goes on.
         return { status: "started" as const, round, busy };
       }
     },

@@ -1,27 +1,23 @@
 import { refuseField } from "#query/limits.ts";
 import { toLabelName } from "./matchers.ts";
 
-/** As stored: "sum" is a sum that may fall, and is asked like a gauge. */
+/** As stored. "sum" is a non-monotonic sum, and is queried like a gauge. */
 export type MetricType = "gauge" | "counter" | "sum";
 
-export const AGGREGATIONS = [
-  "avg",
-  "min",
-  "max",
-  "sum",
-  "count",
-  "last",
-  "rate",
-  "increase",
-  "p50",
-  "p90",
-  "p95",
-  "p99",
-] as const;
+/** A quantile is one more entry here. */
+const QUANTILES = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 } as const;
 
-export type AggregationName = (typeof AGGREGATIONS)[number];
+const OTHERS = ["avg", "min", "max", "sum", "count", "last", "rate", "increase"] as const;
 
-/** Many values to one, each as the PromQL function or operator of the name has it. */
+type QuantileName = keyof typeof QUANTILES;
+export type AggregationName = (typeof OTHERS)[number] | QuantileName;
+
+export const AGGREGATIONS: readonly AggregationName[] = [
+  ...OTHERS,
+  ...(Object.keys(QUANTILES) as QuantileName[]),
+];
+
+/** Reduces many values to one, like the PromQL function or operator of the same name. */
 export type Reduction =
   | { of: "avg" | "min" | "max" | "sum" | "count" | "last" }
   | { of: "quantile"; q: number };
@@ -35,15 +31,13 @@ export function isRate(perSeries: Reduction | Rate): perSeries is Rate {
   return perSeries.of === "rate" || perSeries.of === "increase";
 }
 
-/** What an aggregation means: first each series over the window of a point, then across the series of a group. */
+/** An aggregation in two steps: each series over the window of a point, then across the series of a group. */
 export interface Aggregation {
   perSeries: Reduction | Rate;
   across: Reduction;
 }
 
-const QUANTILES: Partial<Record<AggregationName, number>> = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 };
-
-export function isQuantile(name: AggregationName): boolean {
+export function isQuantile(name: AggregationName): name is QuantileName {
   return name in QUANTILES;
 }
 
@@ -68,9 +62,9 @@ const OF_COUNTERS: Partial<Record<AggregationName, Aggregation>> = {
   increase: { perSeries: { of: "increase" }, across: { of: "sum" } },
 };
 
-/** Throws `request_invalid` for an aggregation that a metric of this type can't have. */
+/** Throws `request_invalid` for an aggregation that does not fit the type of the metric. */
 export function toAggregation(name: AggregationName, type: MetricType): Aggregation {
-  const q = QUANTILES[name];
+  const q = isQuantile(name) ? QUANTILES[name] : undefined;
   if (type === "counter") {
     if (q !== undefined) return { perSeries: { of: "rate" }, across: { of: "quantile", q } };
     return OF_COUNTERS[name]!;
@@ -87,7 +81,7 @@ export function toAggregation(name: AggregationName, type: MetricType): Aggregat
   return aggregation;
 }
 
-/** The labels by which series are put together; "each" keeps every series by itself, none is all in one. */
+/** The labels by which series are grouped. "each": every series by itself; an empty list: all series in one group. */
 export type Grouping = readonly string[] | "each";
 
 /** The PromQL expression that an aggregation over `selector[window]` equals. */
@@ -119,7 +113,7 @@ export function toUnit(aggregation: Aggregation, unit: string): string {
   return aggregation.perSeries.of === "rate" && unit !== "" ? `${unit}/s` : unit;
 }
 
-/** Two to the 64th: what values are scaled by when their sum is more than a double holds. */
+/** 2^64: the scale for values whose sum overflows a double. */
 const SCALE = "18446744073709551616.";
 
 const NUMBERS = "NOT isNaN(value)";

@@ -7,7 +7,7 @@ export interface HourSource {
   hours: RollupKind;
 }
 
-/** One row: what the hours of both kinds have of the metric. `parameters` are the scope's, from and to whole hours. */
+/** One row that describes the metric's hours of both kinds. `parameters`: the scope's, whose ends are whole hours. */
 export function toHoursDescribeStatement(
   databaseName: string,
   parameters: QueryParameters,

@@ -32,7 +32,7 @@ export interface MetricsAnswer {
   end_time: string;
   /** Time of the newest sample of all; null when there is none in the range. */
   as_of: string | null;
-  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  /** Up to the range's end or the collection's watermark, whichever is earlier; null: nothing is on record about the collection. */
   completeness: Completeness | null;
   /** Sorted by name. */
   metrics: {
@@ -50,7 +50,7 @@ export interface LabelsAnswer {
   metric_name: string;
   start_time: string;
   end_time: string;
-  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  /** Up to the range's end or the collection's watermark, whichever is earlier; null: nothing is on record about the collection. */
   completeness: Completeness | null;
   series: number;
   /**
@@ -86,9 +86,9 @@ export interface LatestAnswer {
 /** What is stored of a cluster. Throws as SeriesQuery does. */
 export interface MetricLookup {
   /** The newest sample of each series of a metric in the last 24 hours. Throws `metric_not_found` also when all samples are older. */
-  latest(request: LatestRequest): Promise<LatestAnswer>;
-  metrics(request: LookupRange & { clusterId: string }): Promise<MetricsAnswer>;
-  labels(request: LookupRange & { clusterId: string; metric: string }): Promise<LabelsAnswer>;
+  latest: (request: LatestRequest) => Promise<LatestAnswer>;
+  metrics: (request: LookupRange & { clusterId: string }) => Promise<MetricsAnswer>;
+  labels: (request: LookupRange & { clusterId: string; metric: string }) => Promise<LabelsAnswer>;
 }
 
 interface MetricRow {

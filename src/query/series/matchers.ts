@@ -47,7 +47,7 @@ export function toConditions(filters: readonly LabelFilter[]): Conditions {
 
 const LEGACY_METRIC = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const LEGACY_LABEL = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-/** Names that PromQL reads as something else when they stand alone. */
+/** Keywords of PromQL: as a metric name they need quotes. */
 const WORDS = new Set(
   "and or unless atan2 by without on ignoring group_left group_right bool offset inf nan start end step sum avg count min max group stddev stdvar topk bottomk count_values quantile limitk limit_ratio fill fill_left fill_right anchored smoothed".split(
     " ",

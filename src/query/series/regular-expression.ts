@@ -1,6 +1,6 @@
 import { RE2JS, RE2JSSyntaxException } from "re2js";
 
-/** What makes an expression unfit, and what to send instead. */
+/** The problem of an expression, and the remedy. */
 export interface ExpressionProblem {
   problem: string;
   remedy: string;
@@ -22,7 +22,7 @@ export function anchor(expression: string): string {
   return `^(?s:${expression})$`;
 }
 
-/** Is this a regular expression of RE2 by itself, and of bearable size? undefined: it is. */
+/** Checks that this is a regular expression of RE2 of limited size. undefined: it is. */
 export function checkExpression(expression: string): ExpressionProblem | undefined {
   const outline = outlineOf(expression);
   if (outline.size > SIZE_MAX) {
@@ -53,7 +53,7 @@ function syntaxError(expression: string): { description: string; fragment: strin
   }
 }
 
-/** Where the fragment is that the parser complains of; undefined when it is all, or not a part, of the expression. */
+/** The position of the fragment in the parser's error; undefined when it is the whole expression, or not a part of it. */
 function positionOf(fragment: string, expression: string): number | undefined {
   if (fragment === "" || fragment === expression) return undefined;
   const index = expression.indexOf(fragment);

@@ -13,10 +13,10 @@ import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.t
 import type { Conditions } from "./matchers.ts";
 import { toNodeNamedSql } from "#query/node-addresses.ts";
 
-/** Where a metric's samples are: of one kind, or in both tables after a change of its type. */
+/** The tables with a metric's samples: one, or both after its type changed. */
 type SampleSource = "gauge" | "sum" | "both";
 
-/** Where a metric is read from. */
+/** The source of a metric's points. */
 export type Source = SampleSource | HourSource;
 
 export interface Scope {
@@ -51,7 +51,7 @@ export function toScopeParameters(scope: Scope): QueryParameters {
   };
 }
 
-/** One row: what there is of the metric in the scope; `newest_kind` is empty when there is nothing. */
+/** One row that describes the metric's samples in the scope; `newest_kind` is empty when there are none. */
 export function toDescribeStatement(databaseName: string, scope: Scope): Statement {
   return {
     sql: `SELECT uniqExact(series_id) AS series, argMax(kind, time) AS newest_kind, argMax(unit, time) AS newest_unit,

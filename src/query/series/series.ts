@@ -31,7 +31,7 @@ import {
 
 export interface SeriesRequest {
   clusterId: string;
-  /** As Prometheus has it. */
+  /** The name in Prometheus. */
   metric: string;
   /** The points are in (startMs, endMs]. Unix time. */
   startMs: number;
@@ -60,13 +60,13 @@ export interface SeriesAnswer {
   step_seconds: number;
   /** Each point looks back over (timestamp - window, timestamp]. */
   window_seconds: number;
-  /** What the answer equals, evaluated by query_range from `first_point` to `last_point` by the step. */
+  /** The PromQL that gives the same points: query_range from `first_point` to `last_point` by the step. */
   promql: string;
   first_point: string;
   last_point: string;
   /** Time of the newest sample that was read; null when there is none in the range. */
   as_of: string | null;
-  /** Up to the range's end or where the collection is, whichever is earlier; null: nothing is on record about it. */
+  /** Up to the range's end or the collection's watermark, whichever is earlier; null: nothing is on record about the collection. */
   completeness: Completeness | null;
   /**
    * What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week; quantiles always read samples). Hours
@@ -135,7 +135,7 @@ export function createSeriesQuery(
     return { type: row.newest_kind, unit: row.newest_unit, source, newestMs: Number(row.newest_ms) };
   };
 
-  /** The same from the hours; from the samples when the metric's type changed in the scope, for hours keep the types apart. */
+  /** The same from the hours. From the samples when the metric's type changed in the scope, because hours keep the types apart. */
   const describeHours = async (
     scope: Scope,
     signal: AbortSignal | undefined,
@@ -153,13 +153,13 @@ export function createSeriesQuery(
     assertSeries(row.series);
     const found = { unit: row.newest_unit, newestMs: Number(row.newest_ms) };
     if (row.counters !== "0") return { ...found, type: "counter", source: { hours: "counter" } };
-    // Hours of gauges and of sums that may fall are alike.
+    // Hours of gauges and of non-monotonic sums are alike.
     const atNewest = { ...scope, fromMs: found.newestMs - 1, toMs: found.newestMs + 1 };
     const newest = await describeSamples(atNewest, signal);
     return { ...found, type: newest?.type ?? "gauge", source: { hours: "gauge" } };
   };
 
-  /** Only what the answer itself does not show to be a label of the metric is looked up. */
+  /** Looks up the labels of the metric only when the answer itself does not prove that all labels of the request exist. */
   const assertLabels = async (
     request: Checked,
     scope: Scope,
@@ -230,7 +230,7 @@ export function createSeriesQuery(
   };
 }
 
-/** Nodes are joined when they are asked for: it costs time, and Prometheus does not have them. */
+/** Node names are joined only when the request names them: it costs time, and Prometheus does not have them. */
 function namesNode({ grouping, filters }: Checked): boolean {
   return (
     (grouping !== "each" && grouping.includes(NODE_NAME)) || filters.some(({ label }) => label === NODE_NAME)

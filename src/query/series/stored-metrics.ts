@@ -34,7 +34,7 @@ export async function assertCluster(
     signal,
   );
   if (rows.length > 0) return;
-  throw new BridgeError("cluster_not_found", `nothing is stored of a cluster ${clusterId}`);
+  throw new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`);
 }
 
 /**

@@ -1,9 +1,18 @@
+import {
+  gpuExporterOf,
+  gpuMetrics,
+  GPU_STATE_METRICS,
+  GPU_SUMMARY_METRICS,
+  type GpuQuantity,
+} from "#query/gpu-metrics.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
 import { hostOf, NODE_NAME, type NodeAddresses } from "#query/node-addresses.ts";
 import type { StateContext, CreateContext, StateHead, StateRequest } from "./context.ts";
 import { allRows, STATE_ROWS_MAX } from "./sql.ts";
 import { toTimestamp } from "#query/range.ts";
+import { largest, mean, percent } from "./node-values.ts";
+import type { StateGrid, StateRow, Values } from "./rows.ts";
 import type { WindowRules } from "./window.ts";
 
 /** A GPU, or a part of one (MIG), as of the answer's `as_of`; null where nothing is known. */
@@ -15,7 +24,7 @@ export interface GpuState {
   mig_instance: string | null;
   node: string;
   model: string;
-  /** The Pods that hold it: none when it is free, several when they share it. */
+  /** The Pods that use it: none when it is free, several when they share it. */
   pods: { namespace: string; pod: string; container: string }[];
   utilization_percent: number | null;
   memory_used_mib: number | null;
@@ -45,17 +54,6 @@ interface FoundGpu {
 }
 
 export type GpuReader = (context: StateContext, signal: AbortSignal | undefined) => Promise<FoundGpu[]>;
-
-const XID = "DCGM_FI_DEV_XID_ERRORS";
-const USED = "DCGM_FI_DEV_FB_USED";
-const FREE = "DCGM_FI_DEV_FB_FREE";
-const UTILIZATION = "DCGM_FI_DEV_GPU_UTIL";
-const COPY = "DCGM_FI_DEV_MEM_COPY_UTIL";
-const TEMPERATURE = "DCGM_FI_DEV_GPU_TEMP";
-const POWER = "DCGM_FI_DEV_POWER_USAGE";
-const CLOCK = "DCGM_FI_DEV_SM_CLOCK";
-
-export const GPU_STATE_METRICS = [UTILIZATION, USED, FREE, COPY, TEMPERATURE, POWER, CLOCK, XID];
 
 interface Row {
   metric_name: string;
@@ -96,7 +94,7 @@ export function createGpuReader(
         {
           cluster: context.clusterId,
           names: GPU_STATE_METRICS,
-          xid: XID,
+          xid: gpuMetrics("xid"),
           from: Math.min(context.fromMs, sinceMs),
           since: sinceMs,
           as_of: context.asOfMs,
@@ -106,9 +104,10 @@ export function createGpuReader(
       context.nodeAddresses(),
     ]);
     const gpus = [
-      ...Map.groupBy(allRows(rows), ({ labels }) =>
-        JSON.stringify([labels["UUID"], labels["GPU_I_ID"]]),
-      ).values(),
+      ...Map.groupBy(allRows(rows), ({ metric_name, labels }) => {
+        const names = gpuExporterOf(metric_name)!.labels;
+        return JSON.stringify([labels[names.device], labels[names.part]]);
+      }).values(),
     ];
     return gpus.map((own) => toGpu(own, sinceMs, addresses)).sort((a, b) => byPlace(a.state, b.state));
   };
@@ -121,7 +120,7 @@ function gpuSql(databaseName: string): string {
     "metric_name, series_id, labels AS series_labels, time, value",
     `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
       AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({as_of:Int64})
-      AND (metric_name = {xid:String} OR time > fromUnixTimestamp64Milli({since:Int64}))`,
+      AND (metric_name IN {xid:Array(String)} OR time > fromUnixTimestamp64Milli({since:Int64}))`,
   );
   return `SELECT metric_name, argMax(series_labels, (series_labels['${NODE_NAME}'] != '', time)) AS labels,
       argMax(value, time) AS latest, toUnixTimestamp64Milli(max(time)) AS at_ms,
@@ -129,47 +128,52 @@ function gpuSql(databaseName: string): string {
     FROM (${samples}) GROUP BY metric_name, series_id LIMIT ${STATE_ROWS_MAX}`;
 }
 
-/** From all rows of one GPU: each Pod that held it is a series of its own, and the newest counts. */
+/** From all rows of one GPU. Each Pod that used it has a series of its own; the newest one counts. */
 function toGpu(rows: readonly Row[], sinceMs: number, addresses: NodeAddresses): FoundGpu {
   const newestMs = Math.max(...rows.map((row) => Number(row.at_ms)));
   const newest = rows.filter((row) => Number(row.at_ms) === newestMs);
-  const { labels } = newest[0]!;
-  const value = (metric: string): number | null =>
-    newestOf(rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs))?.latest ?? null;
-  const used = value(USED);
-  const free = value(FREE);
-  const errors = rows.filter((row) => row.metric_name === XID && row.error !== 0);
+  const { labels, metric_name } = newest[0]!;
+  const exporter = gpuExporterOf(metric_name)!;
+  const names = exporter.labels;
+  const value = (quantity: GpuQuantity): number | null => {
+    const metric = exporter.metrics[quantity];
+    const recent = rows.filter((row) => row.metric_name === metric && Number(row.at_ms) > sinceMs);
+    return latestBy(recent, (row) => row.at_ms)?.latest ?? null;
+  };
+  const used = value("memoryUsed");
+  const free = value("memoryFree");
+  const errors = rows.filter((row) => row.metric_name === exporter.metrics.xid && row.error !== 0);
   const holders = newest
     .map((row) => toHolder(row.labels))
-    .filter(({ pod, container }) => pod !== "" && !container.includes("dcgm-exporter"));
+    .filter(({ pod, container }) => pod !== "" && !container.includes(exporter.container));
   const state = {
-    uuid: labels["UUID"] ?? "",
-    gpu: labels["gpu"] ?? "",
-    mig_instance: labels["GPU_I_ID"] || null,
-    node:
-      labels["node"] ||
-      labels["Hostname"] ||
-      labels[NODE_NAME] ||
-      addresses.nodeOf(hostOf(labels["instance"] ?? ""), newestMs) ||
-      labels["instance"] ||
-      "",
-    model: labels["modelName"] ?? "",
+    uuid: labels[names.device] ?? "",
+    gpu: labels[names.index] ?? "",
+    mig_instance: labels[names.part] || null,
+    node: toNode(labels, names.nodes, (instance) => addresses.nodeOf(hostOf(instance), newestMs)),
+    model: labels[names.model] ?? "",
     pods: [...new Map(holders.map((holder) => [JSON.stringify(holder), holder])).values()],
-    utilization_percent: value(UTILIZATION),
+    utilization_percent: value("utilization"),
     memory_used_mib: used,
     memory_total_mib: used === null || free === null ? null : used + free,
-    memory_copy_utilization_percent: value(COPY),
-    temperature_celsius: value(TEMPERATURE),
-    power_watts: value(POWER),
-    sm_clock_mhz: value(CLOCK),
-    xid_error:
-      errors.reduce<Row | undefined>(
-        (last, row) => (last === undefined || Number(row.error_ms) > Number(last.error_ms) ? row : last),
-        undefined,
-      )?.error ?? null,
+    memory_copy_utilization_percent: value("copyUtilization"),
+    temperature_celsius: value("temperature"),
+    power_watts: value("power"),
+    sm_clock_mhz: value("clock"),
+    xid_error: latestBy(errors, (row) => row.error_ms)?.error ?? null,
     last_sample: toTimestamp(newestMs),
   };
   return { present: newestMs > sinceMs, state };
+}
+
+function toNode(
+  labels: Row["labels"],
+  exporterLabels: readonly string[],
+  nodeOf: (instance: string) => string | undefined,
+): string {
+  const named = ["node", ...exporterLabels, NODE_NAME].map((name) => labels[name] ?? "");
+  const instance = labels["instance"] ?? "";
+  return named.find((name) => name !== "") ?? (nodeOf(instance) || instance);
 }
 
 /** As `podLabel`. */
@@ -179,9 +183,10 @@ function toHolder(labels: Row["labels"]): GpuState["pods"][number] {
   return { namespace: of("namespace"), pod: of("pod"), container: of("container") };
 }
 
-function newestOf(rows: readonly Row[]): Row | undefined {
+/** The row with the latest of a time; undefined: there is no row. */
+function latestBy(rows: readonly Row[], time: (row: Row) => string): Row | undefined {
   return rows.reduce<Row | undefined>(
-    (last, row) => (last === undefined || Number(row.at_ms) > Number(last.at_ms) ? row : last),
+    (last, row) => (last === undefined || Number(time(row)) > Number(time(last)) ? row : last),
     undefined,
   );
 }
@@ -194,4 +199,69 @@ function byPlace(a: GpuState, b: GpuState): number {
     text(a.uuid, b.uuid) ||
     text(a.mig_instance ?? "", b.mig_instance ?? "")
   );
+}
+
+/** All GPUs of a cluster together, at the times of a grid. */
+export interface GpuGrids {
+  /** GPUs with a sample in the last lookback. */
+  count: number;
+  utilizationAverage: Values;
+  utilizationMax: Values;
+  /** MiB. */
+  memoryUsed: Values;
+  memoryFree: Values;
+  /** Of the fullest GPU. */
+  memoryPercentMax: Values;
+  /** W. */
+  power: Values;
+}
+
+/**
+ * undefined: there is no GPU. The parts of a partitioned GPU (MIG) have memory of their own, which is added up in its row, while each of them repeats the
+ * GPU's power.
+ */
+export function toGpuGrids(rows: readonly StateRow[], grid: StateGrid): GpuGrids | undefined {
+  const own = rows.filter(({ metric_name }) => GPU_SUMMARY_METRICS.includes(metric_name));
+  if (own.length === 0) return undefined;
+  const gpus = [
+    ...Map.groupBy(
+      own,
+      ({ metric_name, labels }) => labels[gpuExporterOf(metric_name)!.labels.device],
+    ).values(),
+  ];
+  const since = grid.lastMs - grid.lookbackMs;
+  const times = Array.from({ length: (grid.lastMs - grid.firstMs) / grid.stepMs + 1 }, (_, i) => i);
+  const of = (rowsOf: readonly StateRow[], quantity: GpuQuantity): Values[] => {
+    const metrics = gpuMetrics(quantity);
+    return rowsOf.filter(({ metric_name }) => metrics.includes(metric_name)).map((row) => row.grid);
+  };
+  const across = (quantity: GpuQuantity, reduce: (values: Values) => number | null): Values => {
+    const grids = of(own, quantity);
+    return times.map((i) => reduce(grids.map((values) => values[i] ?? null)));
+  };
+  const memory = gpus.map((gpu) => ({
+    used: of(gpu, "memoryUsed")[0] ?? [],
+    free: of(gpu, "memoryFree")[0] ?? [],
+  }));
+  const fullest = (i: number): number | null =>
+    largest(
+      memory.map(({ used, free }) => {
+        const [full, rest] = [used[i] ?? null, free[i] ?? null];
+        return full === null || rest === null ? null : percent({ used: full, total: full + rest });
+      }),
+    );
+  return {
+    count: gpus.filter((gpu) => gpu.some(({ newestMs }) => newestMs > since)).length,
+    utilizationAverage: across("utilization", mean),
+    utilizationMax: across("utilization", largest),
+    memoryUsed: across("memoryUsed", total),
+    memoryFree: across("memoryFree", total),
+    memoryPercentMax: times.map(fullest),
+    power: across("power", total),
+  };
+}
+
+function total(values: Values): number | null {
+  const present = values.filter((value) => value !== null);
+  return present.length === 0 ? null : present.reduce((sum, value) => sum + value, 0);
 }

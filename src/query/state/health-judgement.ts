@@ -47,9 +47,9 @@ type IssueMetric = (typeof ISSUE_METRICS)[number];
 export interface HealthIssue {
   severity: Severity;
   metric: IssueMetric;
-  /** null: it is about the whole cluster. */
+  /** null: the whole cluster. */
   node: string | null;
-  /** What of the node: a device, a condition, "namespace/pod" or a GPU's UUID. */
+  /** The part of the node: a device, a condition, "namespace/pod" or a GPU's UUID. */
   object: string | null;
   value: number | null;
   threshold: number | null;
@@ -61,11 +61,11 @@ export interface ObservedState {
   gpus: readonly GpuState[];
   restarts: readonly RestartedPod[];
   clusterUp: boolean | null;
-  /** Until the first of the cluster's credentials ends; null: none is known to end. */
+  /** Time until the first of the cluster's credentials expires; null: no expiry is known. */
   credentialsLeftMs: number | null;
 }
 
-/** Everything that is over a threshold, the critical first. */
+/** Everything above a threshold, the critical issues first. */
 export function findIssues(state: ObservedState, thresholds: HealthThresholds): HealthIssue[] {
   const issues = [
     ...clusterIssues(state.clusterUp),
@@ -77,7 +77,7 @@ export function findIssues(state: ObservedState, thresholds: HealthThresholds): 
   return SEVERITIES.flatMap((severity) => issues.filter((issue) => issue.severity === severity));
 }
 
-/** Is anything known by which the cluster could be called healthy? */
+/** Is anything known that shows the cluster's health? */
 export function isKnown(nodes: readonly NodeState[]): boolean {
   return nodes.some((node) => node.ready !== null || isMeasured(node));
 }
@@ -87,28 +87,28 @@ function isMeasured(node: NodeState): boolean {
 }
 
 const ADVICE: Record<IssueMetric, string> = {
-  cpu_usage_percent: "Find what uses the CPU (sort=cpu of /pods), then add nodes or set CPU limits.",
+  cpu_usage_percent: "Find the Pods that use the CPU (sort=cpu of /pods), then add nodes or set CPU limits.",
   memory_usage_percent:
-    "Find what uses the memory (sort=memory of /pods) before the kernel kills Pods; add memory or nodes.",
+    "Find the Pods that use the memory (sort=memory of /pods) before the kernel kills Pods; add memory or nodes.",
   disk_usage_percent:
     "Free space on the named device (images, logs, emptyDir volumes) or enlarge it; kubelet evicts Pods when it is full.",
   load_per_core:
-    "More runs or waits for the disk than the CPUs can do: compare CPU usage and disk traffic of the node.",
+    "More processes run or wait for the disk than the node has CPUs: compare its CPU usage and disk traffic.",
   node_ready:
     "Look at the node's kubelet and network (kubectl describe node); its Pods are moved after five minutes.",
   node_condition: "kubectl describe node explains the condition; kubelet evicts Pods while it lasts.",
   node_metrics: "Check that node_exporter runs on the node and that Prometheus scrapes it.",
-  pod_restarts: "kubectl logs --previous and kubectl describe pod say why the containers end.",
+  pod_restarts: "kubectl logs --previous and kubectl describe pod show why the containers exit.",
   gpu_temperature_celsius: "Check the cooling of the node; the GPU lowers its clock when it is too hot.",
   gpu_xid_error:
     "Look the XID up in NVIDIA's catalogue; drain the node when the error comes from the hardware.",
   cluster_up:
     "The cluster's Prometheus could not be reached at the last attempt: see last_error of GET /metrics/status of the bridge.",
   credentials_days_left:
-    "Give the cluster a new kubeconfig (PATCH /clusters/{id} of the bridge) before its client certificate or token ends.",
+    "Give the cluster a new kubeconfig (PATCH /clusters/{id} of the bridge) before its client certificate or token expires.",
 };
 
-/** What to do, once for each kind of issue. */
+/** The remedies, one for each kind of issue. */
 export function recommend(issues: readonly HealthIssue[]): string[] {
   return [...new Set(issues.map(({ metric }) => ADVICE[metric]))];
 }
@@ -129,8 +129,8 @@ function credentialIssues(leftMs: number | null): HealthIssue[] {
   const value = leftMs / DAY_MS;
   const message =
     leftMs <= 0
-      ? "the cluster's client certificate or token has ended"
-      : `the cluster's client certificate or token ends in ${value.toFixed(1)} days`;
+      ? "the cluster's client certificate or token has expired"
+      : `the cluster's client certificate or token expires in ${value.toFixed(1)} days`;
   const limit = { value, threshold };
   return [
     { severity: "warning", metric: "credentials_days_left", node: null, object: null, ...limit, message },

@@ -1,4 +1,5 @@
-import { GPU_STATE_METRICS, type GpuReader } from "./gpus.ts";
+import { GPU_STATE_METRICS } from "#query/gpu-metrics.ts";
+import type { GpuReader } from "./gpus.ts";
 import {
   findIssues,
   isKnown,
@@ -55,7 +56,8 @@ export function createHealth(
       deps.readRestarts(context, thresholds.podRestarts.warning, signal),
     ]);
     const clusterUp = head.completeness.cluster_up;
-    const credentialsLeftMs = context.credentialsExpireMs === null ? null : context.credentialsExpireMs - context.nowMs;
+    const credentialsLeftMs =
+      context.credentialsExpireMs === null ? null : context.credentialsExpireMs - context.nowMs;
     const observed = {
       nodes,
       gpus: gpus.map(({ state }) => state),
@@ -86,7 +88,7 @@ function judge(
 ): HealthAnswer["status"] {
   if (asOfMs === null) return "unknown";
   if (untilMs - asOfMs > staleAfterMs) return "stale";
-  // One GPU that is known to fail is bad enough, whatever else is not known.
+  // A critical issue is certain, even if the rest of the state is unknown.
   if (issues[0]?.severity === "critical") return "critical";
   if (!known) return "unknown";
   return issues[0]?.severity ?? "healthy";

@@ -1,6 +1,6 @@
 import { hostOf, type NodeAddresses } from "#query/node-addresses.ts";
 
-/** What a series of a node says about which node that is; "" where it says nothing. */
+/** The labels of a series that identify its node; "" where there is none. */
 export interface NodeIdentity {
   /** The label `node`. */
   node: string;

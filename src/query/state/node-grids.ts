@@ -43,10 +43,10 @@ const NODE_GAUGES = [
 ] as const;
 const MEASURED = new Set<string>([...NODE_GAUGES, SIZE, AVAILABLE]);
 
-/** What has to be read for `toNodeGrids`. */
+/** The metrics that `toNodeGrids` needs. */
 export const NODE_ROW_METRICS = [...NODE_GAUGES, NODE_INFO, UNAME, CPU, SIZE, AVAILABLE];
 
-/** What the answer about nodes is made of, for its completeness. Older kernels' stand-ins for MemAvailable are not needed. */
+/** The metrics of the answer about nodes, for its completeness. Without the replacements for MemAvailable of old kernels. */
 export const NODE_METRICS = [
   NODE_INFO,
   CPU,

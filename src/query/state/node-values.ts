@@ -1,6 +1,6 @@
 import type { DeviceGrid, NodeGrids } from "./node-grids.ts";
 
-/** A part of a whole. */
+/** The used part of a total. */
 export interface Share {
   used: number;
   total: number;
@@ -13,7 +13,7 @@ export function cpuShare(node: NodeGrids, i: number): Share | null {
   return idle === null || all === null ? null : { used: all - idle, total: all };
 }
 
-/** Bytes. Kernels before 3.14 have no MemAvailable: there free memory, buffers and cache stand in for it. */
+/** Bytes. Kernels before 3.14 have no MemAvailable: there it is the sum of free memory, buffers and cache. */
 export function memoryShare(node: NodeGrids, i: number): Share | null {
   const at = (field: string): number | null => node.gauges.get(`node_memory_${field}_bytes`)?.[i] ?? null;
   const total = at("MemTotal");
@@ -39,7 +39,7 @@ export function load(node: NodeGrids, minutes: 1 | 5 | 15, i: number): number | 
   return node.gauges.get(`node_load${minutes}`)?.[i] ?? null;
 }
 
-/** null when there is none to add. */
+/** null when there is nothing to add. */
 export function sumShares(shares: readonly (Share | null)[]): Share | null {
   const present = shares.filter((share) => share !== null);
   if (present.length === 0) return null;

@@ -7,9 +7,9 @@ import type { WindowRules } from "./window.ts";
 /** A node as of the answer's `as_of`; null where nothing is known. */
 export interface NodeState {
   node: string;
-  /** Kubernetes' condition Ready; null when kube-state-metrics does not say. */
+  /** Kubernetes' condition Ready; null when kube-state-metrics does not have it. */
   ready: boolean | null;
-  /** Conditions that are true and should not be, as "MemoryPressure". */
+  /** Problem conditions that are true, as "MemoryPressure". */
   conditions: string[];
   cpu_cores: number | null;
   /** Over the whole window: the rate of all CPU time but mode idle. */
@@ -89,7 +89,7 @@ interface Condition {
   status: string;
 }
 
-/** Of a condition's three statuses the one counts whose newest sample is 1. */
+/** A condition has three statuses: the one whose newest sample is 1 counts. */
 function toConditions(rows: readonly StateRow[]): Condition[] {
   return rows
     .filter(({ metric_name, latest }) => metric_name === NODE_CONDITION && latest === 1)

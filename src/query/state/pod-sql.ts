@@ -1,3 +1,4 @@
+import { GPU_RESOURCES } from "#query/gpu-metrics.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import { podLabel, podOf } from "./sql.ts";
 
@@ -43,7 +44,7 @@ function podRows(samples: string): string {
       ${newest(LIMITS, "resource = 'cpu'")} AS cpu_limit_cores,
       ${newest(REQUESTS, "resource = 'memory'")} AS memory_request_bytes,
       ${newest(LIMITS, "resource = 'memory'")} AS memory_limit_bytes,
-      ${newest(REQUESTS, "match(resource, '^nvidia_com_(gpu|mig_)')")} AS gpu_request
+      ${newest(REQUESTS, `match(resource, '${GPU_RESOURCES}')`)} AS gpu_request
     FROM (
       SELECT metric_name, namespace, pod, container, phase, resource,
         max(last_time) AS newest, argMax(last_value, last_time) AS latest, argMax(series_node, last_time) AS node,
@@ -78,7 +79,7 @@ function stepSum(): string {
         arrayPopBack(${sorted}), arrayPopFront(${sorted}))`;
 }
 
-/** Pods and their restarts: a small part of what `podRows` does, for the health of a cluster. */
+/** Pods and their restarts, for the health of a cluster: a small part of `podRows`. */
 function restartedSql(samples: string): string {
   const series = `SELECT metric_name, any(labels) AS series_labels, max(time) AS newest,
       arraySort(groupArrayIf((toUnixTimestamp64Milli(time), value), metric_name = '${RESTARTS}')) AS points

@@ -11,7 +11,7 @@ interface PodState {
   node: string | null;
   /** "Running", "Pending", "Succeeded", "Failed" or "Unknown". */
   phase: string | null;
-  /** Of all its containers since it exists. */
+  /** Of all its containers since its creation. */
   restarts_total: number | null;
   /** In the window: whole restarts as counted, not extrapolated. */
   restarts: number;
@@ -22,7 +22,7 @@ interface PodState {
   cpu_limit_cores: number | null;
   memory_request_bytes: number | null;
   memory_limit_bytes: number | null;
-  /** NVIDIA GPUs, and parts of GPUs, that it asks for. */
+  /** GPUs, and parts of GPUs, that it requests. */
   gpu_request: number | null;
 }
 
@@ -30,7 +30,7 @@ export interface PodsAnswer extends StateHead {
   /** Of the cluster, or of the namespace that was asked for. */
   pod_count: number;
   pods: PodState[];
-  /** For the next page; null: this was the last. */
+  /** For the next page; null: this is the last one. */
   next_cursor: string | null;
 }
 
@@ -40,7 +40,7 @@ interface PodsRequest extends StateRequest {
   sort?: PodSort;
   /** 1 to 1,000. Default 100. */
   limit?: number;
-  /** Of the answer before; the other fields must be as they were, `fromMs` and `toMs` are taken from it. */
+  /** From the previous answer; the other fields must be as they were, `fromMs` and `toMs` are taken from it. */
   cursor?: string | undefined;
 }
 
@@ -65,7 +65,11 @@ export function createPods(
     const cursor = request.cursor === undefined ? undefined : parsePodCursor(request.cursor, sort, namespace);
     const { clusterId, signal } = request;
     const range = cursor?.range ?? request;
-    const context = await deps.createContext({ clusterId, signal, fromMs: range.fromMs, toMs: range.toMs }, POD_STATE_METRICS, settings.window);
+    const context = await deps.createContext(
+      { clusterId, signal, fromMs: range.fromMs, toMs: range.toMs },
+      POD_STATE_METRICS,
+      settings.window,
+    );
     const { asOfMs, fromMs } = context;
     if (asOfMs === null) {
       return { ...(await context.head(POD_STATE_METRICS)), pod_count: 0, pods: [], next_cursor: null };
@@ -106,7 +110,7 @@ export interface RestartedPod {
   restarts: number;
 }
 
-/** The Pods with at least so many restarts, at most 100 of them, the most first. */
+/** The Pods with at least `least` restarts, at most 100, sorted by restarts. */
 export type RestartReader = (
   context: StateContext,
   least: number,

@@ -1,6 +1,7 @@
 import type { QueryParameters } from "#storage/database.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
+import { gpuExporterOf, gpuIdentityCases, gpuMetrics } from "#query/gpu-metrics.ts";
 import { NODE_NAME } from "#query/node-addresses.ts";
 import { allRows, podOf, REAL_FILE_SYSTEM, STATE_ROWS_MAX } from "./sql.ts";
 
@@ -18,10 +19,10 @@ export interface StateGrid {
 /** A value at each time of a grid; null: none. */
 export type Values = (number | null)[];
 
-/** Series of a metric that are alike in their `labels`. */
+/** The series of a metric that have the same `labels`. */
 export interface StateRow {
   metric_name: string;
-  /** Those that tell rows of the metric apart; "" where the series have none. `mode` is "idle" or "busy". */
+  /** The labels that identify a row of the metric; "" where the series do not have one. `mode` is "idle" or "busy". */
   labels: Readonly<Record<string, string>>;
   /** Gauges: the largest, or the sum (GPU memory); CPU time: the sum of the rates. */
   grid: Values;
@@ -45,19 +46,20 @@ export const CPU = "node_cpu_seconds_total";
 export const POD_INFO = "kube_pod_info";
 export const POD_PHASE = "kube_pod_status_phase";
 export const NODE_CONDITION = "kube_node_status_condition";
-export const GPU_USED = "DCGM_FI_DEV_FB_USED";
-export const GPU_FREE = "DCGM_FI_DEV_FB_FREE";
 export const NODE_INFO = "kube_node_info";
 export const UNAME = "node_uname_info";
 export const DISK_SIZE = "node_filesystem_size_bytes";
 export const DISK_AVAILABLE = "node_filesystem_avail_bytes";
 const FILE_SYSTEMS = [DISK_SIZE, DISK_AVAILABLE];
 const PODS = [POD_INFO, POD_PHASE];
-/** Only what they are at the grid's end counts. */
+/** Metrics that are read at the grid's end only. */
 const AT_END = [...PODS, NODE_CONDITION];
 
+/** Rows of these metrics are the sum of their series; the rows of others are the maximum. The memory of a GPU is that of its parts. */
+const SUMMED = [CPU, ...gpuMetrics("memoryUsed"), ...gpuMetrics("memoryFree")];
+
 const NODE = ["node", "instance", NODE_NAME];
-const TOLD_APART_BY = new Map([
+const IDENTITY_LABELS = new Map([
   [CPU, [...NODE, "mode"]],
   [DISK_SIZE, [...NODE, "device"]],
   [DISK_AVAILABLE, [...NODE, "device"]],
@@ -67,16 +69,17 @@ const TOLD_APART_BY = new Map([
   [POD_PHASE, ["phase"]],
 ]);
 
-/** The labels that tell rows of a metric apart. */
-function toldApartBy(metric: string, podsByNode: boolean): readonly string[] {
+/** The labels that identify a row of a metric. */
+function identityLabels(metric: string, podsByNode: boolean): readonly string[] {
   if (metric === POD_INFO) return podsByNode ? ["node"] : [];
-  return metric.startsWith("DCGM_") ? ["UUID"] : (TOLD_APART_BY.get(metric) ?? NODE);
+  const gpu = gpuExporterOf(metric);
+  return gpu === undefined ? (IDENTITY_LABELS.get(metric) ?? NODE) : [gpu.labels.device];
 }
 
 /**
- * Everything about some metrics of a cluster that a state answer needs, in one statement: each costs as much as reading the samples does. Both tables are
- * read, for a metric's type may have changed. `podsByNode`: a row of kube_pod_info for each node. Throws `query_too_large` for more rows than an answer
- * can be made of.
+ * Reads all rows that a state answer needs in one statement, because each statement costs as much as reading the samples. Reads both tables, because
+ * the type of a metric may have changed. `podsByNode`: a row of kube_pod_info for each node. Throws `query_too_large` for
+ * too many rows.
  */
 export type StateRowReader = (
   clusterId: string,
@@ -115,18 +118,18 @@ export async function readStateRows(
   const { clusterId, grid, metrics, podsByNode } = wanted;
   const gaugesFromMs = grid.firstMs - grid.lookbackMs;
   const ratesFromMs = grid.firstMs - grid.rateWindowMs;
-  const labels = metrics.map((metric) => toldApartBy(metric, podsByNode));
+  const labels = metrics.map((metric) => identityLabels(metric, podsByNode));
   const rows = await database.query<SqlRow>(
     toRowsSql(source),
     {
       cluster: clusterId,
       names: metrics,
-      told_apart_by: labels.map((names) => names.join(",")),
+      identity_labels: labels.map((names) => names.join(",")),
       at_end: AT_END,
       pods: PODS,
       file_systems: FILE_SYSTEMS,
       not_real: REAL_FILE_SYSTEM.excluded,
-      added: [CPU, GPU_USED, GPU_FREE],
+      summed: SUMMED,
       first: grid.firstMs,
       last: grid.lastMs,
       grid_step: grid.stepMs / 1000,
@@ -159,11 +162,11 @@ const WANTED = `cluster_id = {cluster:String} AND metric_name IN {names:Array(St
   AND time > ${time("from")} AND time <= ${time("last")}`;
 
 /**
- * The samples that are of use, with `source`: what is one series here. A GPU is its UUID and part (MIG), whichever Pod held it; a Pod's state is its own,
- * however often kube-state-metrics was restarted.
+ * The samples that count, with `source`: samples of one source are one series. A GPU is one source by its device and part (MIG), whichever Pod used it; a
+ * Pod's state is one source, however often kube-state-metrics was restarted.
  */
 const toSourcesSql = (samples: string): string => `SELECT metric_name, series_labels, time, value, multiIf(
-      startsWith(metric_name, 'DCGM_'), cityHash64(series_labels['UUID'], series_labels['GPU_I_ID']),
+      ${gpuIdentityCases("metric_name", "series_labels")}
       metric_name IN {pods:Array(String)}, cityHash64(${podOf("series_labels")}, series_labels['phase'], series_labels['node']),
       series_id
     ) AS source
@@ -191,9 +194,9 @@ function toRowsSql({ samples, rates }: RowSource): string {
       if(metric_name = '${CPU}', rates, gauges) AS values,
       if(metric_name = '${CPU}', [labels['cpu']], ${podOf("labels")}) AS member,
       arrayMap(name -> multiIf(name = '${NODE_NAME}', node_name, name = 'mode', if(labels['mode'] = 'idle', 'idle', 'busy'), labels[name]),
-        splitByChar(',', {told_apart_by:Array(String)}[indexOf({names:Array(String)}, metric_name)])) AS identity
+        splitByChar(',', {identity_labels:Array(String)}[indexOf({names:Array(String)}, metric_name)])) AS identity
     FROM (${sources})`;
-  return `SELECT metric_name, identity, if(metric_name IN {added:Array(String)}, sumForEach(values), maxForEach(values)) AS grid,
+  return `SELECT metric_name, identity, if(metric_name IN {summed:Array(String)}, sumForEach(values), maxForEach(values)) AS grid,
       argMax(latest_value, newest) AS latest, toUnixTimestamp64Milli(max(newest)) AS newest_ms,
       uniqExactIf(member, is_counted) AS members
     FROM (${labelled}) GROUP BY metric_name, identity LIMIT ${STATE_ROWS_MAX}`;

@@ -22,15 +22,15 @@ export function podOf(labels: string): string {
   return `arrayMap(name -> ${labels}[if(${labels}['exported_pod'] = '', name, concat('exported_', name))], ['namespace', 'pod'])`;
 }
 
-/** Rows that one statement of a state answer may give. */
+/** Limit on the rows of one statement of a state answer. */
 export const STATE_ROWS_MAX = 100_000;
 
-/** The rows, unless the statement's LIMIT cut them: an answer from a part of the cluster would be wrong. Throws `query_too_large`. */
+/** The rows. Throws `query_too_large` when the statement's LIMIT cut them: an answer from a part of the cluster would be wrong. */
 export function allRows<Row>(rows: Row[]): Row[] {
   if (rows.length < STATE_ROWS_MAX) return rows;
   throw refuseSize(
     "series",
-    `the answer would be made of more than ${STATE_ROWS_MAX} series`,
+    `the answer needs more than ${STATE_ROWS_MAX} series`,
     "Ask for single metrics with POST /cluster-metrics/query and filters.",
   );
 }

@@ -1,4 +1,5 @@
-import { GPU_METRICS, toGpuGrids, type GpuGrids } from "./gpu-grids.ts";
+import { GPU_SUMMARY_METRICS } from "#query/gpu-metrics.ts";
+import { toGpuGrids, type GpuGrids } from "./gpus.ts";
 import type { NodeAddresses } from "#query/node-addresses.ts";
 import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
 import {
@@ -67,13 +68,13 @@ interface SummaryDeps {
   readHourRows: StateRowReader;
 }
 
-const METRICS = [...NODE_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS];
+const METRICS = [...NODE_METRICS, POD_INFO, POD_PHASE, ...GPU_SUMMARY_METRICS];
 const WANTED = {
-  metrics: [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_METRICS],
+  metrics: [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_SUMMARY_METRICS],
   podsByNode: false,
 };
 /** Of Pods only their number at the end counts. */
-const WANTED_OF_HOURS = { metrics: [...NODE_ROW_METRICS, ...GPU_METRICS], podsByNode: false };
+const WANTED_OF_HOURS = { metrics: [...NODE_ROW_METRICS, ...GPU_SUMMARY_METRICS], podsByNode: false };
 const STEPS_SECONDS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
 const LONGEST_STEP_SECONDS = 86_400;
 const POINTS_MAX = 120;
@@ -169,11 +170,19 @@ export function createSummary(
 
 type Known = StateContext & { asOfMs: number };
 
-function toNumbers(rows: readonly StateRow[], addresses: NodeAddresses, grid: StateGrid, context: StateContext) {
+function toNumbers(
+  rows: readonly StateRow[],
+  addresses: NodeAddresses,
+  grid: StateGrid,
+  context: StateContext,
+) {
   return {
     ...nodeNumbers(toNodeGrids(rows, addresses), grid),
     ...podNumbers(rows),
-    ...gpuNumbers(toGpuGrids(rows, grid), context.collects(GPU_METRICS[0]!) ? 0 : null),
+    ...gpuNumbers(
+      toGpuGrids(rows, grid),
+      GPU_SUMMARY_METRICS.some((metric) => context.collects(metric)) ? 0 : null,
+    ),
   };
 }
 
@@ -285,7 +294,7 @@ function inGib(bytes: number | undefined): number | null {
 function podNumbers(rows: readonly StateRow[]) {
   const info = rows.find(({ metric_name }) => metric_name === POD_INFO)?.members ?? 0;
   const phases = rows.filter(({ metric_name }) => metric_name === POD_PHASE);
-  // A cluster always has Pods: none means that nobody counts them.
+  // Every cluster has Pods: zero means that they are not collected.
   const known = info || phases.reduce((sum, { members }) => sum + members, 0);
   const running = phases.find(({ labels }) => labels["phase"] === "Running");
   return {

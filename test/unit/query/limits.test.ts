@@ -32,12 +32,16 @@ it.each([
   [60, "storage_failed", 500, { clickhouse_code: 60 }],
 ])("ClickHouse's code %i is %s", async (number, code, status, details) => {
   const database = databaseThat(() => Promise.reject(toClickHouseError(number, "NAME", new Error("text"))));
-  const error = await bridgeErrorOf(limitDatabase(database, QUERY_DEFAULTS.limits).query("SELECT 1", {}, undefined));
+  const error = await bridgeErrorOf(
+    limitDatabase(database, QUERY_DEFAULTS.limits).query("SELECT 1", {}, undefined),
+  );
   expect([error.code, error.httpStatus, error.details]).toEqual([code, status, details]);
 });
 
 it("what is not ClickHouse's stays what it is", async () => {
   const down = new BridgeError("storage_unavailable", "nobody answers");
   const database = databaseThat(() => Promise.reject(down));
-  expect(await bridgeErrorOf(limitDatabase(database, QUERY_DEFAULTS.limits).query("SELECT 1", {}, undefined))).toBe(down);
+  expect(
+    await bridgeErrorOf(limitDatabase(database, QUERY_DEFAULTS.limits).query("SELECT 1", {}, undefined)),
+  ).toBe(down);
 });
