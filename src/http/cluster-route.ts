@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import type { ErrorCode } from "#errors/error.ts";
 import type { AnswerQuery } from "./answer-query.ts";
 import type { App } from "./app-types.ts";
