@@ -227,7 +227,10 @@ export async function startHarness(options: HarnessOptions = {}) {
       clock: systemClock,
       ownMetrics,
       readiness: () => problems,
-      admission: createQueryAdmission({ clock: systemClock }, QUERY_DEFAULTS.admission),
+      admission: createQueryAdmission(
+        { clock: options.deps?.clock ?? systemClock },
+        QUERY_DEFAULTS.admission,
+      ),
       ...(options.bare
         ? {}
         : { collection: fake.collection, clusters: { list: async () => [CLUSTER] }, latest: fakeLatest }),
