@@ -34,7 +34,7 @@ export const queryBody = fields({
   end_time: timeInput,
   aggregation: z.enum(AGGREGATIONS).meta({
     description:
-      "For gauges: avg, min, max, last and p50 to p99 over each point's window, then averaged over the series (min and max: the smallest and the largest); sum adds the series' averages; count is the number of series. For counters: the same of each series' rate per second; rate and increase are summed.",
+      "For gauges: avg, min, max, last and the quantiles (p50 is the median) over each point's window, then averaged over the series (min and max: the smallest and the largest); sum adds the series' averages; count is the number of series. For counters: the same of each series' rate per second; rate and increase are summed.",
   }),
   step: stepInput.optional(),
   group_by: z.array(label).max(ENTRIES_MAX).optional().meta({
