@@ -106,7 +106,9 @@ describe("health", () => {
       issues: [{ metric: "credentials_days_left", value: 3, threshold: 14, node: null }],
     });
     expect(await health([{ credentialsEndMs: NOW_MS - day }])).toMatchObject({
-      issues: [{ metric: "credentials_days_left", value: -1, message: expect.stringContaining("has expired") }],
+      issues: [
+        { metric: "credentials_days_left", value: -1, message: expect.stringContaining("has expired") },
+      ],
     });
     expect(await health([{ credentialsEndMs: NOW_MS + 15 * day }])).toMatchObject({ status: "healthy" });
     const replaced = [{ ...soon, atMs: NOW_MS - 5 * MINUTE_MS }, {}];
