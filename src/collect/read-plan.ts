@@ -82,92 +82,114 @@ export function createReadPlan(
     reads.every(({ open }) => isDisjoint(open)),
     "open stretches are sorted and disjoint",
   );
-  const { clock } = deps;
-  const { windowMsMax } = settings;
-  const freshFromMs = endMs - settings.freshMs;
-  const roundStartedAt = clock.monotonic();
-  const states = new Map<string, QueryState>(
-    reads.map((each) => [
-      each.query.name,
-      { ...each, open: [...each.open], wasTried: false, slowReads: 0, underWay: 0, freshFailures: 0 },
-    ]),
-  );
+  return new RoundPlan(deps.clock, settings, reads, endMs);
+}
 
-  for (const { progress } of states.values()) {
-    // The clock was set back since then: the query must not wait until that time comes again.
-    if ((progress.read_at ?? 0) > clock.now()) delete progress.read_at;
+class RoundPlan implements ReadPlan {
+  readonly #clock: Clock;
+  readonly #settings: ReadPlanSettings;
+  readonly #endMs: number;
+  readonly #freshFromMs: number;
+  readonly #startedAt: number;
+  readonly #states: ReadonlyMap<string, QueryState>;
+
+  constructor(clock: Clock, settings: ReadPlanSettings, reads: readonly QueryReads[], endMs: number) {
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#endMs = endMs;
+    this.#freshFromMs = endMs - settings.freshMs;
+    this.#startedAt = clock.monotonic();
+    this.#states = new Map(reads.map((each) => [each.query.name, toState(each, clock.now())]));
   }
 
-  const chooseAmong = (isCandidate: (state: QueryState) => boolean): QueryState | undefined => {
+  next(): ReadTask | undefined {
+    const { windowMsMax, freshMs } = this.#settings;
+    const state = this.#choose();
+    if (!state) return undefined;
+    const window = takeWindow(state, lengthOf(state, windowMsMax).ms, this.#endMs, freshMs);
+    state.underWay++;
+    return { query: state.query, window, startedAt: this.#clock.monotonic() };
+  }
+
+  ended(task: ReadTask, end: ReadEnd): boolean {
+    const state = this.#states.get(task.query.name);
+    assert(state !== undefined && state.underWay > 0, "a window that ended was under way");
+    state.underWay--;
+    state.wasTried = true;
+    if (this.#hadItsTurn(task, end)) state.progress.read_at = this.#clock.now();
+    if (end !== "done") return this.#failed(state, task, end);
+    const windowMs = task.window.toMs - task.window.fromMs;
+    if (task.window.toMs > this.#freshFromMs) state.freshFailures = 0;
+    else if (state.progress.backfill) state.progress.backfill.failures = 0;
+    const { windowMsMax } = this.#settings;
+    setLength(state, afterSuccess(lengthOf(state, windowMsMax), windowMs, windowMsMax), windowMsMax);
+    return false;
+  }
+
+  pending(): Query[] {
+    return [...this.#states.values()].filter(({ open }) => open.length > 0).map(({ query }) => query);
+  }
+
+  #choose(): QueryState | undefined {
+    const best = this.#chooseAmong(() => true);
+    if (!best || !isSlow(best)) return best;
+    const slowUnderWay = [...this.#states.values()].reduce(
+      (sum, state) => sum + (isSlow(state) ? state.underWay : 0),
+      0,
+    );
+    return slowUnderWay < Math.max(1, this.#settings.lanes - 1)
+      ? best
+      : (this.#chooseAmong((state) => !isSlow(state)) ?? best);
+  }
+
+  #chooseAmong(isCandidate: (state: QueryState) => boolean): QueryState | undefined {
     let best: QueryState | undefined;
-    for (const state of states.values()) {
+    for (const state of this.#states.values()) {
       if (state.open.length === 0 || !isCandidate(state)) continue;
       if (state.underWay > 0 && (state.slowReads > 0 || !state.wasTried)) continue;
-      if (!best || isBefore(state, best, freshFromMs)) best = state;
+      if (!best || isBefore(state, best, this.#freshFromMs)) best = state;
     }
     return best;
-  };
+  }
 
-  const choose = (): QueryState | undefined => {
-    const best = chooseAmong(() => true);
-    if (!best || !isSlow(best)) return best;
-    const slowUnderWay = [...states.values()].reduce((sum, s) => sum + (isSlow(s) ? s.underWay : 0), 0);
-    return slowUnderWay < Math.max(1, settings.lanes - 1)
-      ? best
-      : (chooseAmong((state) => !isSlow(state)) ?? best);
-  };
-
-  /** Makes the query's windows shorter than this one. False when they can't be. */
-  const shorten = (state: QueryState, windowMs: number, end: ReadEnd): boolean => {
-    const msMin = end === "too_much" ? WINDOW_MS_MIN : SLOW_WINDOW_MS_MIN;
-    const length = afterTooMuch(lengthOf(state, windowMsMax), windowMs, { msMin, isSlow: end === "slow" });
-    setLength(state, length, windowMsMax);
-    return windowMs > msMin;
-  };
+  /** Returns true when the window will be read again in this round, in smaller pieces. */
+  #failed(state: QueryState, { window, startedAt }: ReadTask, end: Exclude<ReadEnd, "done">): boolean {
+    if (end === "slow") state.slowReads++;
+    // A proxy on the path may have cut a read that fails after some time; one that fails at once says nothing about the window.
+    const isLate = isLongRead(this.#clock.monotonic() - startedAt) && (end === "cut" || end === "failed");
+    const isTooMuch = end === "too_much" || end === "slow";
+    const isShorter =
+      (isTooMuch || isLate) && shorten(state, window.toMs - window.fromMs, end, this.#settings.windowMsMax);
+    const isReadAgain = isShorter && isTooMuch;
+    if (isReadAgain) state.open = addInterval(state.open, [window.fromMs, window.toMs]);
+    else if (end !== "aborted" && end !== "unreachable") skip(state, window, this.#freshFromMs);
+    const isTooSlow = end === "slow" && (!isShorter || state.slowReads >= SLOW_READS_MAX);
+    if (!isTooSlow) return isReadAgain;
+    // The progress has the new length: the next round begins with shorter windows, or elsewhere.
+    state.open = [];
+    return false;
+  }
 
   /** Did this read count as the query's turn? One that the round's end cut short counts only when it had most of the round. */
-  const hadItsTurn = (task: ReadTask, end: ReadEnd): boolean => {
-    const nowMs = clock.monotonic();
-    return end !== "aborted" || nowMs - task.startedAt >= (nowMs - roundStartedAt) / 2;
-  };
+  #hadItsTurn(task: ReadTask, end: ReadEnd): boolean {
+    const nowMs = this.#clock.monotonic();
+    return end !== "aborted" || nowMs - task.startedAt >= (nowMs - this.#startedAt) / 2;
+  }
+}
 
-  return {
-    next: () => {
-      const state = choose();
-      if (!state) return undefined;
-      const window = takeWindow(state, lengthOf(state, windowMsMax).ms, endMs, settings.freshMs);
-      state.underWay++;
-      return { query: state.query, window, startedAt: clock.monotonic() };
-    },
-    ended: (task, end) => {
-      const state = states.get(task.query.name);
-      assert(state !== undefined && state.underWay > 0, "a window that ended was under way");
-      state.underWay--;
-      state.wasTried = true;
-      if (hadItsTurn(task, end)) state.progress.read_at = clock.now();
-      const windowMs = task.window.toMs - task.window.fromMs;
-      if (end === "done") {
-        if (task.window.toMs > freshFromMs) state.freshFailures = 0;
-        else if (state.progress.backfill) state.progress.backfill.failures = 0;
-        setLength(state, afterSuccess(lengthOf(state, windowMsMax), windowMs, windowMsMax), windowMsMax);
-        return false;
-      }
-      if (end === "slow") state.slowReads++;
-      // A proxy on the path may have cut a read that fails after some time; one that fails at once says nothing about the window.
-      const isLate = isLongRead(clock.monotonic() - task.startedAt) && (end === "cut" || end === "failed");
-      const isTooMuch = end === "too_much" || end === "slow";
-      const isShorter = (isTooMuch || isLate) && shorten(state, windowMs, end);
-      const isReadAgain = isShorter && isTooMuch;
-      if (isReadAgain) state.open = addInterval(state.open, [task.window.fromMs, task.window.toMs]);
-      else if (end !== "aborted" && end !== "unreachable") skip(state, task.window, freshFromMs);
-      const isTooSlow = end === "slow" && (!isShorter || state.slowReads >= SLOW_READS_MAX);
-      if (!isTooSlow) return isReadAgain;
-      // The progress has the new length: the next round begins with shorter windows, or elsewhere.
-      state.open = [];
-      return false;
-    },
-    pending: () => [...states.values()].filter(({ open }) => open.length > 0).map(({ query }) => query),
-  };
+function toState(reads: QueryReads, nowMs: number): QueryState {
+  const { progress } = reads;
+  // The clock was set back since then: the query must not wait until that time comes again.
+  if ((progress.read_at ?? 0) > nowMs) delete progress.read_at;
+  return { ...reads, open: [...reads.open], wasTried: false, slowReads: 0, underWay: 0, freshFailures: 0 };
+}
+
+/** Makes the query's windows shorter than this one. False when they can't be. */
+function shorten(state: QueryState, windowMs: number, end: ReadEnd, windowMsMax: number): boolean {
+  const msMin = end === "too_much" ? WINDOW_MS_MIN : SLOW_WINDOW_MS_MIN;
+  const length = afterTooMuch(lengthOf(state, windowMsMax), windowMs, { msMin, isSlow: end === "slow" });
+  setLength(state, length, windowMsMax);
+  return windowMs > msMin;
 }
 
 function lengthOf({ progress }: QueryState, windowMsMax: number): WindowLength {
