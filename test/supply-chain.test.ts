@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createTemporaryFolder } from "./helpers/temporary-folder.ts";
 
-// Where the program's packages, its Node and its images come from: SECURITY.md, "A dependency".
+// Sources of the program's packages, its Node and its images: SECURITY.md, "A compromised dependency".
 
 interface Entry {
   version: string;

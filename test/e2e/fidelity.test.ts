@@ -25,7 +25,7 @@ const DAY_MS = 24 * HOUR_MS;
 const CLUSTER = "fidelity";
 const START_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 12 * HOUR_MS;
 const END_MS = START_MS + 8 * HOUR_MS;
-/** Of what was scraped. */
+/** End of the scraped samples. */
 const SCRAPED_END_MS = START_MS + 4 * HOUR_MS;
 const DAYS_START_MS = END_MS - 9 * DAY_MS;
 

@@ -142,7 +142,7 @@ const SETTLED = { timeout: 20_000, interval: 100 };
 describe("a managed cluster with the least rights", () => {
   beforeEach(() => grantAllBut(undefined));
 
-  it("got a kubeconfig for the eyes of one, whose end is told", async () => {
+  it("got a kubeconfig that only its owner can read, with its expiry", async () => {
     expect((await stat(kubeconfigPath)).mode & 0o777).toBe(0o600);
     expect(said).toMatch(/bud-system\/budcluster-e2e .*expires \d{4}-.* \(in 365 days\)/s);
   });
@@ -228,7 +228,7 @@ describe("a managed cluster with the least rights", () => {
 });
 
 describe("a token that was revoked", () => {
-  it("is told apart from a missing right", async () => {
+  it("is not reported as a missing right", async () => {
     await deleteAccount(admin, ACCOUNT);
     await expect.poll(async () => named(await stepsOf(), "failed"), SETTLED).toEqual(["authentication"]);
     const step = (await stepsOf()).find((each) => each.step === "authentication");

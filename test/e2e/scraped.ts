@@ -11,7 +11,7 @@ export interface Scraped {
   fromMs: number;
   spanMs: number;
   nodeNames: ReadonlyMap<string, string>;
-  /** Of that Prometheus. */
+  /** Version of that Prometheus. */
   version: string;
 }
 

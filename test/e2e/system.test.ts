@@ -172,7 +172,7 @@ const status = async (): Promise<CollectionStatus> =>
   (await call(ports.bridge, "GET", "/metrics/status")).body as CollectionStatus;
 const errorCode = async (): Promise<string | undefined> =>
   (await status()).last_round?.clusters[0]?.error?.code;
-/** Of the last round that the cron binding started. */
+/** Outcome and error of the last round that the cron binding started. */
 const outcome = async (): Promise<string | undefined> => (await status()).last_round?.clusters[0]?.outcome;
 const within = (seconds: number) => ({ timeout: seconds * 1000, interval: 500 });
 

@@ -173,7 +173,7 @@ describe("the migration waits for ClickHouse", () => {
     server.close();
   });
 
-  test("no longer than it is told to", async () => {
+  test("no longer than migration.waitSeconds", async () => {
     expect(await wait("http://127.0.0.1:9")).toEqual({
       ok: false,
       stdout: expect.stringMatching(/^waiting for ClickHouse at 127\.0\.0\.1:9: /),

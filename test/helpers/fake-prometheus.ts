@@ -53,7 +53,7 @@ export interface FakePrometheus {
   openFailure: BridgeError | undefined;
   metadataFailure: BridgeError | undefined;
   histogramSamples: number;
-  /** Of each read. */
+  /** Refused series of each read. */
   refused: RefusedSeries[];
   /** Windows that were asked for, in order. */
   reads: { query: string; window: Window; pod: string }[];

@@ -32,7 +32,7 @@ export interface TestBridge {
   logs: Record<string, unknown>[];
   /** POST /metrics/collect-all?wait=true */
   collect(): Promise<RoundResult>;
-  /** Of a round's result. */
+  /** The cluster's part of a round's result. */
   resultOf(round: RoundResult, clusterId: string): ClusterResult;
   status(): Promise<CollectionStatus>;
   statusOf(clusterId: string): Promise<ClusterStatus>;

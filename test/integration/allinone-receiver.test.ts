@@ -44,7 +44,7 @@ afterEach(async () => {
 interface Reply {
   status: number;
   headers: Headers;
-  /** Of google.rpc.Status or the partial success. */
+  /** Message of google.rpc.Status or of the partial success. */
   message: string;
   rejected: number;
 }

@@ -142,7 +142,7 @@ describe.concurrent("a wrong configuration ends with 78 and names each problem",
   });
 });
 
-it("a DATA_DIR that another process holds is told, with 1 as it may pass", async () => {
+it("a DATA_DIR that another process uses is named, with exit code 1 because it may pass", async () => {
   const directory = join(folder, "held");
   const path = join(directory, "state.sqlite");
   const store = createSqliteStore({ path, logger: createSilentLogger() });

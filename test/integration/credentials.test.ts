@@ -178,7 +178,7 @@ it("a key that is gone fails the clusters that it sealed, and no other; it may c
   expect((await running.status()).warnings).toEqual([]);
 });
 
-it("wrong keys, and a sealed cluster without its key, end the start with 78", async () => {
+it("invalid keys, or a sealed cluster without its key, make startup fail with 78", async () => {
   const weak = writeFiles(join(folder, "weak"), { "a.pem": rsaPem(2048), "b.pem": "junk" });
   const environment = { ROLE: "bridge", PORT: "0", DATA_DIR: join(folder, "data") };
   const wrong = await runBridge({ ...environment, CREDENTIALS_KEYS_DIR: weak });

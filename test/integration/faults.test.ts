@@ -78,7 +78,7 @@ describe.each([
   describe.each(FAULT_CASES.map((each, i) => ({ ...each, id: idOf(i) })))("$name", (fault) => {
     const { id } = fault;
 
-    it("is told with its code and remedy", () => {
+    it("is reported with its code and remedy", () => {
       const { outcome, error } = bridge.resultOf(round, id);
       const told = { outcome, code: error?.code, message: error?.message ?? "", hint: error?.hint ?? "" };
       expect(told).toEqual({

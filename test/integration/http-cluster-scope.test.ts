@@ -168,7 +168,7 @@ describe("a token for some clusters", () => {
     }
   });
 
-  it("is told of another cluster what it is told of one that does not exist", async () => {
+  it("gets the same answer for another cluster as for one that does not exist", async () => {
     for (const operation of operations) {
       const foreign = await call(operation, FOREIGN, FEW);
       const unknown = await call(operation, UNKNOWN, FEW);

@@ -62,7 +62,7 @@ async function open(harness: Harness, bytes = ""): Promise<Client> {
   const socket = connect(harness.port, "127.0.0.1");
   ends.push(() => socket.destroy());
   socket.on("error", () => {});
-  // What is not read hides the end.
+  // Unread data hides the end of the stream.
   socket.resume();
   const closed = new Promise((resolve) => socket.once("close", resolve));
   await once(socket, "connect");

@@ -142,7 +142,7 @@ describe("errors", () => {
     for (const secret of SECRETS) expect(body).not.toContain(secret);
   });
 
-  it("logs an unexpected error once, in full, under the id that the client is told", async () => {
+  it("logs an unexpected error once, in full, under the id that the client gets", async () => {
     const line = harness.nextLine((fields) => fields["level"] === "error");
     const answer = await fetch(`${harness.url}/broken`, { headers: { "x-request-id": "my-request.1" } });
     expect(answer.headers.get("x-request-id")).toBe("my-request.1");

@@ -14,7 +14,7 @@ import { keyOfLabels, type Points } from "../helpers/promql-reference.ts";
 import { storeWorld } from "../helpers/stored-world.ts";
 import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
-// What a simulated cluster scraped is stored, and every answer is compared with what the simulator's Prometheus answers to the PromQL that
+// The scraped samples of a simulated cluster are stored, and every answer is compared with what the simulator's Prometheus answers to the PromQL that
 // the API says the answer equals. That Prometheus evaluates from the world's functions of time, not from anything stored.
 
 const database = useEngine({ migrated: true });

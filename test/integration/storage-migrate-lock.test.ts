@@ -82,7 +82,7 @@ test.each([
   expect(clock.pending()).toBe(0);
 });
 
-test("whoever loses the lock in the middle stops before the next statement and records nothing", async () => {
+test("a process that loses the lock in the middle stops before the next statement and records nothing", async () => {
   const { clock, done, started, letGo } = startLong("lost");
   await started;
   // Another process, after this one stood still for longer than its lease.

@@ -81,7 +81,7 @@ async function values(): Promise<number[]> {
 const plain = { instance: "10.0.0.1:9100", job: "node" };
 const derived = { ...plain, "k8s.node.name": "node-a" };
 
-test("a series has one identity in every table, whoever sent it to whichever tables", async () => {
+test("a series has one identity, whichever version sent it to whichever tables", async () => {
   await migrateTo(3);
   for (const table of TABLES) {
     await insert({ labels: derived, scope: OLD }, table);

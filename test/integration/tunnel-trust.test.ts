@@ -9,7 +9,7 @@ import type { Certificate } from "../helpers/certificates.ts";
 import { addPrometheus, bridgeTo, startKubeApi, type FakeKubeApi } from "../helpers/kube-api.ts";
 import { expectBridgeError, get, okay, openTestTunnel, startServer } from "../helpers/tunnel.ts";
 
-// Which certificates of an API server a kubeconfig's CA bundle vouches for: those that Go's crypto/x509, and so kubectl, takes.
+// A kubeconfig's CA bundle must accept the same API server certificates as Go's crypto/x509, and so kubectl.
 
 const closing: (() => Promise<unknown>)[] = [];
 const made: Record<string, Certificate> = {};

@@ -70,7 +70,7 @@ test("all-in-one makes no key where it was told to look for some, nor beside a d
   expect(readdirSync(directory)).toEqual([name]);
 });
 
-test("a DATA_DIR that can't be written is told as such", async () => {
+test("a DATA_DIR that can't be written is reported as such", async () => {
   writeFileSync(join(root, "file"), "");
   data = join(root, "file");
   expect((await bridgeErrorOf(start({}))).code).toBe("state_unavailable");

@@ -92,7 +92,7 @@ describe("kubeconfig_jwe", () => {
     ]);
   });
 
-  test("one that can't be opened ends the start, with the cluster's name and the remedy", async () => {
+  test("one that can't be opened makes startup fail, with the cluster's name and the remedy", async () => {
     const seal = /\(credentials_invalid\)\. Seal the cluster's kubeconfig again: npm run keys -- seal/;
     const cut = await problems({ id: "a", kubeconfig_jwe: jwe.slice(0, -4) });
     expect(cut).toEqual([

@@ -35,7 +35,7 @@ const jwt = (claims: unknown): string =>
     .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
     .join(".");
 
-describe("what is told of credentials", () => {
+describe("the facts shown about credentials", () => {
   test("server without its path, the CA's fingerprint, the client certificate's end", async () => {
     const facts = await factsOf(
       kubeconfig(

@@ -139,7 +139,7 @@ test("a window that is too much even when it can't be halved any more fails by n
   expect(reads.length).toBeLessThanOrEqual(4 + 8);
 });
 
-test("when the way to the cluster is broken, the other queries are spared the wait", async () => {
+test("when the cluster is unreachable, the other queries do not wait for it too", async () => {
   const specs = Array.from({ length: 20 }, (_, i) => ({
     name: `metric_${i}`,
     promql: `metric_${i}`,

@@ -96,7 +96,7 @@ test("parts of a histogram are known by their family", () => {
   });
 });
 
-test("only kinds that are new cost a write, and whoever asks meanwhile waits for the same one", async () => {
+test("only kinds that are new cost a write, and concurrent callers wait for the same one", async () => {
   const source = createSource([selector]);
   const { kinds, describe } = source.collect(10, metadata({}));
   await kinds.saved();

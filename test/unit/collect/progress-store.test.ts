@@ -71,7 +71,7 @@ test.each([[null], [1], [[]], [{}], [{ version: 2, pod: null, queries: {}, last:
   },
 );
 
-test("whoever wrote the record meanwhile wins", async () => {
+test("a concurrent writer of the record wins", async () => {
   const store = createMemoryStore();
   const [mine, theirs] = [await openProgress(store, "one"), await openProgress(store, "one")];
   await theirs.save();

@@ -47,7 +47,7 @@ async function setUp(options: { path?: string } = {}) {
   return { path, clock, lines, inForce, reload, look };
 }
 
-it("tells of a changed file once, and who came and went", async () => {
+it("logs a changed file once, with the added and removed tokens", async () => {
   const { path, lines, inForce, reload, look } = await setUp();
   await look();
   expect(inForce).toEqual([]);

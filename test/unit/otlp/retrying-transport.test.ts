@@ -163,7 +163,7 @@ test("encodes and decodes as the transport behind it", async () => {
   expect(await retrying.decode(payload)).toEqual(Buffer.from("abc"));
 });
 
-test("an observer is told of each attempt, its time and its bytes", async () => {
+test("an observer gets each attempt with its time and bytes", async () => {
   const clock = createManualClock();
   const { transport } = scripted(clock, [retryable(), ACCEPTED]);
   const attempts: ExportAttempt[] = [];

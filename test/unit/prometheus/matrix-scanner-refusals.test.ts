@@ -97,7 +97,7 @@ describe("an answer that is cut", () => {
     expect(error.retryable).toBe(true);
   });
 
-  test("is one of which the backend says that it is partial", () => {
+  test("is refused when the backend marks it as partial", () => {
     const preamble = '{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[';
     const answer = toMatrixAnswer([{ labels: [], samples: [value] }], preamble);
     const late = toMatrixAnswer([{ labels: [], samples: [value] }], undefined, ']},"isPartial":true}');

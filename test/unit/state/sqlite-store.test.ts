@@ -74,7 +74,7 @@ test("keeps what was put before kill -9, and lets the next process in at once", 
   await store.close();
 });
 
-test("a second process on the same file is told that another one holds it", async () => {
+test("a second process on the same file gets the error that another one uses it", async () => {
   const path = newPath();
   const store = createSqliteStore({ path, logger });
   const script = `try { open(); } catch (error) { console.log(error.code, "|", error.message, "|", error.hint); }`;

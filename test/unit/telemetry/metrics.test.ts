@@ -190,7 +190,7 @@ describe("the push", () => {
     expect(collector.bodies).toHaveLength(2);
   });
 
-  it("that fails is logged once, does no harm, and its recovery is told", async () => {
+  it("that fails is logged once, does no harm, and its recovery is logged", async () => {
     const collector = await createCollector((request) => (request <= 3 ? 400 : 200));
     const { metrics, sleeping, lines } = create({ url: collector.url, intervalMs: 1000, timeoutMs: 5000 });
     metrics.start();

@@ -58,7 +58,7 @@ describe("the name", () => {
     });
   });
 
-  it("that does not resolve is told without asking further", async () => {
+  it("that does not resolve is reported without further steps", async () => {
     expect(
       await bridgeErrorOf(probe("https://api.example.com", { lookup: nowhere }).resolve(signal)),
     ).toMatchObject({
@@ -83,7 +83,7 @@ describe("the connection", () => {
     await expect(probe(`https://127.0.0.1:${port}`).connect(signal)).resolves.toBeUndefined();
   });
 
-  it("that nobody takes is told without the address", async () => {
+  it("that is refused is reported without the address", async () => {
     const error = await bridgeErrorOf(probe("https://127.0.0.1:1").connect(signal));
     expect(error).toMatchObject({ code: "cluster_unreachable" });
     expect(String(error)).not.toContain("127.0.0.1");
