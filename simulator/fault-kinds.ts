@@ -1,4 +1,5 @@
 import type { Flood } from "./flood.ts";
+import type { RawAnswer } from "./raw-answer.ts";
 
 /**
  * Selects the matching requests that a fault hits: the first `skip` pass, then `times` are hit (default: all).
@@ -26,6 +27,8 @@ export type ApiFault = Limits & { layer: "api"; resource?: string } & (
     | { kind: "answer"; status?: number; contentType?: string; body: string }
     /** A body without sense, far larger than any of Kubernetes. */
     | { kind: "flood"; flood: Flood }
+    /** These bytes in place of an HTTP answer. */
+    | { kind: "raw"; raw: RawAnswer }
   );
 
 /** The port-forward WebSocket. `afterBytes` counts data towards the client. */
@@ -52,6 +55,8 @@ export type TunnelFault = Limits & { layer: "tunnel" } & (
     | { kind: "text-frame" }
     | { kind: "unknown-channel"; channel?: number }
     | { kind: "wrong-port"; port?: number }
+    /** These bytes in place of an answer to the upgrade request, or, with `after: "ports"`, as frames behind the port messages. */
+    | { kind: "raw"; raw: RawAnswer; after?: "request" | "ports" }
   );
 
 /** Prometheus' HTTP API. `path` (exact) and `query` (a part of the PromQL) limit a fault to some requests. */
@@ -76,6 +81,8 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "authorization"; header: string }
     /** A body without sense, far larger than is sane. */
     | { kind: "flood"; flood: Flood }
+    /** These bytes in place of an HTTP answer. */
+    | { kind: "raw"; raw: RawAnswer }
     /** A body that is JSON, but no answer of the API. */
     | { kind: "wrong-shape"; body?: string }
     /** The same content as another backend writes it: more members, another order, or white space. */

@@ -11,6 +11,7 @@ import type { Certificates } from "./certificates.ts";
 import type { TunnelFault } from "./fault-kinds.ts";
 import type { FaultSource } from "./faults.ts";
 import { sendFlood } from "./flood.ts";
+import { sendRaw } from "./raw-answer.ts";
 import {
   createAuthorizer,
   isAccessReview,
@@ -155,6 +156,7 @@ async function serve(
     return send(response, fault.status ?? 200, fault.contentType ?? "text/html", fault.body);
   }
   if (fault?.kind === "flood") return sendFlood(response, fault.flood);
+  if (fault?.kind === "raw") return sendRaw(request.socket, fault.raw, clock);
   if (fault?.kind === "slow") await clock.sleep(fault.delayMs);
   if (user && url.pathname === "/version")
     return sendJson(response, 200, { major: "1", minor: "36", gitVersion: "v1.36.3" });
@@ -188,6 +190,7 @@ async function upgrade(
   const fault = isTunnel ? faults.ofTunnel() : undefined;
   if (apiFault?.kind === "hang" || fault?.kind === "hang-upgrade") return;
   if (apiFault?.kind === "reset") return reset();
+  if (fault?.kind === "raw" && fault.after !== "ports") return sendRaw(socket, fault.raw, clock);
   if (apiFault?.kind === "slow") await clock.sleep(apiFault.delayMs);
   const pod = state.pods.find((each) => each.namespace === access.namespace && each.name === access.name);
   const refusal = status ?? refusedUpgrade(fault) ?? (pod ? undefined : notFound(access));
@@ -197,9 +200,13 @@ async function upgrade(
   if (!pod || !isTunnel || !isValid) {
     return refuseUpgrade(socket, kubeStatus(400, 'query parameter "port" is required'));
   }
-  upgrader.handleUpgrade(request, socket, head, (webSocket) =>
-    servePortForward(state, { webSocket, pod, ports, fault, reset, link: linkOf(fault) }),
-  );
+  upgrader.handleUpgrade(request, socket, head, (webSocket) => {
+    servePortForward(state, { webSocket, pod, ports, fault, reset, link: linkOf(fault) });
+    if (fault?.kind !== "raw") return;
+    // What the client answers stays unread.
+    webSocket.pause();
+    void sendRaw(socket, fault.raw, clock);
+  });
 }
 
 const BODY_BYTES_MAX = 1 << 16;

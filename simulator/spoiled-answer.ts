@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "#lib/clock.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
 import { sendFlood } from "./flood.ts";
+import { sendRaw } from "./raw-answer.ts";
 
 const HTML = `<!DOCTYPE html>
 <html><head><title>Sign in</title></head><body><h1>Sign in</h1><p>This is not Prometheus.</p></body></html>
@@ -42,6 +43,9 @@ export async function wholesaleAnswer(
       const body = JSON.stringify({ status: "error", errorType, error: message });
       return give(response, fault.status, "application/json", body);
     }
+    case "raw":
+      if (response.socket) await sendRaw(response.socket, fault.raw, clock);
+      return true;
     case "flood":
       await sendFlood(response, fault.flood);
       return true;

@@ -1,8 +1,9 @@
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
-import { request, type Dispatcher } from "undici";
+import { errors, request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { readBeginning } from "#lib/read-body.ts";
 import { createRecord } from "#lib/records.ts";
 import { toRemoteText, withoutControls } from "#lib/remote-text.ts";
 import { createHider, secretsOfHeader, type Secret } from "#lib/secret.ts";
@@ -57,7 +58,10 @@ export interface TransportSettings {
 const RETRYABLE_STATUS = new Set([429, 502, 503, 504]);
 /** The request reached something that is no OTLP receiver for us: no part of it would pass. */
 const MISCONFIGURED_STATUS = new Set([301, 302, 303, 307, 308, 401, 403, 404, 405, 415]);
+/** An answer is read so far; an OTLP response has a few bytes, and a longer text says no more. */
 const ANSWER_BYTES_MAX = 64 << 10;
+/** An open connection ended. */
+const CUT = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 const LOGGED_CHARS_MAX = 2000;
 const RETRY_AFTER_MAX_MS = 3_600_000;
 
@@ -90,8 +94,10 @@ export function createTransport(
       headersTimeout: 0,
       bodyTimeout: 0,
     });
-    const body = await readLimited(answer.body);
-    const type = String(answer.headers["content-type"] ?? "");
+    const body = await readBeginning(answer.body, ANSWER_BYTES_MAX);
+    // Half of a message may look like another one.
+    const isWhole = body.length < ANSWER_BYTES_MAX;
+    const type = isWhole ? String(answer.headers["content-type"] ?? "") : "";
     return toExportResult(
       answer.statusCode,
       type,
@@ -119,7 +125,7 @@ export function createTransport(
       } catch (error) {
         if (signal.aborted) throw signal.reason;
         if (limit.signal.aborted) return { kind: "retryable", error: timeout };
-        return { kind: "retryable", error: toConnectionError(error) };
+        return { kind: "retryable", error: toConnectionError(error, words.place) };
       } finally {
         limit.dispose();
       }
@@ -139,19 +145,18 @@ async function decompress(payload: Payload): Promise<Buffer> {
   return payload.encoding === "zstd" ? await unzstd(payload.body) : payload.body;
 }
 
-async function readLimited(body: AsyncIterable<Buffer>): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const part of body) {
-    if (length < ANSWER_BYTES_MAX) parts.push(part);
-    length += part.length;
-  }
-  return Buffer.concat(parts);
-}
-
-function toConnectionError(error: unknown): BridgeError {
+/** What the connection failed with before the answer was whole. */
+function toConnectionError(error: unknown, place: string): BridgeError {
   const code = (error as { code?: unknown }).code;
   const what = typeof code === "string" ? code : error instanceof Error ? error.name : "unknown failure";
+  if (error instanceof errors.HTTPParserError || what === "UND_ERR_HEADERS_OVERFLOW") {
+    const text = `what answers at ${place} does not speak HTTP (${what})`;
+    return new BridgeError("collector_misconfigured", text, { cause: error });
+  }
+  if (CUT.has(what)) {
+    const text = `the Collector closed the connection before its answer was whole (${what})`;
+    return new BridgeError("collector_unavailable", text, { cause: error });
+  }
   return new BridgeError("collector_unreachable", `no connection to the Collector: ${what}`, {
     cause: error,
   });

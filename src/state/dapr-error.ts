@@ -33,6 +33,14 @@ export function toDaprError(error: unknown, { storeName, port }: DaprPlace): Bri
       "Check that the sidecar runs and listens on DAPR_HTTP_PORT; in Kubernetes: the Pod's daprd container and its log.",
     );
   }
+  const problem = (error as { type?: unknown } | undefined)?.type;
+  if (problem === "max-size" || problem === "no-redirect") {
+    const text = problem === "max-size" ? "is larger than any record" : "leads elsewhere (a redirect)";
+    return unavailable(
+      `the answer of Dapr's sidecar on port ${port} ${text}`,
+      "Check that DAPR_HTTP_PORT is the port of Dapr's sidecar and of nothing else.",
+    );
+  }
   if (answer?.status === 401 || answer?.status === 403) {
     return unavailable(
       "Dapr's sidecar refuses the token",

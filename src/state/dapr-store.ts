@@ -34,6 +34,8 @@ interface StoredRecord extends Envelope {
 
 const HOST = "127.0.0.1";
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Of an answer. Go's JSON writes some characters of a record in six. */
+const ANSWER_BYTES_MAX = 32 << 20;
 /** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) by default; 4 KiB are for the envelope around the value. */
 const VALUE_BYTES_MAX = 4 * 1024 * 1024 - 4096;
 
@@ -126,15 +128,22 @@ function newClient(dapr: typeof Dapr, settings: DaprStoreSettings): Dapr.DaprCli
 }
 
 /**
- * Gives each request the signal of the call that sends it. The client takes no signal, and all its requests share one connection pool:
+ * Gives each request the signal of the call that sends it, and limits the answer: it may not have more than ANSWER_BYTES_MAX, lead elsewhere (the token
+ * would go there as well), or be compressed. The client takes no signal, and all its requests share one connection pool:
  * to stop the client would end every other request too. The `fetch` that it asks itself for before each request is the only way in.
  */
-function addSignals({ daprClient }: Dapr.DaprClient, signals: AsyncLocalStorage<AbortSignal>): void {
+function limitRequests({ daprClient }: Dapr.DaprClient, signals: AsyncLocalStorage<AbortSignal>): void {
   const getClient = daprClient.getClient.bind(daprClient);
   daprClient.getClient = async (...options) => {
     const send = (await getClient(...options)) as (url: string, init: object) => Promise<unknown>;
     const signal = signals.getStore();
-    return signal ? (url: string, init: object) => send(url, { ...init, signal }) : send;
+    const limits = {
+      size: ANSWER_BYTES_MAX,
+      redirect: "error",
+      compress: false,
+      ...(signal ? { signal } : {}),
+    };
+    return (url: string, init: object) => send(url, { ...init, ...limits });
   };
 }
 
@@ -150,7 +159,7 @@ function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.D
   const signals = new AsyncLocalStorage<AbortSignal>();
   let isStarted = false;
   let isClosed = false;
-  addSignals(client, signals);
+  limitRequests(client, signals);
 
   /** Asks the sidecar once. The client's own start waits half a minute for one that is not there, and hides the reason. */
   const start = async (signal: AbortSignal): Promise<void> => {

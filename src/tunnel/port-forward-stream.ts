@@ -165,15 +165,21 @@ export class PortForwardStream extends Duplex {
     const next = (error?: Error | null): void => {
       if (error) return done(toStreamError(error));
       if (offset >= chunk.length) return done();
-      if (webSocket.readyState !== WebSocket.OPEN) {
-        return done(new BridgeError("tunnel_closed", "the port-forward is closed"));
-      }
+      if (webSocket.readyState !== WebSocket.OPEN) return this.#afterClose(done);
       const slice = chunk.subarray(offset, offset + WRITE_BYTES_MAX);
       offset += slice.length;
       // Called back when the socket took the message: this holds a fast writer back.
       webSocket.send(Buffer.concat([Buffer.of(DATA), slice]), next);
     };
     next();
+  }
+
+  /** Fails when the WebSocket has closed: only then is it known why, and #onClose has told. */
+  #afterClose(done: (error: Error) => void): void {
+    const { webSocket } = this.#options;
+    const fail = (): void => done(new BridgeError("tunnel_closed", "the port-forward is closed"));
+    if (webSocket.readyState === WebSocket.CLOSED) fail();
+    else webSocket.once("close", fail);
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

@@ -19,16 +19,28 @@ export interface BridgeChild {
   status(): Promise<CollectionStatus>;
 }
 
+export interface ChildOptions {
+  /** Called with what ends the process for good. Default: at the end of the test. */
+  atEnd?: (kill: () => Promise<void>) => void;
+  /** A command that runs the one behind it, for example as another user. */
+  wrapper?: readonly string[];
+}
+
 /** Starts `node src/main.ts` with these arguments and exactly this environment (and PATH). It does not outlive the test. */
-export function startBridgeChild(environment: Record<string, string>, args: string[] = []): BridgeChild {
+export function startBridgeChild(
+  environment: Record<string, string>,
+  args: string[] = [],
+  { atEnd = onTestFinished, wrapper = [] }: ChildOptions = {},
+): BridgeChild {
   const { PATH = "" } = process.env;
-  const child = spawn(process.execPath, ["src/main.ts", ...args], {
+  const [command = "", ...rest] = [...wrapper, process.execPath, "src/main.ts", ...args];
+  const child = spawn(command, rest, {
     env: { PATH, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const written = { stdout: "", stderr: "" };
   const ended = once(child, "close").then(() => child.exitCode);
-  onTestFinished(async () => {
+  atEnd(async () => {
     child.kill("SIGKILL");
     await ended;
   });

@@ -2,6 +2,8 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
+import { systemClock } from "#lib/clock.ts";
+import { sendRaw, type RawAnswer } from "#simulator/raw-answer.ts";
 import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/otlp-proto.ts";
 
 export interface ReceivedPoint {
@@ -37,6 +39,8 @@ export type Answer =
   | { kind: "page" }
   /** Ends the connection with an RST, before the answer or in the middle of it; `isStored`: the points arrived all the same. */
   | { kind: "reset"; when: "before" | "within"; isStored: boolean }
+  /** These bytes in place of an HTTP answer; the points are stored or not. */
+  | { kind: "raw"; raw: RawAnswer; isStored: boolean }
   /** Never answers. */
   | { kind: "hang" };
 
@@ -116,7 +120,7 @@ export async function startOtlpCollector(): Promise<OtlpCollector> {
     received.answer = answer.kind;
     if (answer.kind === "accept") store(received.points);
     if (answer.kind === "partial") store(received.points.filter((point) => !answer.refuses(point)));
-    if (answer.kind === "reset" && answer.isStored) store(received.points);
+    if ((answer.kind === "reset" || answer.kind === "raw") && answer.isStored) store(received.points);
     received.status = give(response, answer, received);
   };
 
@@ -212,6 +216,9 @@ function give(response: ServerResponse, answer: Answer, received: ReceivedReques
       return send(200, "text/html; charset=utf-8", PAGE);
     case "reset":
       breakConnection(response, answer.when);
+      break;
+    case "raw":
+      if (response.socket) void sendRaw(response.socket, answer.raw, systemClock);
       break;
     case "hang":
       break;

@@ -1,5 +1,6 @@
 import { renameSync, writeFileSync } from "node:fs";
 import process from "node:process";
+import { isMainThread } from "node:worker_threads";
 
 /**
  * Preloaded into the program (`node --import`): notes in the file WATCHED_FILE what its process has come to since the last SIGUSR2.
@@ -29,7 +30,10 @@ const tick = (): void => {
   }
   before = cpuMs();
 };
-setInterval(tick, TICK_MS).unref();
-process.on("SIGUSR2", () => {
-  worst = { heldMs: 0, rssBytes: 0, ticks: 0 };
-});
+// Node preloads it in worker threads as well.
+if (isMainThread) {
+  setInterval(tick, TICK_MS).unref();
+  process.on("SIGUSR2", () => {
+    worst = { heldMs: 0, rssBytes: 0, ticks: 0 };
+  });
+}

@@ -91,7 +91,7 @@ describe("a Collector that takes nothing", () => {
     );
     const { outcome, error } = await system.collect();
     expect(outcome).toBe("partial");
-    expect(error?.code).toBe("collector_unreachable");
+    expect(error?.code).toBe("collector_unavailable");
     const status = await system.bridge.statusOf(ID);
     const open = status.gaps.map((gap) => gap.query);
     expect(open.length).toBeGreaterThan(0);
@@ -191,9 +191,9 @@ describe("a Collector that breaks the connection", () => {
     system.collector.onRequest = toSamples(() => ({ kind: "reset", ...how }));
     expect(await system.collect()).toMatchObject({
       outcome: "failed",
-      error: { code: "collector_unreachable" },
+      error: { code: "collector_unavailable" },
     });
-    await expectNothingCommitted(system, "collector_unreachable");
+    await expectNothingCommitted(system, "collector_unavailable");
     system.collector.onRequest = () => ACCEPT;
     expect(await expectRecovery(system)).toEqual([]);
     expect(system.collector.repeats > 0).toBe(how.isStored);

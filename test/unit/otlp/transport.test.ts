@@ -3,6 +3,7 @@ import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import { createTransport, type ExportResult, type Payload, type Transport } from "#otlp/transport.ts";
@@ -303,20 +304,30 @@ describe("a Collector that does not answer", () => {
     expect(clock.pending()).toBe(0);
   });
 
-  test.each<[string, Parameters<typeof startTcpServer>[0]]>([
-    ["closes", (socket) => void socket.end()],
-    ["resets", (socket) => void socket.resetAndDestroy()],
+  test.each<[string, ErrorCode, Parameters<typeof startTcpServer>[0]]>([
+    ["closes", "collector_unavailable", (socket) => void socket.end()],
+    ["resets", "collector_unavailable", (socket) => void socket.resetAndDestroy()],
     [
       "closes within its answer",
+      "collector_unavailable",
       (socket) => void socket.end("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc"),
     ],
-    ["speaks something else", (socket) => void socket.end("SSH-2.0-OpenSSH_9.6\r\n")],
-  ])("is unreachable when it %s", async (_name, behave) => {
+    [
+      "speaks something else",
+      "collector_misconfigured",
+      (socket) => void socket.end("SSH-2.0-OpenSSH_9.6\r\n"),
+    ],
+    [
+      "sends headers without end",
+      "collector_misconfigured",
+      (socket) => void socket.write(`HTTP/1.1 200 OK\r\nx: ${"y".repeat(100_000)}`),
+    ],
+  ])("that %s is %s", async (_name, code, behave) => {
     const broken = await startTcpServer(behave);
     try {
       const result = await post(transportTo(`${broken.origin}/v1/metrics`));
       expect(result.kind).toBe("retryable");
-      expect(errorOf(result).code).toBe("collector_unreachable");
+      expect(errorOf(result).code).toBe(code);
     } finally {
       await broken.close();
     }

@@ -1,0 +1,4 @@
+import { PROMETHEUS } from "./prometheus.ts";
+import { runBehaviours } from "./run-behaviours.ts";
+
+runBehaviours(PROMETHEUS);

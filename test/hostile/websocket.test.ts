@@ -1,0 +1,4 @@
+import { runBehaviours } from "./run-behaviours.ts";
+import { WEBSOCKET } from "./websocket.ts";
+
+runBehaviours(WEBSOCKET);
