@@ -95,8 +95,8 @@ export function createTransport(
       bodyTimeout: 0,
     });
     const body = await readBeginning(answer.body, ANSWER_BYTES_MAX);
-    // Half of a message may look like another one.
-    const isWhole = body.length < ANSWER_BYTES_MAX;
+    // Half of a response may look like another one; the beginning of a refusal is told.
+    const isWhole = answer.statusCode >= 300 || body.length < ANSWER_BYTES_MAX;
     const type = isWhole ? String(answer.headers["content-type"] ?? "") : "";
     return toExportResult(
       answer.statusCode,

@@ -19,6 +19,8 @@ const HELD_MS_MAX = 100;
 /** What the status tells of one cluster, however much that cluster talks. */
 const STATUS_BYTES_MAX = 64 << 10;
 const PROBE_PAUSE_MS = 100;
+/** Between the begins of two rounds: a shorter window may have nothing to read, and then nothing hostile is met. */
+const WINDOW_MS_MIN = 1500;
 const MIB = 1 << 20;
 /** A sample each second, so that each round has some. */
 const SHAPE = { nodes: 1, pods: 2, cpus: 1, gpus: 0, scrapeIntervalMs: 1000, jitterMs: 20, lateMs: 5000 };
@@ -105,6 +107,7 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     }
   };
 
+  let roundBegan = 0;
   let program = await startProgram();
   const begin = watermarks(await program.child.status());
 
@@ -113,6 +116,8 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     behaviour: Behaviour,
     since: ReadonlyMap<string, number>,
   ): Promise<string[]> => {
+    await delay(Math.max(0, roundBegan + WINDOW_MS_MIN - Date.now()));
+    roundBegan = Date.now();
     process.kill(child.pid, "SIGUSR2");
     await behaviour.set(stage);
     const probes = startProbes(await child.url);
