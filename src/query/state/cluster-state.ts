@@ -11,6 +11,7 @@ import { createPods, createRestartReader, type Pods } from "./pods.ts";
 import { createContextFactory } from "./context.ts";
 import { createHourRowReader } from "./hours.ts";
 import { createStateRowReader } from "./rows.ts";
+import { withFiniteNumbers } from "./finite.ts";
 import { createSummary, type Summary } from "./summary.ts";
 
 /**
@@ -61,17 +62,25 @@ export function createClusterState(
   const readGpus = createGpuReader(database, { databaseName, lookbackMs });
   const readRestarts = createRestartReader(database, { databaseName, lookbackMs });
   const window = STATE_WINDOW;
+  const finite =
+    <Request, Answer>(answer: (request: Request) => Promise<Answer>) =>
+    async (request: Request): Promise<Answer> =>
+      withFiniteNumbers(await answer(request));
   return {
-    summary: createSummary(
-      { createContext, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
-      { lookbackMs, window: SUMMARY_WINDOW },
+    summary: finite(
+      createSummary(
+        { createContext, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
+        { lookbackMs, window: SUMMARY_WINDOW },
+      ),
     ),
-    health: createHealth(
-      { createContext, readNodes, readGpus, readRestarts },
-      { thresholds, staleAfterMs, window },
+    health: finite(
+      createHealth(
+        { createContext, readNodes, readGpus, readRestarts },
+        { thresholds, staleAfterMs, window },
+      ),
     ),
-    nodes: createNodes({ createContext, readNodes }, { window }),
-    pods: createPods({ createContext, database }, { databaseName, lookbackMs, window }),
-    gpus: createGpus({ createContext, readGpus }, { window }),
+    nodes: finite(createNodes({ createContext, readNodes }, { window })),
+    pods: finite(createPods({ createContext, database }, { databaseName, lookbackMs, window })),
+    gpus: finite(createGpus({ createContext, readGpus }, { window })),
   };
 }

@@ -50,7 +50,9 @@ export function sumShares(shares: readonly (Share | null)[]): Share | null {
 }
 
 export function percent(share: Share | null): number | null {
-  return share === null || share.total <= 0 ? null : (100 * share.used) / share.total;
+  if (share === null || share.total <= 0) return null;
+  const value = (100 * share.used) / share.total;
+  return Number.isFinite(value) ? value : null;
 }
 
 export function mean(values: readonly (number | null)[]): number | null {

@@ -24,6 +24,9 @@ const SORT_KEYS: Record<PodSort, string> = {
   restarts: "restarts",
 };
 
+/** Sums of samples near the largest double are infinite, which is no number of an answer; nobody counts that far. */
+const RESTARTS_MAX = "1e15";
+
 const SINCE = "newest > fromUnixTimestamp64Milli({since:Int64})";
 
 /**
@@ -37,7 +40,7 @@ function podRows(samples: string): string {
       argMaxIf(node, newest, metric_name = '${INFO}') AS node,
       argMaxIf(phase, newest, metric_name = '${PHASE}' AND latest = 1 AND ${SINCE}) AS phase,
       ${newest(RESTARTS)} AS restarts_total,
-      sumIf(steps, metric_name = '${RESTARTS}') AS restarts,
+      least(sumIf(steps, metric_name = '${RESTARTS}'), ${RESTARTS_MAX}) AS restarts,
       sum(rate) AS cpu_usage_cores,
       ${newest(MEMORY)} AS memory_working_set_bytes,
       ${newest(REQUESTS, "resource = 'cpu'")} AS cpu_request_cores,
@@ -88,7 +91,7 @@ function restartedSql(samples: string): string {
       arraySum((before, after) -> if(after.1 <= {window_from:Int64}, 0, if(after.2 >= before.2, after.2 - before.2, after.2)),
         arrayPopBack(points), arrayPopFront(points)) AS steps
     FROM (${series})`;
-  return `SELECT pod_key[1] AS namespace, pod_key[2] AS pod, argMaxIf(series_node, newest, metric_name = '${INFO}') AS node, sum(steps) AS restarts
+  return `SELECT pod_key[1] AS namespace, pod_key[2] AS pod, argMaxIf(series_node, newest, metric_name = '${INFO}') AS node, least(sum(steps), ${RESTARTS_MAX}) AS restarts
     FROM (${steps}) GROUP BY pod_key
     HAVING restarts >= {least:Float64} AND max(newest) > fromUnixTimestamp64Milli({since:Int64})
     ORDER BY restarts DESC, namespace, pod LIMIT 100`;

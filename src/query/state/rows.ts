@@ -196,7 +196,9 @@ function toRowsSql({ samples, rates }: RowSource): string {
       arrayMap(name -> multiIf(name = '${NODE_NAME}', node_name, name = 'mode', if(labels['mode'] = 'idle', 'idle', 'busy'), labels[name]),
         splitByChar(',', {identity_labels:Array(String)}[indexOf({names:Array(String)}, metric_name)])) AS identity
     FROM (${sources})`;
-  return `SELECT metric_name, identity, if(metric_name IN {summed:Array(String)}, sumForEach(values), maxForEach(values)) AS grid,
+  // The sum of finite samples may be infinite, which is no number of an answer.
+  return `SELECT metric_name, identity, arrayMap(value -> if(isFinite(value), value, NULL),
+        if(metric_name IN {summed:Array(String)}, sumForEach(values), maxForEach(values))) AS grid,
       argMax(latest_value, newest) AS latest, toUnixTimestamp64Milli(max(newest)) AS newest_ms,
       uniqExactIf(member, is_counted) AS members
     FROM (${labelled}) GROUP BY metric_name, identity LIMIT ${STATE_ROWS_MAX}`;
