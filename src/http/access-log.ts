@@ -19,10 +19,10 @@ export function createBeginRequest(deps: {
   ownMetrics: Pick<OwnMetrics, "requestAnswered">;
 }): BeginRequest {
   return (request, reply) => {
-    const begun = deps.clock.monotonic();
+    const startedMs = deps.clock.monotonic();
     reply.headers({ ...SECURITY_HEADERS, "x-request-id": request.id });
     reply.raw.once("close", () => {
-      const durationMs = deps.clock.monotonic() - begun;
+      const durationMs = deps.clock.monotonic() - startedMs;
       const { quiet, url } = request.routeOptions.config;
       const status = reply.raw.statusCode;
       const fields = {

@@ -187,7 +187,10 @@ describe("what is refused", () => {
     };
     const cases: [Record<string, unknown>, RegExp][] = [
       [{ labls: {} }, /unknown "labls" \(did you mean labels\?\); allowed: id, name/],
-      [{ prometheus: { bearer_tokn: "x" } }, /field "prometheus": unknown "bearer_tokn" \(bearer_token\?\)/],
+      [
+        { prometheus: { bearer_tokn: "x" } },
+        /field "prometheus": unknown "bearer_tokn" \(did you mean bearer_token\?\)/,
+      ],
       [{ prometheus: { port: 0 } }, /field "prometheus.port": must be from 1 to 65535/],
       [{ prometheus: { ca: "no certificate" } }, /prometheus.ca has no PEM certificate/],
       [
@@ -196,8 +199,8 @@ describe("what is refused", () => {
       ],
       [{ id: "../x" }, /field "id"/],
       // Clients take these out of a URL's path: nobody could ask for or delete the cluster.
-      [{ id: "." }, /field "id": must not be \. or \.\./],
-      [{ id: ".." }, /field "id": must not be \. or \.\./],
+      [{ id: "." }, /field "id": must be 1 to 64 characters .* and not \. or \.\./],
+      [{ id: ".." }, /field "id": must be 1 to 64 characters .* and not \. or \.\./],
       [{ name: "" }, /field "name": must not be empty/],
       [{ labels: { "a b": "x" } }, /field "labels/],
       [{ labels: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`l${i}`, ""])) }, /more than 32/],

@@ -59,7 +59,7 @@ it("names the first five unknown query parameters", async () => {
 
 it("still says which field was probably meant", async () => {
   const { message } = await send("POST", "/cluster-metrics/query", JSON.stringify({ metric_nmae: "up" }));
-  expect(message).toContain('unknown "metric_nmae" (metric_name?)');
+  expect(message).toContain('unknown "metric_nmae" (did you mean metric_name?)');
 });
 
 const MIB = 1024 * 1024 - 1000;
