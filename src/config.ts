@@ -134,6 +134,8 @@ function decodeHeader(encoded: string | undefined): string | undefined {
 /** Names this short (PORT, HOST) are too similar to other programs' variables. */
 const SHORT_NAME = 5;
 const SHOWN_CHARS_MAX = 80;
+const WORKER_MEMORY_BYTES = 640 << 20;
+const WORKER_BASE_BYTES = 192 << 20;
 const BATCHES_IN_BUDGET_MIN = 2;
 const CLUSTER_DEADLINE_MS = 240 * SECONDS;
 
@@ -174,6 +176,8 @@ const schema = z.object({
   INITIAL_LOOKBACK: duration(SECONDS, 7 * DAYS).default(15 * 60 * SECONDS),
   MAX_BACKFILL: duration(60 * SECONDS, 30 * DAYS).default(24 * HOURS),
   MAX_CONCURRENT_CLUSTERS: integer(1, 500).default(10),
+  COLLECTION_WORKERS: integer(1, 64).default(1),
+  WORKER_MEMORY_MAX: integer(256 << 20, 2 ** 40).optional(),
   QUERY_CONCURRENCY: integer(1, 16).default(2),
   CLUSTER_DEADLINE: duration(SECONDS, DAYS).optional(),
   MAX_QUERY_WINDOW: duration(10 * SECONDS, DAYS).default(HOURS),
@@ -229,18 +233,25 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** The validated configuration, by variable name. Durations are ms. */
 export type Config = Omit<
   z.infer<typeof schema>,
-  "SCHEDULER" | "CLUSTER_DEADLINE" | "OTEL_COLLECTOR_ENDPOINT"
+  "SCHEDULER" | "CLUSTER_DEADLINE" | "WORKER_MEMORY_MAX" | "OTEL_COLLECTOR_ENDPOINT"
 > & {
   SCHEDULER: "dapr" | "internal";
   /** At most COLLECTION_INTERVAL, also when it is not set. */
   CLUSTER_DEADLINE: number;
+  /** Bytes. At least 192 MiB and the worker's share of MEMORY_BUDGET. */
+  WORKER_MEMORY_MAX: number;
   /** The Collector's OTLP/HTTP metrics URL, with its path. */
   OTEL_COLLECTOR_ENDPOINT: URL;
 };
 
 export const VARIABLES = Object.keys(schema.shape);
 
-const SECRET_VARIABLES = new Set(["APP_API_TOKEN", "DAPR_API_TOKEN", "OTLP_HEADERS", "CLICKHOUSE_PASSWORD"]);
+const SECRET_VARIABLES: ReadonlySet<string> = new Set([
+  "APP_API_TOKEN",
+  "DAPR_API_TOKEN",
+  "OTLP_HEADERS",
+  "CLICKHOUSE_PASSWORD",
+]);
 
 /**
  * Reads the configuration from the environment. Throws BridgeError `config_invalid`; its `details.problems` name every invalid variable with
@@ -269,8 +280,24 @@ export function loadConfig(environment: Environment, options: { hasKubeconfig?: 
     SCHEDULER: data.SCHEDULER ?? (data.ROLE === "bridge" ? "dapr" : "internal"),
     // Like Prometheus' scrape_timeout: the default follows a shorter interval; an explicit value must not exceed it.
     CLUSTER_DEADLINE: data.CLUSTER_DEADLINE ?? Math.min(CLUSTER_DEADLINE_MS, data.COLLECTION_INTERVAL),
+    WORKER_MEMORY_MAX:
+      data.WORKER_MEMORY_MAX ??
+      Math.max(WORKER_MEMORY_BYTES, workerBytesMin(data.MEMORY_BUDGET, data.COLLECTION_WORKERS)),
     OTEL_COLLECTOR_ENDPOINT: withMetricsPath(data.OTEL_COLLECTOR_ENDPOINT),
   };
+}
+
+/** What a worker needs besides its share of the budget: the program itself, its heap, answers that are being read. */
+function workerBytesMin(budget: number, workers: number): number {
+  return WORKER_BASE_BYTES + Math.ceil(budget / workers);
+}
+
+/**
+ * The environment of a collection worker. Exec plugins of a trusted kubeconfig need the operator's variables; the program's own secrets reach a
+ * worker by its channel only.
+ */
+export function workerEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRET_VARIABLES.has(name)));
 }
 
 /** A BridgeError `config_invalid` about these variables. */
@@ -311,6 +338,16 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
     problems.push(
       `MEMORY_BUDGET: ${budget} bytes are too few for one batch being written and one being sent, twice METRICS_BATCH_BYTES (${batchBytes}): raise the first to ${BATCHES_IN_BUDGET_MIN * batchBytes} or lower the second`,
     );
+  }
+  const workers = schema.shape.COLLECTION_WORKERS.safeParse(given["COLLECTION_WORKERS"]).data;
+  const memory = schema.shape.WORKER_MEMORY_MAX.safeParse(given["WORKER_MEMORY_MAX"]).data;
+  if (budget !== undefined && workers !== undefined && memory !== undefined) {
+    const min = workerBytesMin(budget, workers);
+    if (memory < min) {
+      problems.push(
+        `WORKER_MEMORY_MAX: ${memory} bytes are too few for a worker's share of MEMORY_BUDGET: raise it to ${min} or lower MEMORY_BUDGET`,
+      );
+    }
   }
   if (hasKubeconfig && given["CLUSTERS_FILE"] !== undefined) {
     problems.push("CLUSTERS_FILE: can't be used together with --kubeconfig: remove one of them");

@@ -114,8 +114,9 @@ async function run(args: Arguments): Promise<number> {
   ];
   // Who starts it by hand for one cluster reads a table, and of the log what went wrong.
   const isByHand = args.kubeconfig !== undefined && config.ROLE === "all-in-one";
+  if (isByHand && !process.env["LOG_LEVEL"]) config.LOG_LEVEL = "warn";
   const logger = createLogger({
-    level: isByHand && !process.env["LOG_LEVEL"] ? "warn" : config.LOG_LEVEL,
+    level: config.LOG_LEVEL,
     secrets: secrets.filter((secret) => secret !== undefined),
   });
   process.on("unhandledRejection", (reason) => logger.error({ err: reason }, "unhandled promise rejection"));

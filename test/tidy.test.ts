@@ -116,8 +116,10 @@ test("only config.ts and main.ts know the environment", () => {
   expect(linesWith(/\bprocess\.env\b/, ["src/config.ts", "src/main.ts", "simulator/main.ts"])).toEqual([]);
 });
 
-test("only main.ts ends the process", () => {
-  expect(linesWith(/\bprocess\.(exit|abort|kill)\b/, ["src/main.ts", "simulator/main.ts"])).toEqual([]);
+test("only the entries main.ts and worker.ts end the process", () => {
+  expect(
+    linesWith(/\bprocess\.(exit|abort|kill)\b/, ["src/main.ts", "src/worker.ts", "simulator/main.ts"]),
+  ).toEqual([]);
 });
 
 test("time comes from the clock only", () => {

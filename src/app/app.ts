@@ -18,11 +18,12 @@ import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createOwnMetrics, type OwnMetrics } from "#telemetry/metrics.ts";
 import type { Resolve } from "#tunnel/api-server-guard.ts";
+import type { WorkPorts } from "#workers/ports.ts";
 import { loadAccess } from "./access.ts";
 import { createClusters } from "./clusters.ts";
-import { createCollection, createOpenPrometheus } from "./collection.ts";
+import { createCollection, createLocalWork, startWorkerPool, type Work } from "./collection.ts";
+import { workConfig, type WorkSettings } from "./work-settings.ts";
 import { startKeyring, warnOfPlaintext } from "./credentials.ts";
-import { createClusterDiagnosis } from "./diagnosis.ts";
 import { queryPorts } from "./queries.ts";
 import { startStateStore } from "./state.ts";
 import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
@@ -38,6 +39,8 @@ export interface Overrides {
   clusters?: readonly Cluster[];
   /** How the names of API servers are resolved. */
   resolve?: Resolve;
+  /** local: the work on clusters runs in this process, which a clock, random numbers or a resolver of a test's own need. */
+  work?: "local";
 }
 
 export interface App {
@@ -161,39 +164,33 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
     keyring,
     ...(overrides.resolve ? { resolve: overrides.resolve } : {}),
   });
-  const { registry, guardOf } = clusters;
+  const { registry } = clusters;
   const storage =
     config.ROLE === "all-in-one" ? await startEmbeddedStorage(config, { ...base, store }) : undefined;
   const collector = storage?.collector ?? configuredCollector(config);
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
   const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
-  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf, queries });
-  const random = overrides.random ?? Math.random;
-  const rounds = createCollection(
-    config,
-    { clock, random, logger, metrics, store, registry, openPrometheus },
-    {
-      queries,
-      collector,
-      version: SERVICE.version,
-      lifecycle,
-      ...(storage ? { database: storage.identity } : {}),
-    },
+  const work = await startWork(
+    { ...base, metrics },
+    { queries, collector, version: SERVICE.version, ...(storage ? { database: storage.identity } : {}) },
+    { store, keyring, metrics },
+    overrides,
   );
+  const rounds = createCollection(config, { clock, logger, metrics, store, registry, work }, queries);
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
-  const clusterAdmin = clusters.open({ openPrometheus, forget: (clusterId) => rounds.forget(clusterId) });
+  const clusterAdmin = clusters.open({
+    check: (cluster, signal) => work.check(cluster, signal),
+    forget: async (clusterId) => {
+      await rounds.forget(clusterId);
+      work.forget(clusterId);
+    },
+  });
   return {
     ports: {
       collection: withCadence(rounds, base, { intervalMs: config.COLLECTION_INTERVAL }),
       clusters: registry,
       clusterAdmin,
-      diagnoseCluster: createClusterDiagnosis(config, {
-        ...base,
-        keyring,
-        guardOf,
-        queries,
-        collector,
-      }),
+      diagnoseCluster: work.diagnose,
       readiness: () => checkStore(store),
       ...(keyring ? { warnings: () => keyring.warnings() } : {}),
       ...(storage ? queryPorts(config, storage.database, clock) : {}),
@@ -202,6 +199,22 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
     collection: rounds,
     facts: { scheduler: config.SCHEDULER, queries: queries.length },
   };
+}
+
+/** The work on clusters: in worker processes, or in this one for tests with a clock or a resolver of their own. */
+async function startWork(
+  base: Base & { metrics: OwnMetrics },
+  parts: Omit<WorkSettings, "config">,
+  ports: WorkPorts,
+  overrides: Overrides,
+): Promise<Work> {
+  const { config, lifecycle } = base;
+  if (overrides.work !== "local") return await startWorkerPool(config, parts, { ...base, ports });
+  const settings = { ...parts, config: workConfig(config) };
+  const { random = Math.random, resolve } = overrides;
+  const work = await createLocalWork(settings, { ...base, random, ports, ...(resolve ? { resolve } : {}) });
+  lifecycle.onStop("connections to clusters", () => work.close());
+  return work;
 }
 
 async function checkStorage(database: Database): Promise<string[]> {

@@ -5,12 +5,13 @@ import type { DirectoryKeyring } from "#clusters/keyring.ts";
 import { createMergedRegistry } from "#clusters/registry.ts";
 import { startRewrap } from "#clusters/rewrap.ts";
 import { createStoredClusters } from "#clusters/stored-clusters.ts";
-import type { OpenPrometheus } from "#collect/ports.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
-import { createApiServerGuard, type ApiServerGuard, type Resolve } from "#tunnel/api-server-guard.ts";
+import type { Resolve } from "#tunnel/api-server-guard.ts";
+import type { ClusterWork } from "#workers/ports.ts";
+import { createGuard } from "./guard.ts";
 import type { Config } from "#config.ts";
 
 const REWRAP_INTERVAL_MS = 60_000;
@@ -18,14 +19,10 @@ const CHECKS_AT_ONCE = 4;
 const NO_CLUSTER =
   "no cluster is known: register one (POST /clusters), set CLUSTERS_FILE, or start with --kubeconfig FILE";
 
-/** Where a cluster's API server may be; undefined: anywhere, because the operator vouches for its kubeconfig or allows all. */
-export type GuardOf = (cluster: Cluster) => ApiServerGuard | undefined;
-
 export interface Clusters {
   registry: ClusterRegistry;
-  guardOf: GuardOf;
   /** The API's side: `forget` ends the work on a cluster that is deleted. */
-  open(parts: { openPrometheus: OpenPrometheus; forget: (clusterId: string) => Promise<void> }): ClusterAdmin;
+  open(parts: { check: ClusterWork["check"]; forget: (clusterId: string) => Promise<void> }): ClusterAdmin;
 }
 
 /**
@@ -59,9 +56,7 @@ export function createClusters(
     },
     { defaults },
   );
-  const guard = config.ALLOW_PRIVATE_API_SERVERS
-    ? undefined
-    : createApiServerGuard({ cidrs: config.API_SERVER_CIDRS }, parts.resolve);
+  const guard = createGuard(config, parts.resolve);
   const registry = createMergedRegistry(fixed, stored, logger);
   const recover = async (): Promise<void> => {
     await stored.recover();
@@ -69,8 +64,7 @@ export function createClusters(
   };
   return {
     registry,
-    guardOf: ({ credentials }) => (credentials.kind.startsWith("trusted") ? undefined : guard),
-    open: ({ openPrometheus, forget: end }) => {
+    open: ({ check, forget: end }) => {
       forget = end;
       lifecycle.onStop("deletions", () => stored.idle());
       recover().catch((error: unknown) =>
@@ -87,14 +81,7 @@ export function createClusters(
           keyring,
           clock,
           checkServer: async (server, signal) => await guard?.check(server, signal),
-          checkConnection: async (cluster, signal) => {
-            const connection = await openPrometheus(cluster, undefined, signal);
-            try {
-              await connection.client.now(signal);
-            } finally {
-              await connection.close();
-            }
-          },
+          checkConnection: check,
         },
         {
           defaults,

@@ -7,7 +7,7 @@ import { createSeriesQuery } from "#query/series/series.ts";
 import { createClusterState } from "#query/state/cluster-state.ts";
 import type { HealthThresholds } from "#query/state/health-judgement.ts";
 import type { Database } from "#storage/database.ts";
-import { createStorageDiagnosis } from "./diagnosis.ts";
+import { createStorageDiagnosis } from "./storage-diagnosis.ts";
 import type { Config } from "#config.ts";
 
 /** The settings of everything that queries ClickHouse. */

@@ -5,9 +5,8 @@ import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
 import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts";
-import { toCredentialFacts } from "./credential-facts.ts";
 import type { Keyring } from "./envelope.ts";
-import { openCredentials, readKubeconfigFile } from "./kubernetes-client-config.ts";
+import { readCredentialFacts, readKubeconfigFile } from "./kubernetes-client-config.ts";
 import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
 import {
@@ -190,13 +189,8 @@ async function toCluster(entry: ClusterEntry, context: FileContext): Promise<Clu
     source: "file",
     labels: {},
   };
-  // Opened once to see that it can be, and dropped.
-  const opened = await attempt(problems, field, () => openCredentials(cluster, keyring));
-  if (!opened) return { ok: false, problems };
-  return {
-    ok: true,
-    cluster: { ...cluster, facts: toCredentialFacts(opened.kubeConfig, opened.prometheus) },
-  };
+  const facts = await attempt(problems, field, () => readCredentialFacts(cluster, keyring));
+  return facts ? { ok: true, cluster: { ...cluster, facts } } : { ok: false, problems };
 }
 
 async function attempt<T>(problems: string[], field: string, run: () => Promise<T>): Promise<T | undefined> {

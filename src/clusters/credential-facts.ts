@@ -5,7 +5,7 @@ import { readCertificates } from "./pem.ts";
 
 /** The facts about opened credentials that are no secrets. Reads no file and runs no plugin. Never throws. */
 export function toCredentialFacts(
-  kubeConfig: KubeConfig,
+  kubeConfig: Pick<KubeConfig, "getCurrentCluster" | "getCurrentUser">,
   prometheus: PrometheusCredentials | undefined,
 ): CredentialFacts {
   const cluster = kubeConfig.getCurrentCluster();

@@ -16,3 +16,6 @@ export interface Keyring {
   /** True when it was made with the newest key; any other JWE must be re-sealed. */
   isNewest(jwe: string): boolean;
 }
+
+/** What opens envelopes only. */
+export type CredentialOpener = Pick<Keyring, "open">;

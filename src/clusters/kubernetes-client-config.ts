@@ -1,10 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { KubeConfig, type Cluster, type User } from "@kubernetes/client-node";
+import type { Cluster, KubeConfig, User } from "@kubernetes/client-node";
 import { parse, YAMLParseError } from "yaml";
 import { BridgeError } from "#errors/error.ts";
-import type { ClearCredentials, Cluster as RegisteredCluster, PrometheusCredentials } from "./cluster.ts";
-import type { Keyring } from "./envelope.ts";
+import type {
+  ClearCredentials,
+  Cluster as RegisteredCluster,
+  CredentialFacts,
+  PrometheusCredentials,
+} from "./cluster.ts";
+import { toCredentialFacts } from "./credential-facts.ts";
+import type { CredentialOpener } from "./envelope.ts";
 import { withExecInfo } from "./exec-plugin.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
@@ -24,18 +30,43 @@ export interface OpenedCredentials {
  */
 export async function openCredentials(
   cluster: RegisteredCluster,
-  keyring: Keyring | undefined,
+  keyring: CredentialOpener | undefined,
 ): Promise<OpenedCredentials> {
-  const { credentials, validateCerts } = cluster;
-  if (credentials.kind !== "sealed") {
-    const kubeConfig = await toKubeConfig(credentials, validateCerts);
-    return { kubeConfig, ...(credentials.prometheus ? { prometheus: credentials.prometheus } : {}) };
+  const clear = await unseal(cluster, keyring);
+  const kubeConfig = await toKubeConfig(clear, cluster.validateCerts);
+  return { kubeConfig, ...(clear.prometheus ? { prometheus: clear.prometheus } : {}) };
+}
+
+/** The facts about a cluster's credentials, which are opened to see that they can be, and dropped. Throws what `openCredentials` does. */
+export async function readCredentialFacts(
+  cluster: Pick<RegisteredCluster, "id" | "credentials" | "validateCerts">,
+  keyring: CredentialOpener | undefined,
+): Promise<CredentialFacts> {
+  const clear = await unseal(cluster, keyring);
+  const { validateCerts } = cluster;
+  if (clear.kind !== "inline") {
+    return toCredentialFacts(await toKubeConfig(clear, validateCerts), clear.prometheus);
   }
+  const entries = toEntries(clear, validateCerts);
+  const current = { getCurrentCluster: () => entries.cluster, getCurrentUser: () => entries.user };
+  return toCredentialFacts(current, clear.prometheus);
+}
+
+async function unseal(
+  { id, credentials }: Pick<RegisteredCluster, "id" | "credentials">,
+  keyring: CredentialOpener | undefined,
+): Promise<ClearCredentials> {
+  if (credentials.kind !== "sealed") return credentials;
   if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
-  const { kubeconfig, prometheus } = await keyring.open(cluster.id, credentials.jwe);
+  const { kubeconfig, prometheus } = await keyring.open(id, credentials.jwe);
   const context = credentials.context === undefined ? {} : { context: credentials.context };
-  const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig, ...context }, validateCerts);
-  return { kubeConfig, ...(prometheus ? { prometheus } : {}) };
+  return { kind: "inline", kubeconfig, ...context, ...(prometheus ? { prometheus } : {}) };
+}
+
+/** client-node takes 80 MiB of memory: only processes that connect to clusters load it. */
+async function newKubeConfig(): Promise<KubeConfig> {
+  const client = await import("@kubernetes/client-node");
+  return new client.KubeConfig();
 }
 
 /**
@@ -53,7 +84,12 @@ export async function toKubeConfig(
   credentials: ClearCredentials,
   validateCerts: boolean,
 ): Promise<KubeConfig> {
-  if (credentials.kind === "inline") return fromParsed(credentials, validateCerts);
+  if (credentials.kind === "inline") {
+    const { cluster, user } = toEntries(credentials, validateCerts);
+    const kubeConfig = await newKubeConfig();
+    kubeConfig.loadFromClusterAndUser(cluster, user);
+    return kubeConfig;
+  }
   const directory = credentials.kind === "trusted-file" ? dirname(credentials.path) : "";
   const kubeConfig = await loadTrusted(credentials, directory);
   checkCluster(kubeConfig, validateCerts);
@@ -68,31 +104,28 @@ export async function toKubeConfig(
 type InlineCredentials = Extract<ClearCredentials, { kind: "inline" }>;
 type TrustedCredentials = Exclude<ClearCredentials, InlineCredentials>;
 
-function fromParsed(credentials: InlineCredentials, validateCerts: boolean): KubeConfig {
+function toEntries(credentials: InlineCredentials, validateCerts: boolean): { cluster: Cluster; user: User } {
   const parsed = parseKubeconfig(credentials.kubeconfig.expose(), {
     validateCerts,
     ...(credentials.context === undefined ? {} : { context: credentials.context }),
   });
   const base64 = (text: string): string => Buffer.from(text, "latin1").toString("base64");
   const { caPem, tlsServerName, token, clientCertificate } = parsed;
-  const kubeConfig = new KubeConfig();
-  kubeConfig.loadFromClusterAndUser(
-    {
-      name: "cluster",
-      server: parsed.server,
-      skipTLSVerify: !validateCerts,
-      ...(caPem === undefined ? {} : { caData: base64(caPem) }),
-      ...(tlsServerName === undefined ? {} : { tlsServerName }),
-    },
-    {
-      name: "user",
-      ...(token === undefined ? {} : { token }),
-      ...(clientCertificate
-        ? { certData: base64(clientCertificate.certPem), keyData: base64(clientCertificate.keyPem) }
-        : {}),
-    },
-  );
-  return kubeConfig;
+  const cluster: Cluster = {
+    name: "cluster",
+    server: parsed.server,
+    skipTLSVerify: !validateCerts,
+    ...(caPem === undefined ? {} : { caData: base64(caPem) }),
+    ...(tlsServerName === undefined ? {} : { tlsServerName }),
+  };
+  const user: User = {
+    name: "user",
+    ...(token === undefined ? {} : { token }),
+    ...(clientCertificate
+      ? { certData: base64(clientCertificate.certPem), keyData: base64(clientCertificate.keyPem) }
+      : {}),
+  };
+  return { cluster, user };
 }
 
 async function loadTrusted(credentials: TrustedCredentials, directory: string): Promise<KubeConfig> {
@@ -101,7 +134,7 @@ async function loadTrusted(credentials: TrustedCredentials, directory: string): 
       ? await readKubeconfigFile(credentials.path, TRUSTED_BYTES_MAX)
       : credentials.kubeconfig.expose();
   if (isEncodedKubeconfig(text)) throw encodedKubeconfig();
-  const kubeConfig = new KubeConfig();
+  const kubeConfig = await newKubeConfig();
   let file: unknown;
   try {
     // Read here, not by client-node: kubectl knows merge keys (`<<`), and takes the last of two equal keys.

@@ -9,9 +9,8 @@ import {
   type ClusterPatch,
 } from "./cluster-input.ts";
 import type { ClusterRecord } from "./cluster-record.ts";
-import { toCredentialFacts } from "./credential-facts.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
-import { toKubeConfig } from "./kubernetes-client-config.ts";
+import { readCredentialFacts } from "./kubernetes-client-config.ts";
 import { parseKubeconfig, toKubeconfigText } from "./parse-kubeconfig.ts";
 
 export interface SealingDeps {
@@ -94,8 +93,8 @@ async function seal(
   validateCerts: boolean,
 ): Promise<SealedCredentials> {
   const { kubeconfig, prometheus } = envelope;
-  const kubeConfig = await toKubeConfig({ kind: "inline", kubeconfig }, validateCerts);
-  const facts = toCredentialFacts(kubeConfig, prometheus);
+  const credentials = { kind: "inline" as const, kubeconfig, ...(prometheus ? { prometheus } : {}) };
+  const facts = await readCredentialFacts({ id, credentials, validateCerts }, undefined);
   return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
 }
 

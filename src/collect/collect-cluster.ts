@@ -1,7 +1,7 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { toBridgeError, toErrorBody, type BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
-import type { StateStore } from "#state/store.ts";
+import type { StateRecords } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
 import type { CollectionRun, CollectSignals } from "./collect-windows.ts";
@@ -13,7 +13,7 @@ import type { ClusterResult } from "./status.ts";
 import type { ReadTotals } from "./window-ledger.ts";
 
 export interface CollectClusterDeps extends CollectionRunDeps {
-  store: StateStore;
+  store: StateRecords;
   logger: Logger;
 }
 

@@ -1,6 +1,6 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
-import type { StateStore } from "#state/store.ts";
+import type { StateRecords } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
 
 /** One cluster's progress record while it is being collected. */
@@ -38,11 +38,11 @@ export class BackgroundSaves {
 }
 
 /** Throws BridgeError `state_*`. */
-export async function readProgress(store: StateStore, clusterId: string): Promise<ClusterProgress> {
+export async function readProgress(store: StateRecords, clusterId: string): Promise<ClusterProgress> {
   return toProgress(clusterId, (await store.get<unknown>(key(clusterId)))?.value);
 }
 
-export async function deleteProgress(store: StateStore, clusterId: string): Promise<void> {
+export async function deleteProgress(store: StateRecords, clusterId: string): Promise<void> {
   await store.delete(key(clusterId));
   await store.delete(beginKey(clusterId));
 }
@@ -58,7 +58,7 @@ export interface CommitTarget {
  * `target`, the progress restarts at the time where the collection once began. Throws BridgeError `state_*`.
  */
 export async function openProgress(
-  store: StateStore,
+  store: StateRecords,
   clusterId: string,
   target?: CommitTarget,
 ): Promise<ProgressFile> {
@@ -96,7 +96,7 @@ export async function openProgress(
 }
 
 async function restarted(
-  store: StateStore,
+  store: StateRecords,
   clusterId: string,
   stored: ClusterProgress,
   isStored: boolean,
@@ -122,14 +122,14 @@ async function restarted(
   };
 }
 
-async function readBegin(store: StateStore, clusterId: string): Promise<number | undefined> {
+async function readBegin(store: StateRecords, clusterId: string): Promise<number | undefined> {
   const value = (await store.get<unknown>(beginKey(clusterId)))?.value;
   const from = (value as { from?: unknown } | null | undefined)?.from;
   return typeof from === "number" ? from : undefined;
 }
 
 /** Written once for a cluster: it distinguishes a lost progress from a cluster that was never collected. */
-async function recordBegin(store: StateStore, clusterId: string, progress: ClusterProgress): Promise<void> {
+async function recordBegin(store: StateRecords, clusterId: string, progress: ClusterProgress): Promise<void> {
   const froms = Object.values(progress.queries).map(({ from }) => from);
   if (froms.length === 0) return;
   const record = await store.get<unknown>(beginKey(clusterId));

@@ -5,11 +5,10 @@ import { clusterFromCommandLine } from "#clusters/registry.ts";
 import type { StepResult } from "#diagnose/step-runner.ts";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
-import { createLifecycle } from "#lib/lifecycle.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { readCommandLine } from "./arguments.ts";
-import { createClusterDiagnosis } from "#app/diagnosis.ts";
+import { createClusterDiagnosis } from "#app/cluster-diagnosis.ts";
 import { configuredCollector } from "#app/storage.ts";
 import { clusterDefaults } from "#app/app.ts";
 import { invalid, loadConfig, type Environment } from "#config.ts";
@@ -172,35 +171,30 @@ async function diagnoseFromHere(
   environment: Environment,
 ): Promise<Outcome> {
   const config = loadConfig({ ...environment, CLUSTERS_FILE: undefined }, { hasKubeconfig: true });
-  const logger = createLogger({ level: "error", destination: process.stderr });
-  const lifecycle = createLifecycle((part, error) =>
-    logger.error({ err: error, part }, `shutdown of ${part} failed`),
-  );
+  // The role all-in-one has no Collector but itself.
+  const hasCollector = config.ROLE !== "all-in-one" || Boolean(environment["OTEL_COLLECTOR_ENDPOINT"]);
   try {
-    const diagnose = createClusterDiagnosis(config, {
+    const diagnosis = createClusterDiagnosis(config, {
       clock: systemClock,
-      logger,
-      lifecycle,
+      logger: createLogger({ level: "error", destination: process.stderr }),
       keyring: undefined,
       guardOf: () => undefined,
       queries: await loadQueries(config.QUERIES_FILE),
-      // The role all-in-one has no Collector but itself.
-      ...(config.ROLE === "all-in-one" && !environment["OTEL_COLLECTOR_ENDPOINT"]
-        ? {}
-        : { collector: configuredCollector(config) }),
+      ...(hasCollector ? { collector: configuredCollector(config) } : {}),
     });
-    const defaults = clusterDefaults(config);
-    const cluster = await clusterFromCommandLine({
-      kubeconfigPath,
-      defaults,
-      ...(context === undefined ? {} : { context }),
-    });
-    return { answer: answerSchema.parse(await diagnose(cluster, new AbortController().signal)) };
+    try {
+      const cluster = await clusterFromCommandLine({
+        kubeconfigPath,
+        defaults: clusterDefaults(config),
+        ...(context === undefined ? {} : { context }),
+      });
+      return { answer: answerSchema.parse(await diagnosis.diagnose(cluster, new AbortController().signal)) };
+    } finally {
+      await diagnosis.close();
+    }
   } catch (thrown) {
     const { code, message, hint } = toBridgeError(thrown);
     return { error: { code, message, hint } };
-  } finally {
-    await lifecycle.stop();
   }
 }
 

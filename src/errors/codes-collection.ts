@@ -68,6 +68,21 @@ export const COLLECTION_ERRORS = {
     httpStatus: 409,
     remedy: "Wait for the earlier round; a cluster is never collected twice at the same time.",
   },
+  cluster_quarantined: {
+    cause:
+      "The collection of this cluster ended a worker process that it had for itself: it blocked the event loop, used too much memory, or crashed it.",
+    retryable: true,
+    httpStatus: 503,
+    remedy:
+      "The cluster is tried again at the time that the message names; other clusters are not affected. Find out what its API server or Prometheus answers, and report it with the log line of the worker's end. Raise WORKER_MEMORY_MAX when the cluster is only large.",
+  },
+  worker_unavailable: {
+    cause: "No worker process for collections could be started.",
+    retryable: true,
+    httpStatus: 503,
+    remedy:
+      "See the log for why a worker could not start: too little memory, or too many processes or open files. The program tries again by itself.",
+  },
   cluster_deadline_exceeded: {
     cause: "The cluster's collection took longer than CLUSTER_DEADLINE.",
     retryable: true,

@@ -19,3 +19,6 @@ export interface StateStore {
   check(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What the work on one cluster needs of the store. */
+export type StateRecords = Pick<StateStore, "get" | "put" | "delete">;

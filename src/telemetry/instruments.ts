@@ -32,6 +32,8 @@ export interface Recorders {
   tunnelFailed(error: ErrorCode): void;
   tunnelClosed(): void;
   errorOccurred(error: ErrorCode): void;
+  /** A collection worker ended although it should not: frozen, memory, stuck or crashed. */
+  workerEnded(reason: string): void;
   requestAnswered(request: { method: string; route: string; status: number; durationSeconds: number }): void;
 }
 
@@ -92,6 +94,11 @@ export function createRecorders(meter: Meter): Recorders {
     "Attempts to open a port-forward; failed ones have error.type",
   );
   const errors = counter("budcluster.errors", "{error}", "Errors by their code");
+  const workersEnded = counter(
+    "budcluster.worker.ends",
+    "{worker}",
+    "Collection workers that were replaced, by the reason",
+  );
   const answers = duration("http.server.request.duration", SECONDS.short, "Duration of HTTP server requests");
   return {
     roundFinished: ({ outcome, durationSeconds }) => {
@@ -121,6 +128,7 @@ export function createRecorders(meter: Meter): Recorders {
     tunnelFailed: (error) => tunnelOpens.add(1, { "error.type": error }),
     tunnelClosed: () => tunnels.add(-1),
     errorOccurred: (error) => errors.add(1, { "error.type": error }),
+    workerEnded: (reason) => workersEnded.add(1, { "budcluster.reason": reason }),
     requestAnswered: ({ method, route, status, durationSeconds }) =>
       answers.record(durationSeconds, {
         "http.request.method": method,

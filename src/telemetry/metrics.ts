@@ -13,12 +13,14 @@ import {
 import { deadline, abortable, type Clock } from "#lib/clock.ts";
 import { createRecorders, type Recorders } from "./instruments.ts";
 import { type Logger, toLogError } from "./logger.ts";
-import { observeProcess } from "./process-metrics.ts";
+import { observeProcess, observeWorkers, type WorkerFacts } from "./process-metrics.ts";
 
 /** The program's own metrics: recorded here, pushed as OTLP when a URL is given, read as Prometheus text at GET /metrics. */
 export interface OwnMetrics extends Recorders {
   /** The cluster's watermark, ms since the epoch, from which its lag is measured whenever it is read; null forgets the cluster. */
   clusterWatermark(clusterId: string, watermarkMs: number | null): void;
+  /** The collection workers, read whenever the metrics are. */
+  observeWorkers(read: () => WorkerFacts): void;
   /** Prometheus text format 0.0.4 of everything recorded so far. */
   prometheusText(): Promise<string>;
   start(): void;
@@ -96,6 +98,7 @@ export function createOwnMetrics(
   return {
     ...recorders,
     clusterWatermark: watermark,
+    observeWorkers: (read) => observeWorkers(meter, read),
     prometheusText: async () => {
       const { resourceMetrics } = await reader.collect();
       if (!pusher) observed.resetDelay();

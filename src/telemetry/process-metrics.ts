@@ -4,6 +4,42 @@ import type { Meter } from "@opentelemetry/api";
 const NANOSECONDS = 1e9;
 const RESOLUTION_MS = 10;
 
+/** What is known of the collection workers. */
+export interface WorkerFacts {
+  workers: number;
+  /** Resident memory of all of them. */
+  rssBytes: number;
+  /** Clusters that are put aside. */
+  quarantined: number;
+}
+
+/** Observes the collection workers. */
+export function observeWorkers(meter: Meter, read: () => WorkerFacts): void {
+  const gauge = (
+    name: string,
+    description: string,
+    unit: string,
+    of: (facts: WorkerFacts) => number,
+  ): void => {
+    meter
+      .createObservableGauge(name, { description, unit })
+      .addCallback((result) => result.observe(of(read())));
+  };
+  gauge("budcluster.worker.active", "Collection workers", "{worker}", ({ workers }) => workers);
+  gauge(
+    "budcluster.worker.memory",
+    "Resident memory of the collection workers",
+    "By",
+    ({ rssBytes }) => rssBytes,
+  );
+  gauge(
+    "budcluster.cluster.quarantined",
+    "Clusters that are put aside",
+    "{cluster}",
+    (facts) => facts.quarantined,
+  );
+}
+
 /**
  * Observes the process: event loop delay and utilisation (`nodejs.eventloop.*`), memory (`process.memory.usage`, `v8js.memory.heap.used`),
  * CPU time and uptime. The delay's quantiles are of the time since the last `resetDelay`.

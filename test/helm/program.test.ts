@@ -88,7 +88,7 @@ describe("the notes of the installation", () => {
       API_TOKENS_FILE: join(await mount("bud-api-tokens"), "tokens.yaml"),
       CREDENTIALS_KEYS_DIR: await mount("bud-credentials-keys"),
     });
-    app = createApp(config, createSilentLogger());
+    app = createApp(config, createSilentLogger(), { work: "local" });
     running = await app.start();
   });
   afterAll(() => app?.stop());

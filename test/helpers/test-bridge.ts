@@ -94,6 +94,7 @@ export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridg
     const app = createApp(config, logger, {
       clock: parts.clock.impatient,
       random: () => 0.5,
+      work: "local",
       ...(parts.resolve ? { resolve: parts.resolve } : {}),
     });
     const { url } = await app.start();

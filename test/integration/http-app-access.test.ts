@@ -48,7 +48,7 @@ async function start(environment: Record<string, string>) {
     OWN_METRICS_INTERVAL: "0",
     ...environment,
   });
-  const app = createApp(config, logger, { clock });
+  const app = createApp(config, logger, { clock, work: "local" });
   ends.push(() => app.stop());
   const { url } = await app.start();
   const status = async (token: string): Promise<number> =>

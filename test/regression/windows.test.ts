@@ -39,7 +39,7 @@ describe('Windows float from "now": gaps, doubles, no back-fill, and each replic
   it("a second process on the same state does not start", async () => {
     const { bridge, simulator, collector } = await startTestSystem();
     const config = loadConfig(bridgeEnvironment(bridge.directory, { simulator, collector }));
-    const second = createApp(config, createSilentLogger());
+    const second = createApp(config, createSilentLogger(), { work: "local" });
     await expect(second.start()).rejects.toMatchObject({ code: "state_unavailable" });
   });
 });

@@ -1,12 +1,10 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createCollectCluster } from "#collect/collect-cluster.ts";
-import type { ClusterProgress, QueryProgress } from "#collect/progress.ts";
 import { watermarkOf } from "#collect/progress.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createCollection, endOf, MINUTE, SECOND, type Collection } from "../../helpers/collection.ts";
-import { identityOf } from "../../helpers/fake-collector.ts";
-import { samplesIn, type SourceSample } from "../../helpers/fake-prometheus.ts";
+import { checkClaims, checkValues } from "../../helpers/claims.ts";
 import { createCrashingProcess } from "../../helpers/crash-injection.ts";
 
 const mostly = <const T extends string>(usual: T, ...others: T[]) =>
@@ -102,40 +100,6 @@ async function collect(collection: Collection, round: Round, poison: number): Pr
   await Promise.race([work, crashed]);
 }
 
-const within = (at: number, stretches: Iterable<{ from: number; to: number }>): boolean =>
-  [...stretches].some(({ from, to }) => at > from && at <= to);
-
-/** Every claim of a record must be true for the samples that the Collector stored. */
-function checkClaims(collection: Collection, progress: ClusterProgress, promised: Map<string, number>): void {
-  const { prometheus, collector } = collection;
-  for (const [name, state] of Object.entries(progress.queries)) {
-    if (!promised.has(name)) promised.set(name, Math.max(state.from, prometheus.oldestMs));
-    const samples = prometheus.series
-      .filter(({ metric }) => metric === name)
-      .flatMap((series) => samplesIn(series, { fromMs: promised.get(name)!, toMs: prometheus.nowMs }))
-      .filter((sample) => !collector.points.has(identityOf(sample)));
-    checkMissing(samples, state, prometheus.oldestMs);
-    const refused = state.gaps.reduce((sum, gap) => sum + gap.points, 0);
-    expect(state.samples_sent + refused).toBe(state.samples_read);
-  }
-  expect(collector.conflicts).toEqual([]);
-}
-
-/** Samples that are not stored may only be where the record says so. */
-function checkMissing(missing: readonly SourceSample[], state: QueryProgress, oldestMs: number): void {
-  const refused = state.gaps.filter((gap) => gap.state === "refused");
-  const lost = [
-    ...state.gaps.filter((gap) => gap.state === "lost"),
-    ...(state.unlisted_lost ?? []).map(([from, to]) => ({ from, to })),
-  ];
-  const committed = state.committed.map(([from, to]) => ({ from, to }));
-  for (const { timestampMs } of missing) {
-    if (within(timestampMs, committed)) expect(within(timestampMs, refused)).toBe(true);
-    else if (within(timestampMs, lost)) expect(timestampMs).toBeLessThanOrEqual(oldestMs);
-    else expect(timestampMs).toBeGreaterThan(watermarkOf(state));
-  }
-}
-
 const QUIET: Round = {
   advanceMs: 60 * SECOND,
   reads: ["whole"],
@@ -196,16 +160,7 @@ test("whatever fails, and wherever the process is killed, nothing is lost, nothi
         checkClaims(collection, await collection.progress(), promised);
       }
       expect(await isSettled()).toBe(true);
-      for (const point of collection.collector.points.values()) {
-        if (point.metric.startsWith("budcluster_")) continue;
-        const source = collection.prometheus.series.find(
-          (series) =>
-            identityOf({ ...point, labels: series.labels }) === identityOf(point) &&
-            series.metric === point.metric,
-        );
-        const [sample] = samplesIn(source!, { fromMs: point.timestampMs - 1, toMs: point.timestampMs });
-        expect(point.value).toBe(sample!.value);
-      }
+      checkValues(collection);
     }),
     { numRuns: 100, examples: [[MANY_SHORT_ABSENCES], [ABSENCES_OF_TWO_ROUNDS]] },
   );

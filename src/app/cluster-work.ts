@@ -1,0 +1,173 @@
+import { Agent } from "undici";
+import type { CredentialOpener } from "#clusters/envelope.ts";
+import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { toAuthorization } from "#clusters/prometheus-credentials.ts";
+import { createCollectCluster, type CollectCluster } from "#collect/collect-cluster.ts";
+import type { OpenPrometheus } from "#collect/ports.ts";
+import { toBridgeError } from "#errors/error.ts";
+import type { Clock } from "#lib/clock.ts";
+import { createMemoryBudget } from "#lib/memory-budget.ts";
+import { createTurns } from "#lib/turns.ts";
+import { createBufferPool } from "#otlp/buffer-pool.ts";
+import { createExporter } from "#otlp/exporter.ts";
+import { createObservedTransport } from "#otlp/observed-transport.ts";
+import { createRetryingTransport } from "#otlp/retrying-transport.ts";
+import { createTransport } from "#otlp/transport.ts";
+import type { Query } from "#prometheus/catalogue.ts";
+import { createPrometheusClient } from "#prometheus/client.ts";
+import { namesOfSelectors } from "#prometheus/promql.ts";
+import type { Logger } from "#telemetry/logger.ts";
+import type { Resolve } from "#tunnel/api-server-guard.ts";
+import { openTunnel } from "#tunnel/dispatcher.ts";
+import type { ClusterWork, WorkerMetrics, WorkPorts } from "#workers/ports.ts";
+import { createClusterDiagnosis } from "./cluster-diagnosis.ts";
+import { createGuardOf, type GuardOf } from "./guard.ts";
+import type { WorkConfig, WorkSettings } from "./work-settings.ts";
+
+const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
+const BATCHES_IN_FLIGHT = 2;
+/** Of MEMORY_BUDGET; the rest is for buffers that wait to be used again. */
+const IN_USE_SHARE = 7 / 8;
+/** Of one cluster in a round. */
+const ISOLATION_REQUESTS = 400;
+
+export interface ClusterWorkDeps {
+  clock: Clock;
+  random: () => number;
+  logger: Logger;
+  ports: WorkPorts;
+  /** How the names of API servers are resolved. */
+  resolve?: Resolve;
+}
+
+/** Everything that talks to clusters: tunnels, Prometheus clients, conversion, the way to the Collector. */
+export function createClusterWork(settings: WorkSettings, deps: ClusterWorkDeps): ClusterWork {
+  const { config, queries, collector } = settings;
+  const { clock, logger, ports } = deps;
+  const { keyring, metrics } = ports;
+  const guardOf = createGuardOf(config, deps.resolve);
+  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf, queries });
+  const agent = new Agent({ connections: 64, pipelining: 1 });
+  const diagnosis = createClusterDiagnosis(config, { clock, logger, keyring, guardOf, queries, collector });
+  return {
+    collect: createCollect(settings, { ...deps, openPrometheus, dispatcher: agent }),
+    check: async (cluster, signal) => {
+      const connection = await openPrometheus(cluster, undefined, signal);
+      try {
+        await connection.client.now(signal);
+      } finally {
+        await connection.close();
+      }
+    },
+    diagnose: diagnosis.diagnose,
+    close: async () => {
+      await Promise.all([agent.destroy(), diagnosis.close()]);
+    },
+  };
+}
+
+function createCollect(
+  settings: WorkSettings,
+  deps: ClusterWorkDeps & { openPrometheus: OpenPrometheus; dispatcher: Agent },
+): CollectCluster {
+  const { config, queries, collector, version, database } = settings;
+  const { clock, logger, ports, openPrometheus, dispatcher } = deps;
+  const { metrics, store } = ports;
+  const single = createObservedTransport({
+    clock,
+    onAttempt: ({ result, ...facts }) => {
+      const error = "error" in result ? { error: result.error.code } : {};
+      metrics.exportFinished({ outcome: result.kind, ...facts, ...error });
+    },
+    transport: createTransport(
+      { clock, dispatcher },
+      { ...collector, compression: config.OTLP_COMPRESSION, timeoutMs: config.EXPORT_TIMEOUT },
+    ),
+  });
+  const transport = createRetryingTransport(
+    { transport: single, clock, random: deps.random },
+    { ...DELIVERY_WAIT, maxElapsedMs: config.EXPORT_RETRY_MAX_ELAPSED },
+  );
+  const exporter = createExporter(
+    { transport, single, logger },
+    { isolationRequestsMax: ISOLATION_REQUESTS },
+  );
+  const inUseMax = Math.floor(config.MEMORY_BUDGET * IN_USE_SHARE);
+  const pool = createBufferPool(config.MAX_CONCURRENT_CLUSTERS, config.MEMORY_BUDGET - inUseMax);
+  const memory = createMemoryBudget(inUseMax);
+  return createCollectCluster(
+    { clock, logger, metrics, store, openPrometheus, exporter, pool, memory },
+    {
+      queries,
+      intervalMs: config.COLLECTION_INTERVAL,
+      lagMs: config.COLLECTION_LAG,
+      initialLookbackMs: config.INITIAL_LOOKBACK,
+      maxBackfillMs: config.MAX_BACKFILL,
+      windowMsMax: config.MAX_QUERY_WINDOW,
+      lanes: config.QUERY_CONCURRENCY,
+      batchPointsMax: config.METRICS_BATCH_SIZE,
+      batchBytesMax: config.METRICS_BATCH_BYTES,
+      batchesInFlightMax: BATCHES_IN_FLIGHT,
+      version,
+      ...(database ? { database } : {}),
+    },
+  );
+}
+
+interface OpenPrometheusDeps {
+  clock: Clock;
+  logger: Logger;
+  metrics: WorkerMetrics;
+  /** Opens sealed credentials; without it they can't be. */
+  keyring: CredentialOpener | undefined;
+  guardOf: GuardOf;
+  queries: readonly Query[];
+}
+
+/** The only place where a cluster, its tunnel and the Prometheus client meet. */
+function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): OpenPrometheus {
+  const { clock, logger, metrics } = deps;
+  const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
+  const turns = createTurns();
+  const selectors = deps.queries.flatMap((query) => (query.kind === "selector" ? [query.selector] : []));
+  const metricNames = namesOfSelectors(selectors);
+  return async (cluster, pinnedPodUid, signal) => {
+    try {
+      const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
+      const { pathPrefix, ...target } = cluster.prometheus;
+      const guard = deps.guardOf(cluster);
+      const tunnel = await openTunnel(
+        { kubeConfig, clock, logger, turns, ...(guard ? { guard } : {}) },
+        {
+          clusterId: cluster.id,
+          target,
+          lanes: config.QUERY_CONCURRENCY,
+          timeoutMs,
+          ...(pinnedPodUid === undefined ? {} : { pinnedPodUid }),
+        },
+        signal,
+      );
+      metrics.tunnelOpened();
+      const { dispatcher, origin, pod, otherPods, nodeNames, warnings } = tunnel;
+      const client = createPrometheusClient(
+        { dispatcher, clock, turns },
+        {
+          origin,
+          pathPrefix,
+          timeoutMs,
+          ...(metricNames ? { metricNames } : {}),
+          ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
+        },
+      );
+      const close = async (): Promise<void> => {
+        metrics.tunnelClosed();
+        await tunnel.close();
+      };
+      return { client, pod, otherPods, nodeNames, warnings, close };
+    } catch (thrown) {
+      const error = toBridgeError(thrown, "cluster_api_error");
+      metrics.tunnelFailed(error.code);
+      throw error;
+    }
+  };
+}
