@@ -12,6 +12,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/*.test.ts"],
+          setupFiles: ["test/helpers/property-seed.ts"],
           // Only a test that hangs takes that long, also on a busy machine.
           testTimeout: 30_000,
         },
@@ -21,6 +22,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts", "test/regression/**/*.test.ts"],
+          setupFiles: ["test/helpers/property-seed.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
