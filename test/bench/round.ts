@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 // CPU and memory of a bridge: ROLE=bridge as a process of its own, collecting simulated clusters over real TLS and port-forwards, for rounds of five minutes.
-// The figures of docs/operations.md ("Sizing"). The simulator shares the machine, so the wall clock says little; processor time and memory are the
-// bridge's own. Linux only (/proc).
+// The figures of docs/operations.md ("Sizing"). The simulator shares the machine, so the wall clock says little; processor time and memory are those
+// of the bridge and its workers. Linux only (/proc).
 
 const SIZES =
   process.env["BENCH_QUICK"] === "1"
@@ -55,8 +55,20 @@ async function waitFor<T>(what: string, look: () => T | undefined | Promise<T | 
   throw new Error(`${what} did not come in ${WAIT_MS} ms`);
 }
 
-/** User and system seconds of a process so far, and its peak RSS in MB. */
+/** User and system seconds of the bridge and its workers so far, and the sum of their peak RSS in MB. */
 function costOf(pid: number): { cpuSeconds: number; peakMb: number } {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const children = tasks.flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number),
+  );
+  const costs = [pid, ...children].map(costOfProcess);
+  return {
+    cpuSeconds: costs.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0),
+    peakMb: costs.reduce((sum, { peakMb }) => sum + peakMb, 0),
+  };
+}
+
+function costOfProcess(pid: number): { cpuSeconds: number; peakMb: number } {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
   const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0";
   return {
