@@ -2,6 +2,7 @@ import { runKeysCommand } from "#commands/keys.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
+import { collectGarbage } from "#lib/collect-garbage.ts";
 import { onEndSignal } from "#lib/end-signals.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { invalidArguments, readCommandLine } from "#commands/arguments.ts";
@@ -131,6 +132,7 @@ async function run(args: Arguments): Promise<number> {
   const app = createApp(config, logger, await overridesOf(config, args));
   // A start that waits for somebody is given up at the first signal.
   const running = await Promise.race([app.start(), signalled.then(() => undefined)]);
+  collectGarbage();
   if (isByHand && running) void showUntil(signalled, running, config);
   const signal = await signalled;
   logger.info({ signal }, "shutting down");

@@ -1,6 +1,7 @@
 import { createClusterWork } from "#app/cluster-work.ts";
 import type { WorkSettings } from "#app/work-settings.ts";
 import { systemClock } from "#lib/clock.ts";
+import { collectGarbage } from "#lib/collect-garbage.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import type { FromWorker, ToWorker } from "#workers/messages.ts";
 import { serve } from "#workers/serve.ts";
@@ -18,8 +19,6 @@ process.on("disconnect", () => process.exit(0));
 const send = (message: FromWorker): void => {
   if (process.connected) process.send!(message);
 };
-// What loading the program left behind is most of an idle worker's heap. `--expose-gc` is among the arguments of `createSpawn`.
-globalThis.gc?.();
 const beat = (): void => {
   send({ type: "alive", rssBytes: process.memoryUsage.rss() });
   systemClock.after(ALIVE_MS, beat);
@@ -27,11 +26,18 @@ const beat = (): void => {
 beat();
 serve(
   { send, onMessage: (receive) => void process.on("message", (message) => receive(message as ToWorker)) },
-  (given, ports) => {
+  async (given, ports) => {
     const settings = given as WorkSettings;
     const { collector, config } = settings;
     const secrets = Object.values(collector.headers ?? {});
     const logger = createLogger({ level: config.LOG_LEVEL, secrets });
-    return createClusterWork(settings, { clock: systemClock, random: Math.random, logger, ports });
+    const work = await createClusterWork(settings, {
+      clock: systemClock,
+      random: Math.random,
+      logger,
+      ports,
+    });
+    collectGarbage();
+    return work;
   },
 );

@@ -1,6 +1,6 @@
 import { Agent } from "undici";
 import type { CredentialOpener } from "#clusters/envelope.ts";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { loadKubernetesClient, openCredentials } from "#clusters/kubernetes-client-config.ts";
 import { toAuthorization } from "#clusters/prometheus-credentials.ts";
 import { createCollectCluster, type CollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
@@ -41,7 +41,8 @@ export interface ClusterWorkDeps {
 }
 
 /** Everything that talks to clusters: tunnels, Prometheus clients, conversion, the way to the Collector. */
-export function createClusterWork(settings: WorkSettings, deps: ClusterWorkDeps): ClusterWork {
+export async function createClusterWork(settings: WorkSettings, deps: ClusterWorkDeps): Promise<ClusterWork> {
+  await loadKubernetesClient();
   const { config, queries, collector } = settings;
   const { clock, logger, ports } = deps;
   const { keyring, metrics } = ports;

@@ -25,7 +25,7 @@ export interface Work extends ClusterWork {
 export async function createLocalWork(settings: WorkSettings, deps: ClusterWorkDeps): Promise<Work> {
   // Its packages take memory that the main process of a pool does without.
   const { createClusterWork } = await import("./cluster-work.ts");
-  return { ...createClusterWork(settings, deps), forget: () => {} };
+  return { ...(await createClusterWork(settings, deps)), forget: () => {} };
 }
 
 /** Work in COLLECTION_WORKERS processes, among which MEMORY_BUDGET is shared out. */

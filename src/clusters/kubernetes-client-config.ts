@@ -63,7 +63,11 @@ async function unseal(
   return { kind: "inline", kubeconfig, ...context, ...(prometheus ? { prometheus } : {}) };
 }
 
-/** client-node takes 80 MiB of memory: only processes that connect to clusters load it. */
+/** client-node takes 80 MiB of memory and a second: only processes that connect to clusters load it, before they begin. */
+export async function loadKubernetesClient(): Promise<void> {
+  await newKubeConfig();
+}
+
 async function newKubeConfig(): Promise<KubeConfig> {
   const client = await import("@kubernetes/client-node");
   return new client.KubeConfig();

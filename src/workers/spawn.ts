@@ -20,7 +20,7 @@ export function createSpawn(environment: NodeJS.ProcessEnv, memoryMax: number): 
   return (on) => {
     const child = fork(ENTRY, [], {
       env: environment,
-      execArgv: [`--max-old-space-size=${heapMiB}`, "--expose-gc"],
+      execArgv: [`--max-old-space-size=${heapMiB}`],
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     const memory = openStatus(child.pid);
