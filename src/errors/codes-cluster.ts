@@ -126,6 +126,21 @@ export const CLUSTER_ERRORS = {
     remedy:
       "Put the CA of Prometheus' certificate into this cluster's prometheus.ca; the certificate must be for <service>.<namespace>.svc. VALIDATE_CERTS does not apply here.",
   },
+  prometheus_tls_required: {
+    cause: "The port speaks TLS (https), but the request was plain HTTP.",
+    retryable: false,
+    httpStatus: 502,
+    remedy:
+      "Set this cluster's prometheus.scheme to https, and prometheus.ca to the CA of Prometheus' certificate if it is not a public one.",
+  },
+  prometheus_login_required: {
+    cause:
+      "A login page answered instead of Prometheus: a proxy such as oauth2-proxy, or an ingress, sends everyone without a session to it.",
+    retryable: false,
+    httpStatus: 502,
+    remedy:
+      "Point prometheus.service and prometheus.port at Prometheus itself, behind the login proxy, or give what the proxy accepts from programs: prometheus.bearer_token or prometheus.basic_auth.",
+  },
   prometheus_not_ready: {
     cause: "Prometheus answered 503: it is replaying its write-ahead log after a start, or shutting down.",
     retryable: true,

@@ -2,6 +2,7 @@ import { errors } from "undici";
 import { BridgeError, toBridgeError, type ErrorCode } from "#errors/error.ts";
 import { toRemoteText } from "#lib/remote-text.ts";
 import { createHider, type Secret } from "#lib/secret.ts";
+import { isTlsAlert, strangerOf } from "./stranger.ts";
 
 const MESSAGE_MAX = 500;
 const ERROR_TYPE_MAX = 50;
@@ -22,11 +23,19 @@ export function hiderOf(authorization: Authorization | undefined): (words: strin
   return (words) => toRemoteText(words, { hide });
 }
 
-/** The error behind an answer of Prometheus whose status is not 200. Its message quotes the answer as {@link hiderOf} leaves it. */
+/** An answer that is no success of the API. */
+interface RefusedAnswer {
+  status: number;
+  headers: Record<string, unknown>;
+  /** Its beginning. */
+  body: Buffer;
+  /** The path that was asked for. */
+  asked: string;
+}
+
+/** The error behind an answer whose status is not 200, or a page with any status. Its message quotes the answer as {@link hiderOf} leaves it. */
 export function toAnswerError(
-  status: number,
-  headers: Record<string, unknown>,
-  body: Buffer,
+  { status, headers, body, asked }: RefusedAnswer,
   authorization: Authorization | undefined,
 ): BridgeError {
   const show = hiderOf(authorization);
@@ -41,6 +50,9 @@ export function toAnswerError(
   const isPage = (typeof type === "string" && /html/i.test(type)) || /^\s*<(!doctype|html)/i.test(text);
   const words = isPage ? "an HTML page" : `"${show(text).slice(0, PAGE_TEXT_MAX)}"`;
   const message = `Prometheus answered ${status} with ${words}`;
+  const stranger = strangerOf({ status, location: headers["location"], asked, text, isPage });
+  if (stranger)
+    return new BridgeError(stranger.code, `${message}${stranger.remark}`, { details: { status } });
   return toError(codeOfStatus(status, isPage), message, { status }, authorization);
 }
 
@@ -135,6 +147,11 @@ export function toRequestError(error: unknown): BridgeError {
     );
   }
   if (error instanceof errors.HTTPParserError) {
+    if (isTlsAlert(error)) {
+      return new BridgeError("prometheus_tls_required", "what answers speaks TLS, not plain HTTP", {
+        cause: error,
+      });
+    }
     return new BridgeError("prometheus_unexpected_answer", "what answers does not speak HTTP", {
       cause: error,
     });

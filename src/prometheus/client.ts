@@ -9,7 +9,7 @@ import type { ScanResult } from "./matrix-scanner.ts";
 import { streamMatrix, type ReadHooks, type StreamSettings } from "./matrix-stream.ts";
 import { familiesOf, type Metadata } from "./metadata.ts";
 import { toSeconds } from "./query-forms.ts";
-import { ERROR_BYTES_MAX, requestWhole } from "./requests.ts";
+import { createQueryMethod, ERROR_BYTES_MAX, requestWhole } from "./requests.ts";
 import { parseSampleValue } from "./sample-value.ts";
 import type { SeriesSink } from "./series-sink.ts";
 import { listOf, readData, readMetadata, textOf, WANTED } from "./small-answers.ts";
@@ -51,10 +51,11 @@ type AskData = (
 ) => Promise<{ result?: unknown; version?: unknown }>;
 
 export function createPrometheusClient(
-  deps: { dispatcher: Dispatcher; clock: Clock; turns: Turns },
+  parts: { dispatcher: Dispatcher; clock: Clock; turns: Turns },
   settings: PrometheusSettings,
 ): PrometheusClient {
-  const { turns } = deps;
+  const { turns } = parts;
+  const deps = { ...parts, queryMethod: createQueryMethod() };
   const askData: AskData = async (path, form, wanted, signal) =>
     await requestWhole(deps, settings, { path, form }, (body) => readData(body, wanted, turns), signal);
   const read: PrometheusClient["read"] = async (query, window, hooks, signal) =>
@@ -96,8 +97,11 @@ export function createPrometheusClient(
 }
 
 async function askTime(askData: AskData, signal: AbortSignal): Promise<number> {
-  const data = await askData("/api/v1/query", { query: "time()" }, WANTED.scalar, signal);
-  const value = listOf(data.result)[1];
+  const data = await askData("/api/v1/query", { query: "time()" }, WANTED.number, signal);
+  const result = listOf(data.result);
+  // VictoriaMetrics has no scalars: it answers with a vector of one.
+  const [series] = result as ({ value?: unknown } | null | undefined)[];
+  const value = typeof series === "object" ? listOf(series?.value)[1] : result[1];
   const seconds = parseSampleValue(typeof value === "string" ? value : "");
   if (!(seconds > 0)) throw new BridgeError("prometheus_answer_invalid", "time() is not a time");
   return Math.round(seconds * 1000);

@@ -54,8 +54,8 @@ export async function streamMatrix(
       sendRequest(deps, settings, sent.path, sent.form, controller.signal),
       controller.signal,
     );
-    const body = answer.body as AsyncIterable<Buffer>;
-    await scanBody(body, scanner, budget, () => deps.turns.pause() ?? hooks.pause(), controller.signal);
+    const pause = (): Promise<void> | undefined => deps.turns.pause() ?? hooks.pause();
+    await scanBody(answer.body, scanner, budget, pause, controller.signal);
     return scanner.end();
   } catch (error) {
     const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;

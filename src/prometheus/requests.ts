@@ -1,12 +1,15 @@
+import type { Readable } from "node:stream";
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { readBeginning } from "#lib/read-body.ts";
 import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
+import { decodedBody } from "./decompress.ts";
 
 export interface RequestDeps {
   dispatcher: Dispatcher;
   clock: Clock;
+  queryMethod: QueryMethod;
 }
 
 export interface RequestSettings {
@@ -21,51 +24,98 @@ export interface RequestSettings {
 }
 
 export const ERROR_BYTES_MAX = 64 << 10;
-const COMPRESSIONS: ReadonlySet<string> = new Set(["gzip", "x-gzip", "deflate", "br", "zstd", "compress"]);
-const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded", accept: "application/json" };
+const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded" };
+/** A proxy refuses a method like this: kube-rbac-proxy and others may allow the verb of GET alone (prometheus/client_golang#1619). */
+const METHOD_REFUSALS: ReadonlySet<number> = new Set([403, 405, 501]);
+
+/** How queries are sent over one connection. */
+export interface QueryMethod {
+  method: "POST" | "GET";
+  /** POST has worked: a refusal is not about the method. */
+  isPostAccepted: boolean;
+}
+
+/** Queries go by POST, as their length is not limited then, until the source refuses POST and takes GET. */
+export function createQueryMethod(): QueryMethod {
+  return { method: "POST", isPostAccepted: false };
+}
+
+interface Answer {
+  body: AsyncIterable<Buffer>;
+}
 
 /** Sends a request. Resolves with an answer 200 whose body is not read yet. Throws BridgeError prometheus_*, and what undici throws. */
 export async function sendRequest(
-  { dispatcher }: RequestDeps,
+  deps: RequestDeps,
   settings: RequestSettings,
   path: string,
   form: Record<string, string>,
   signal: AbortSignal,
-): Promise<Dispatcher.ResponseData> {
-  const { origin, pathPrefix, authorization } = settings;
-  const url = `${origin}${pathPrefix}${path}`;
-  const options = { dispatcher, signal, headersTimeout: 0, bodyTimeout: 0 };
-  const identity = authorization ? { authorization: authorization.header.expose() } : {};
-  const text = new URLSearchParams(form).toString();
-  // Queries by POST, as their length is not limited then; Prometheus serves metadata by GET alone.
-  const answer = path.startsWith("/api/v1/query")
-    ? await request(url, {
-        ...options,
-        method: "POST",
-        headers: { ...FORM_HEADERS, ...identity },
-        body: text,
-      })
-    : await request(`${url}?${text}`, {
-        ...options,
-        method: "GET",
-        headers: { accept: "application/json", ...identity },
-      });
-  if (answer.statusCode !== 200) {
-    const body = await readBeginning(answer.body, ERROR_BYTES_MAX);
-    throw toAnswerError(answer.statusCode, answer.headers, body, authorization);
+): Promise<Answer> {
+  const { queryMethod } = deps;
+  const send = async (method: "POST" | "GET"): Promise<Dispatcher.ResponseData> =>
+    await sendBy(method, deps, settings, { path, form }, signal);
+  const isQuery = path.startsWith("/api/v1/query");
+  // Prometheus serves metadata by GET alone.
+  if (!isQuery || queryMethod.method === "GET") return await accept(await send("GET"), settings, path);
+  const byPost = await send("POST");
+  if (byPost.statusCode === 200) queryMethod.isPostAccepted = true;
+  if (queryMethod.isPostAccepted || !METHOD_REFUSALS.has(byPost.statusCode))
+    return await accept(byPost, settings, path);
+  const refusal = await errorOf(byPost, settings, path);
+  const byGet = await send("GET");
+  if (byGet.statusCode === 401 || METHOD_REFUSALS.has(byGet.statusCode)) {
+    byGet.body.on("error", () => {}).destroy();
+    throw refusal;
   }
-  refuseCompressed(answer);
-  return answer;
+  queryMethod.method = "GET";
+  return await accept(byGet, settings, path);
 }
 
-function refuseCompressed({ headers, body }: Dispatcher.ResponseData): void {
-  const encoding = String(headers["content-encoding"]).toLowerCase();
-  if (!COMPRESSIONS.has(encoding)) return;
-  body.on("error", () => {}).destroy();
-  throw new BridgeError(
-    "prometheus_unexpected_answer",
-    `the answer is compressed (${encoding}), although compression was not requested: a proxy on the path changes Prometheus' answers`,
-  );
+async function sendBy(
+  method: "POST" | "GET",
+  { dispatcher }: RequestDeps,
+  { origin, pathPrefix, authorization }: RequestSettings,
+  { path, form }: { path: string; form: Record<string, string> },
+  signal: AbortSignal,
+): Promise<Dispatcher.ResponseData> {
+  const url = `${origin}${pathPrefix}${path}`;
+  const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0 };
+  const identity = authorization ? { authorization: authorization.header.expose() } : {};
+  const headers = { accept: "application/json", ...identity };
+  const text = new URLSearchParams(form).toString();
+  if (method === "GET") return await request(`${url}?${text}`, { ...options, headers });
+  return await request(url, { ...options, headers: { ...FORM_HEADERS, ...headers }, body: text });
+}
+
+async function accept(
+  answer: Dispatcher.ResponseData,
+  settings: RequestSettings,
+  path: string,
+): Promise<Answer> {
+  const isPage = /html/i.test(String(answer.headers["content-type"]));
+  if (answer.statusCode !== 200 || isPage) throw await errorOf(answer, settings, path);
+  return { body: decodedBody(answer.headers, answer.body) };
+}
+
+async function errorOf(
+  { statusCode, headers, body }: Dispatcher.ResponseData,
+  { pathPrefix, authorization }: RequestSettings,
+  path: string,
+): Promise<BridgeError> {
+  const beginning = await beginningOf(headers, body);
+  const asked = `${pathPrefix}${path}`;
+  return toAnswerError({ status: statusCode, headers, body: beginning, asked }, authorization);
+}
+
+/** Empty where it can't be decompressed: the status says more than that. */
+async function beginningOf(headers: Record<string, unknown>, body: Readable): Promise<Buffer> {
+  try {
+    return await readBeginning(decodedBody(headers, body), ERROR_BYTES_MAX);
+  } catch (error) {
+    if (error instanceof BridgeError && error.code === "prometheus_unexpected_answer") return Buffer.alloc(0);
+    throw error;
+  }
 }
 
 /** Sends a request and reads its whole answer with `take`, within the time for one request. Throws BridgeError. */

@@ -13,8 +13,8 @@ function object(fields: Record<string, Pick>): Pick {
 
 /** The wanted part of `data` in each of the small answers. */
 export const WANTED = {
-  /** [time, "value"] */
-  scalar: object({ result: { kind: "array", of: SCALAR } }),
+  /** [time, "value"] of a scalar, or a vector of one series with that in `value`. */
+  number: object({ result: { kind: "array", of: object({ value: { kind: "array", of: SCALAR } }) } }),
   /** Series with their [time, "value"] in `values`. */
   matrix: object({ result: { kind: "array", of: object({ values: LISTS }) } }),
   version: object({ version: { kind: "scalar", cutAt: 100 } }),
