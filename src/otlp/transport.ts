@@ -4,6 +4,7 @@ import { errors, request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { readBeginning } from "#lib/read-body.ts";
+import { createInterimCounter } from "#lib/interim-answers.ts";
 import { createRecord } from "#lib/records.ts";
 import { toRemoteText, withoutControls } from "#lib/remote-text.ts";
 import { createHider, secretsOfHeader, type Secret } from "#lib/secret.ts";
@@ -93,6 +94,7 @@ export function createTransport(
       dispatcher: deps.dispatcher,
       headersTimeout: 0,
       bodyTimeout: 0,
+      onInfo: limitInterimAnswers(words.place),
     });
     const body = await readBeginning(answer.body, ANSWER_BYTES_MAX);
     // Half of a response may look like another one; the beginning of a refusal is told.
@@ -145,8 +147,17 @@ async function decompress(payload: Payload): Promise<Buffer> {
   return payload.encoding === "zstd" ? await unzstd(payload.body) : payload.body;
 }
 
+function limitInterimAnswers(place: string): () => void {
+  const isTooMany = createInterimCounter();
+  return () => {
+    if (!isTooMany()) return;
+    throw new BridgeError("collector_misconfigured", `${place} sends interim answers (1xx) without end`);
+  };
+}
+
 /** What the connection failed with before the answer was whole. */
 function toConnectionError(error: unknown, place: string): BridgeError {
+  if (error instanceof BridgeError) return error;
   const code = (error as { code?: unknown }).code;
   const what = typeof code === "string" ? code : error instanceof Error ? error.name : "unknown failure";
   if (error instanceof errors.HTTPParserError || what === "UND_ERR_HEADERS_OVERFLOW") {

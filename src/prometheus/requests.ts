@@ -2,6 +2,7 @@ import type { Readable } from "node:stream";
 import { request, type Dispatcher } from "undici";
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
+import { createInterimCounter } from "#lib/interim-answers.ts";
 import { readBeginning } from "#lib/read-body.ts";
 import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
 import { decodedBody } from "./decompress.ts";
@@ -44,6 +45,15 @@ interface Answer {
   body: AsyncIterable<Buffer>;
 }
 
+function limitInterimAnswers(): () => void {
+  const isTooMany = createInterimCounter();
+  return () => {
+    if (!isTooMany()) return;
+    const text = "Prometheus sends interim answers (1xx) without end";
+    throw new BridgeError("prometheus_unexpected_answer", text);
+  };
+}
+
 /** Sends a request. Resolves with an answer 200 whose body is not read yet. Throws BridgeError prometheus_*, and what undici throws. */
 export async function sendRequest(
   deps: RequestDeps,
@@ -80,7 +90,8 @@ async function sendBy(
   signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData> {
   const url = `${origin}${pathPrefix}${path}`;
-  const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0 };
+  const onInfo = limitInterimAnswers();
+  const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0, onInfo };
   const identity = authorization ? { authorization: authorization.header.expose() } : {};
   const headers = { accept: "application/json", ...identity };
   const text = new URLSearchParams(form).toString();

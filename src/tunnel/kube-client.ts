@@ -5,6 +5,7 @@ import type { z } from "zod";
 import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createJsonReader, JsonReadError } from "#lib/json-reader.ts";
+import { createInterimCounter } from "#lib/interim-answers.ts";
 import { readJson } from "#lib/read-body.ts";
 import { createTurns, type Turns } from "#lib/turns.ts";
 import type { ApiServerGuard } from "./api-server-guard.ts";
@@ -156,6 +157,12 @@ async function fetchAnswer<T>(
       sent.on("response", (answer) => {
         answer.on("error", () => {});
         resolve(answer);
+      });
+      const isTooMany = createInterimCounter();
+      sent.on("information", () => {
+        if (!isTooMany()) return;
+        const text = `the API server sends interim answers (1xx) to ${wanted.what} without end`;
+        sent.destroy(new BridgeError("cluster_api_error", text));
       });
       onAbort = () => sent.destroy(signal.reason as Error);
       signal.addEventListener("abort", onAbort, { once: true });

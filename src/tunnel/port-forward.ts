@@ -1,7 +1,8 @@
-import type { IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
 import { BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
+import { createInterimCounter } from "#lib/interim-answers.ts";
 import { errorCode, readRefusal, toApiError, toConnectError } from "./api-error.ts";
 import { kubePath, type KubeClient, type KubeConnection } from "./kube-client.ts";
 import { MESSAGE_BYTES_MAX, PortForwardStream } from "./port-forward-stream.ts";
@@ -109,12 +110,23 @@ function createWebSocket({ url, options }: KubeConnection): WebSocket {
     maxBufferedChunks: BUFFERS_MAX,
     followRedirects: false,
     closeTimeout: CLOSE_TIMEOUT_MS,
+    finishRequest: limitInterimAnswers,
   };
   try {
     return new WebSocket(address, [PROTOCOL], settings);
   } catch (error) {
     throw toHandshakeError(error);
   }
+}
+
+function limitInterimAnswers(upgrade: ClientRequest): void {
+  const isTooMany = createInterimCounter();
+  upgrade.on("information", () => {
+    if (!isTooMany()) return;
+    const text = "the API server sends interim answers (1xx) to the port-forward request without end";
+    upgrade.destroy(new BridgeError("tunnel_protocol", text));
+  });
+  upgrade.end();
 }
 
 /** Before the stream exists: ws names a wrong handshake only by text and without a code. */

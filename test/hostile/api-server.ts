@@ -8,6 +8,7 @@ import {
   DRIPPED_HEADERS,
   ENDLESS_HEADERS,
   ENDLESS_INTERIM,
+  INTERIM,
   endlessError,
   NO_HTTP,
   redirect,
@@ -78,10 +79,10 @@ export const API_SERVER: readonly Behaviour[] = [
   },
   {
     name: "sends interim answers without end",
-    ...TIMEOUT,
+    ...INTERIM,
     set: raw(ENDLESS_INTERIM),
-    code: "cluster_timeout",
-    says: /did not answer to get service/,
+    code: "cluster_api_error",
+    says: /interim answers \(1xx\) to get service/,
   },
   {
     name: "sends a chunk extension with each byte",

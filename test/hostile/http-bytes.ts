@@ -12,6 +12,11 @@ export const DRIPPED_HEADERS: RawAnswer = { head: JSON_HEAD, piece: "x: y\r\n", 
 export const ENDLESS_HEADERS: RawAnswer = { head: JSON_HEAD, piece: `X-Padding: ${"x".repeat(100)}\r\n` };
 /** Interim answers (RFC 9110, 15.2) and never a final one. */
 export const ENDLESS_INTERIM: RawAnswer = { head: "", piece: "HTTP/1.1 102 Processing\r\n\r\n" };
+/** The limit that ends them. */
+export const INTERIM = {
+  limit: "INTERIM_ANSWERS_MAX",
+  lift: { source: [["const INTERIM_ANSWERS_MAX = 100", "const INTERIM_ANSWERS_MAX = 1e12"]] },
+} as const;
 /** The body is white space, which JSON allows, a byte now and then. */
 export const DRIPPED_BODY: RawAnswer = {
   head: `${JSON_HEAD}Content-Length: 100000\r\n\r\n`,

@@ -8,6 +8,7 @@ import {
   DRIPPED_HEADERS,
   ENDLESS_HEADERS,
   ENDLESS_INTERIM,
+  INTERIM,
   endlessError,
   NO_HTTP,
   redirect,
@@ -85,11 +86,11 @@ export const PROMETHEUS: readonly Behaviour[] = [
   },
   {
     name: "sends interim answers without end",
-    ...TIMEOUT,
+    ...INTERIM,
     set: raw(ENDLESS_INTERIM),
     outcome: "partial",
-    code: "prometheus_timeout",
-    says: /did not answer in \d s/,
+    code: "prometheus_unexpected_answer",
+    says: /interim answers \(1xx\) without end/,
   },
   {
     name: "sends a chunk extension with each byte",
@@ -123,16 +124,16 @@ export const PROMETHEUS: readonly Behaviour[] = [
     set: raw({ head: wholeAnswer(`${MATRIX}]}}`) + wholeAnswer(`${MATRIX}]}}`) }),
   },
   {
-    name: "compresses its answer, which nobody asked for",
+    name: "compresses its answer in a way that can't be read",
     limit: "check of Content-Encoding",
-    lift: { source: [["if (COMPRESSIONS.has(encoding))", "if (false)"]] },
+    lift: { source: [["if (COMPRESSIONS.has(encoding)) {", "if (false) {"]] },
     set: raw({
-      head: `${OK_HEAD}Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n\u001F\u008B`,
+      head: `${OK_HEAD}Content-Encoding: br\r\nContent-Length: 20\r\n\r\n\u001F\u008B`,
       piece: "\0",
     }),
     outcome: "partial",
     code: "prometheus_unexpected_answer",
-    says: /compressed \(gzip\)/,
+    says: /compressed \(br\)/,
     quick: true,
   },
   {

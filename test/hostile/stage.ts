@@ -59,6 +59,7 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
   const dapr = withDapr && (await startFakeDapr());
   const folder = mkdtempSync(join(tmpdir(), "hostile-"));
 
+  let roundBegan = 0;
   const startProgram = async (lift?: Lift): Promise<Program> => {
     const directory = mkdtempSync(join(folder, "run-"));
     const watched = join(directory, "watched.json");
@@ -95,6 +96,7 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     const { clusters } = await child.collect();
     for (const { cluster_id: id, error } of clusters)
       if (error) throw new Error(`${id} can't be collected: ${error.message}`);
+    roundBegan = Date.now();
     return { child, watched, kill };
   };
 
@@ -107,7 +109,6 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     }
   };
 
-  let roundBegan = 0;
   let program = await startProgram();
   const begin = watermarks(await program.child.status());
 

@@ -1,7 +1,14 @@
 import type { Fault, TunnelFault } from "#simulator/fault-kinds.ts";
 import type { RawAnswer } from "#simulator/raw-answer.ts";
 import type { Behaviour } from "./behaviour.ts";
-import { DRIPPED_HEADERS, ENDLESS_HEADERS, ENDLESS_INTERIM, endlessError, redirect } from "./http-bytes.ts";
+import {
+  DRIPPED_HEADERS,
+  ENDLESS_HEADERS,
+  ENDLESS_INTERIM,
+  endlessError,
+  INTERIM,
+  redirect,
+} from "./http-bytes.ts";
 import { HOSTILE } from "./stage.ts";
 import { frame, message, OPCODE } from "./websocket-frames.ts";
 
@@ -47,10 +54,10 @@ export const WEBSOCKET: readonly Behaviour[] = [
   },
   {
     name: "answers the upgrade with interim answers without end",
-    ...TIMEOUT,
+    ...INTERIM,
     set: answer(ENDLESS_INTERIM),
-    code: "tunnel_timeout",
-    says: /port-forward was not ready/,
+    code: "tunnel_protocol",
+    says: /interim answers \(1xx\) to the port-forward/,
   },
   {
     name: "refuses the upgrade with a text without end",
