@@ -35,7 +35,7 @@ interface StoredRecord extends Envelope {
 const HOST = "127.0.0.1";
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Of an answer. Go's JSON writes some characters of a record in six. */
-const ANSWER_BYTES_MAX = 32 << 20;
+const ANSWER_BYTES_MAX = 16 << 20;
 /** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) by default; 4 KiB are for the envelope around the value. */
 const VALUE_BYTES_MAX = 4 * 1024 * 1024 - 4096;
 

@@ -42,6 +42,8 @@ export async function startHttpServer(
       for (const resolve of waiting.splice(0)) resolve(received);
     });
   });
+  // A connection that ends between two requests is a failure that no test asked for.
+  server.keepAliveTimeout = 600_000;
   const closable = await listen(server);
   const test: TestServer = {
     ...closable,

@@ -89,12 +89,6 @@ export const CROWDS: readonly Behaviour[] = [
     ),
   },
   {
-    name: "200 callers that ask for the status and read nothing",
-    limit: "an answer waits in its connection alone",
-    lift: byHand("nothing to switch off"),
-    set: connections(200, `GET /metrics/status HTTP/1.1\r\n${HOST}\r\n`),
-  },
-  {
     name: "a header of 20 KB",
     limit: "headerBytesMax",
     lift: { source: [["headerBytesMax: 16 * 1024", "headerBytesMax: 1e8"]] },
