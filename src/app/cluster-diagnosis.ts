@@ -54,6 +54,7 @@ export function createClusterDiagnosis(
             origin,
             pathPrefix: cluster.prometheus.pathPrefix,
             timeoutMs,
+            ...(cluster.prometheus.acceptPartial ? { partialAnswers: "accepted" as const } : {}),
             ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
           },
         ),

@@ -135,7 +135,7 @@ function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): Ope
   return async (cluster, pinnedPodUid, signal) => {
     try {
       const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
-      const { pathPrefix, ...target } = cluster.prometheus;
+      const { pathPrefix, acceptPartial, ...target } = cluster.prometheus;
       const guard = deps.guardOf(cluster);
       const tunnel = await openTunnel(
         { kubeConfig, clock, logger, turns, ...(guard ? { guard } : {}) },
@@ -156,6 +156,7 @@ function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): Ope
           origin,
           pathPrefix,
           timeoutMs,
+          ...(acceptPartial ? { partialAnswers: "accepted" as const } : {}),
           ...(metricNames ? { metricNames } : {}),
           ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
         },

@@ -32,4 +32,5 @@ export const targetFields = {
     .string("must be a text")
     .max(256, "must have at most 256 characters")
     .regex(/^\/?$|^(\/[A-Za-z0-9._~-]+)+\/?$/, "must be a path such as /prometheus"),
+  accept_partial: flagField,
 };

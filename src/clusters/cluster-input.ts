@@ -16,6 +16,7 @@ interface TargetInput {
   path_prefix?: string;
   /** PEM. */
   ca?: string;
+  accept_partial?: boolean;
   /** At most one of the two. */
   bearer_token?: string;
   basic_auth?: { username: string; password: string };

@@ -14,6 +14,7 @@ const targetSchema = z.object({
   scheme: z.enum(["http", "https"]).exactOptional(),
   path_prefix: text.exactOptional(),
   ca: text.exactOptional(),
+  accept_partial: z.boolean().exactOptional(),
 });
 
 const recordSchema = z.object({
@@ -81,6 +82,12 @@ export function toCluster(record: ClusterRecord, defaults: ClusterDefaults): Clu
   };
 }
 
-function toTarget({ path_prefix: pathPrefix, ...given }: TargetRecord, defaults: PrometheusTarget) {
-  return { ...defaults, ...given, ...(pathPrefix === undefined ? {} : { pathPrefix }) };
+function toTarget(target: TargetRecord, defaults: PrometheusTarget): PrometheusTarget {
+  const { path_prefix: pathPrefix, accept_partial: acceptPartial, ...given } = target;
+  return {
+    ...defaults,
+    ...given,
+    ...(pathPrefix === undefined ? {} : { pathPrefix }),
+    ...(acceptPartial ? { acceptPartial } : {}),
+  };
 }

@@ -11,6 +11,8 @@ export interface PrometheusTarget {
   pathPrefix: string;
   /** PEM of the CA that an https Prometheus is verified with, instead of the system's. */
   ca?: string;
+  /** Answers count even when they say that a part of the data may be missing. */
+  acceptPartial?: true;
 }
 
 /** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */

@@ -37,6 +37,7 @@ const prometheusSchema = z
       port: targetFields.port.optional(),
       scheme: targetFields.scheme.optional(),
       path_prefix: targetFields.path_prefix.optional(),
+      accept_partial: targetFields.accept_partial.optional(),
       ca: z.string("must be a PEM certificate or the path of one").min(1, "must not be empty").optional(),
       ...prometheusCredentialFields,
     },
@@ -246,6 +247,7 @@ async function toTarget(
     scheme: entry.scheme ?? defaults.scheme,
     pathPrefix: entry.path_prefix?.replace(/\/$/, "") ?? defaults.pathPrefix,
     ...(ca === undefined ? {} : { ca }),
+    ...(entry.accept_partial ? { acceptPartial: true as const } : {}),
   };
 }
 

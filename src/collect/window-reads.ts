@@ -115,7 +115,10 @@ async function readWindow(deps: ReadDeps, read: WindowRead): Promise<BridgeError
   let samples = 0;
   try {
     for (const pod of pods) {
-      samples = await readFrom(deps, pod, read);
+      const answer = await readFrom(deps, pod, read);
+      // Before the oldest data that is as it should be; later, a store is gone.
+      if (answer.noStores && isCovered) throw storeGone();
+      samples = answer.samples;
       if (samples > 0) break;
     }
   } catch (thrown) {
@@ -127,8 +130,19 @@ async function readWindow(deps: ReadDeps, read: WindowRead): Promise<BridgeError
   return undefined;
 }
 
-/** Reads the window from one Pod. Resolves with the number of samples that the Pod has, native histograms included. */
-async function readFrom(deps: ReadDeps, pod: PrometheusConnection, read: WindowRead): Promise<number> {
+function storeGone(): BridgeError {
+  return new BridgeError(
+    "prometheus_answer_partial",
+    "no store of the backend has data of this time, although older data are there",
+  );
+}
+
+/** Reads the window from one Pod. `samples`: the number that the Pod has, native histograms included. */
+async function readFrom(
+  deps: ReadDeps,
+  pod: PrometheusConnection,
+  read: WindowRead,
+): Promise<{ samples: number; noStores: boolean }> {
   const { ledger, writer, delivery } = deps;
   const { query, window } = read.task;
   const describe = createSeriesDescriber(read.task, (task, metric) => deps.describe(task, metric));
@@ -150,7 +164,8 @@ async function readFrom(deps: ReadDeps, pod: PrometheusConnection, read: WindowR
   for (const refused of result.refused) ledger.refuse(read, refused);
   for (const warning of result.warnings) ledger.totals.warnings.add(`${query.name}: ${warning}`);
   const refusedSamples = result.refused.reduce((sum, { samples }) => sum + samples, 0);
-  return result.samples + refusedSamples + result.histogramSamples;
+  const samples = result.samples + refusedSamples + result.histogramSamples;
+  return { samples, noStores: result.noStores === true };
 }
 
 /**

@@ -203,6 +203,14 @@ export const CLUSTER_ERRORS = {
     httpStatus: 502,
     remedy: "The answer ended before it was complete; the next round reads the window again.",
   },
+  prometheus_answer_partial: {
+    cause:
+      "The backend says that a part of the data may be missing: a store of Thanos, a storage node of VictoriaMetrics or a remote read could not be reached. Nothing of such an answer counts as collected.",
+    retryable: true,
+    httpStatus: 502,
+    remedy:
+      "Bring the store that the message names back, or remove it from the backend's configuration. If it is gone for good, set prometheus.accept_partial: true for this cluster: answers then count as they are, and missing data are not noticed.",
+  },
   prometheus_answer_invalid: {
     cause: "The answer's JSON is not a result of the query API.",
     retryable: false,

@@ -20,6 +20,7 @@ const viewExample = {
     port: 9090,
     scheme: "http",
     path_prefix: "",
+    accept_partial: false,
     auth: null,
   },
   credentials: {
@@ -53,6 +54,7 @@ export const clusterView = z
       port: z.int(),
       scheme: z.enum(["http", "https"]),
       path_prefix: z.string(),
+      accept_partial: z.boolean(),
       auth: z.enum(["bearer", "basic"]).nullable(),
     }),
     credentials: z.object({
@@ -77,7 +79,7 @@ export const clusterView = z
 
 /** Only fields named here leave the program: credentials and certificates stay inside. */
 export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof clusterView> {
-  const { namespace, service, port, scheme, pathPrefix } = cluster.prometheus;
+  const { namespace, service, port, scheme, pathPrefix, acceptPartial } = cluster.prometheus;
   const { facts, registered } = cluster;
   return {
     id: cluster.id,
@@ -93,6 +95,7 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
       port,
       scheme,
       path_prefix: pathPrefix,
+      accept_partial: acceptPartial ?? false,
       auth: facts?.prometheus_auth ?? null,
     },
     credentials: {
@@ -129,6 +132,9 @@ const ca = z
   .string("must be a text")
   .max(CA_CHARS_MAX, `must have at most ${CA_CHARS_MAX} characters`)
   .meta({ description: "PEM; used to verify an https Prometheus instead of the system's CAs" });
+const acceptPartialField = targetFields.accept_partial.meta({
+  description: "Store answers even if the backend says that a part of the data may be missing",
+});
 const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
 const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
 
@@ -156,6 +162,7 @@ export const clusterInput = fields({
     scheme: targetFields.scheme.exactOptional(),
     path_prefix: targetFields.path_prefix.exactOptional(),
     ca: ca.exactOptional(),
+    accept_partial: acceptPartialField.exactOptional(),
     bearer_token: bearerToken.exactOptional(),
     basic_auth: basicAuth.exactOptional(),
   })
@@ -191,6 +198,7 @@ export const clusterPatch = fields({
     scheme: targetFields.scheme.nullable().exactOptional(),
     path_prefix: targetFields.path_prefix.nullable().exactOptional(),
     ca: ca.nullable().exactOptional(),
+    accept_partial: acceptPartialField.nullable().exactOptional(),
     bearer_token: bearerToken.nullable().exactOptional(),
     basic_auth: basicAuth.nullable().exactOptional(),
   })

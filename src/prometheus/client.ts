@@ -10,6 +10,7 @@ import { streamMatrix, type ReadHooks, type StreamSettings } from "./matrix-stre
 import { familiesOf, type Metadata } from "./metadata.ts";
 import { toSeconds } from "./query-forms.ts";
 import { createQueryMethod, ERROR_BYTES_MAX, requestWhole } from "./requests.ts";
+import { partialAnswer } from "./remarks.ts";
 import { parseSampleValue } from "./sample-value.ts";
 import type { SeriesSink } from "./series-sink.ts";
 import { listOf, readData, readMetadata, textOf, WANTED } from "./small-answers.ts";
@@ -121,7 +122,8 @@ async function findOldestSample(
   const sink: SeriesSink = {
     series: ({ timestamps }) => void (oldest = Math.min(oldest, timestamps[0]!)),
   };
-  await read(UP, { fromMs, toMs }, { sink, pause: () => undefined }, signal);
+  const { noStores } = await read(UP, { fromMs, toMs }, { sink, pause: () => undefined }, signal);
+  if (noStores) throw partialAnswer("no store has data of the present");
   return Number.isFinite(oldest) ? oldest : undefined;
 }
 

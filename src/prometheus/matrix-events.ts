@@ -26,6 +26,8 @@ export interface MatrixFrame {
   hasResult: boolean;
   /** JSON texts of warnings and infos. */
   remark(kind: "warnings" | "infos", text: string): void;
+  /** VictoriaMetrics' `isPartial`: a storage node did not answer. */
+  partial(): void;
   /** A series is read. `histogramSamples`: native histogram samples of the window. */
   endSeries(histogramSamples: number): void;
 }
@@ -178,13 +180,7 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       if (text !== "success") throw notAMatrix();
       frame.isSuccess = true;
     }
-    // VictoriaMetrics' way to say that a storage node did not answer: to commit such a window would lose data.
-    if (member === "isPartial" && !isText && text === "true") {
-      throw new BridgeError(
-        "prometheus_answer_truncated",
-        "the backend says that its answer is partial (isPartial)",
-      );
-    }
+    if (member === "isPartial" && !isText && text === "true") frame.partial();
   };
 
   const sampleValue = (text: string, isText: boolean): void => {

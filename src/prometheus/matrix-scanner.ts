@@ -12,6 +12,7 @@ import {
   type SeriesLimits,
 } from "./open-series.ts";
 import { createRefusals } from "./refusals.ts";
+import { createRemarks, type PartialAnswers } from "./remarks.ts";
 import { createFastScan, scanHead, scanSamples, Stop } from "./series-scanner.ts";
 import type { RefusedSeries, SeriesSink } from "./series-sink.ts";
 
@@ -34,6 +35,8 @@ export interface ScanResult {
   /** Series that were left out because they can never be stored. */
   refused: RefusedSeries[];
   warnings: string[];
+  /** Thanos: no store has data of this time, and the answer is empty. Either it is before the oldest data, or a store is gone. */
+  noStores?: true;
 }
 
 export interface MatrixScanner {
@@ -42,7 +45,7 @@ export interface MatrixScanner {
    * it came to: call it again from there until it returns the chunk's length. Nothing of the chunk is kept. Throws BridgeError prometheus_*.
    */
   scan(chunk: Buffer, at: number): number;
-  /** Checks that the answer was whole. Throws BridgeError `prometheus_answer_truncated` when it was not. */
+  /** Checks that the answer was whole. Throws BridgeError `prometheus_answer_truncated` when it was not, `prometheus_answer_partial` when it says so. */
   end(): ScanResult;
 }
 
@@ -52,8 +55,6 @@ const PIECE_BYTES = 32 << 10;
 const FAST_BYTES_MIN = 64;
 /** Bytes that an answer may have beside its series. */
 const FRAME_BYTES_MAX = 256 << 10;
-const REMARKS_MAX = 5;
-const REMARK_CHARS_MAX = 300;
 /** How a sample and the last one of a series end in Prometheus' own layout. */
 const SAMPLE_END = Buffer.from('"],[');
 const SERIES_END = Buffer.from('"]]}');
@@ -75,18 +76,19 @@ const ERRORS: JsonErrors = {
  * constant time for each byte and with memory for one series' labels and a slice of its samples. Series in Prometheus' own layout are read by a
  * fast path; any other layout (white space, another order of keys, native histograms, a series cut by the end of a chunk) is read token by token.
  * Samples outside (fromMs, toMs] are dropped: Prometheus 2 ranges are closed, 3 left-open.
- * `hide` removes secrets and addresses from Prometheus' own texts.
+ * `hide` removes secrets and addresses from Prometheus' own texts. `partial`: whether answers count that say that data may be missing.
  */
 export function createMatrixScanner(
   sink: SeriesSink,
   window: { fromMs: number; toMs: number },
   limits: ScanLimits = SCAN_LIMITS,
   hide: (words: string) => string = (words) => words,
+  partial: PartialAnswers = "refused",
 ): MatrixScanner {
   const open = createOpenSeries(window, limits, sink);
   const fast = createFastScan(open);
   const refusals = createRefusals(hide);
-  const remarks = createRemarks(hide);
+  const remarks = createRemarks(hide, partial);
   let seriesSeen = 0;
   let bytesSeen = 0;
   let frameBytes = 0;
@@ -115,6 +117,7 @@ export function createMatrixScanner(
     isSuccess: false,
     hasResult: false,
     remark: (kind, text) => remarks.add(kind, text),
+    partial: () => remarks.partial("isPartial is true"),
     endSeries: finishSeries,
   };
   const events = createMatrixEvents(open, frame);
@@ -229,7 +232,7 @@ export function createMatrixScanner(
           : truncated(bytesSeen);
       }
       if (!frame.isSuccess || !frame.isMatrix || !frame.hasResult) throw notAMatrix();
-      return { ...result, refused: refusals.list(), warnings: remarks.list() };
+      return { ...result, refused: refusals.list(), ...remarks.end(seriesSeen > 0) };
     },
   };
 }
@@ -248,35 +251,4 @@ function truncated(bytes: number): BridgeError {
     "prometheus_answer_truncated",
     `the answer ended after ${bytes} bytes, in the middle`,
   );
-}
-
-interface Remarks {
-  add(kind: "warnings" | "infos", text: string): void;
-  /** The first of them. Throws `prometheus_answer_truncated` when one says that a part of the data may be missing. */
-  list(): string[];
-}
-
-/** Prometheus' own remarks on a query begin with "PromQL"; any other is a storage that could not be read (remote read, Thanos). */
-function createRemarks(hide: (words: string) => string): Remarks {
-  const kept = { warnings: [] as string[], infos: [] as string[] };
-  let partial: string | undefined;
-  return {
-    add: (kind, text) => {
-      const isPartial = kind === "warnings" && partial === undefined && !text.startsWith("PromQL ");
-      if (!isPartial && kept[kind].length >= REMARKS_MAX) return;
-      // Hidden before it is cut: the beginning of a secret would not be recognised.
-      const words = hide(text).slice(0, REMARK_CHARS_MAX);
-      if (isPartial) partial = words;
-      else kept[kind].push(words);
-    },
-    list: () => {
-      if (partial !== undefined) {
-        throw new BridgeError(
-          "prometheus_answer_truncated",
-          `a part of the data may be missing, says the backend: ${partial}`,
-        );
-      }
-      return [...kept.warnings, ...kept.infos].slice(0, REMARKS_MAX);
-    },
-  };
 }

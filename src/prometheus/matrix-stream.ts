@@ -13,6 +13,7 @@ import {
 } from "./matrix-scanner.ts";
 import { toQueryRequest } from "./query-forms.ts";
 import { sendRequest, timedOut, type RequestDeps, type RequestSettings } from "./requests.ts";
+import type { PartialAnswers } from "./remarks.ts";
 import { TimeBudget } from "./time-budget.ts";
 
 export interface ReadHooks {
@@ -27,6 +28,8 @@ export interface StreamDeps extends RequestDeps {
 
 export interface StreamSettings extends RequestSettings {
   limits?: ScanLimits;
+  /** Default: refused. */
+  partialAnswers?: PartialAnswers;
 }
 
 /** Streams every sample of the query in the window to the sink. Throws BridgeError prometheus_*, and the reason of the signal. */
@@ -48,7 +51,8 @@ export async function streamMatrix(
   const budget = new TimeBudget(deps.clock, timeoutMs, () => controller.abort(timedOut(timeoutMs)));
   try {
     const hide = hiderOf(settings.authorization);
-    const scanner = createMatrixScanner(hooks.sink, window, settings.limits ?? SCAN_LIMITS, hide);
+    const { limits = SCAN_LIMITS, partialAnswers } = settings;
+    const scanner = createMatrixScanner(hooks.sink, window, limits, hide, partialAnswers);
     budget.resume();
     const answer = await abortable(
       sendRequest(deps, settings, sent.path, sent.form, controller.signal),

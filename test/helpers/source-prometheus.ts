@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 
@@ -15,12 +15,26 @@ export interface SourcePrometheus {
   stop(): Promise<void>;
 }
 
+/** One request, and the `data` that Prometheus would answer with; undefined: 404. */
+export interface SourceCall {
+  request: IncomingMessage;
+  response: ServerResponse;
+  path: string;
+  form: URLSearchParams;
+  data: unknown;
+}
+
+/** Answers in another way than Prometheus does. Returns false to leave the answer to Prometheus. */
+export type StandIn = (call: SourceCall) => boolean;
+
 const EVERY_MS = 30_000;
 const UP: SourceSeries = { name: "up", labels: { job: "prometheus" }, valueAt: () => 1 };
 
 export async function startSourcePrometheus(
   series: readonly SourceSeries[],
   metadata: Record<string, { type: string; help: string; unit: string }[]> = {},
+  /** Other programs by the first part of the path. */
+  standIns: Readonly<Record<string, StandIn>> = {},
 ): Promise<SourcePrometheus> {
   const all = [UP, ...series];
   const answer = (path: string, form: URLSearchParams): unknown => {
@@ -37,7 +51,12 @@ export async function startSourcePrometheus(
   const server = createServer((request, response) => {
     void bodyOf(request).then((body) => {
       const url = new URL(request.url ?? "/", "http://prometheus.invalid");
-      const data = answer(url.pathname, new URLSearchParams(body || url.search));
+      const [, prefix = "", rest = ""] = /^\/([^/]+)(\/.*)$/.exec(url.pathname) ?? [];
+      const standIn = standIns[prefix];
+      const path = standIn ? rest : url.pathname;
+      const form = new URLSearchParams(body || url.search);
+      const data = answer(path, form);
+      if (standIn?.({ request, response, path, form, data })) return;
       response.writeHead(data === undefined ? 404 : 200, { "content-type": "application/json" });
       response.end(JSON.stringify({ status: data === undefined ? "error" : "success", data }));
     });

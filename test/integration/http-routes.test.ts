@@ -198,6 +198,7 @@ describe("what can be read", () => {
         port: 9090,
         scheme: "https",
         path_prefix: "/prom",
+        accept_partial: false,
         auth: null,
       },
       credentials: {

@@ -130,7 +130,7 @@ test("warnings beside a result don't show it either, whole or cut", async () => 
     expect(warnings[0]).not.toContain(secret.slice(0, 4));
     server.respond = (response) => void response.end(answer(`remote read with ${secret} failed`));
     const error = await bridgeErrorOf(readUp(clientOf(authorization)));
-    expect(error).toMatchObject({ code: "prometheus_answer_truncated" });
+    expect(error).toMatchObject({ code: "prometheus_answer_partial" });
     expect(error.message).toContain("remote read with [secret] failed");
   }
 });

@@ -27,10 +27,10 @@ let agent: Agent;
 let clock: ManualClock;
 let client: PrometheusClient;
 
-const clientOf = (origin: string): PrometheusClient =>
+const clientOf = (origin: string, partialAnswers?: "accepted"): PrometheusClient =>
   createPrometheusClient(
     { dispatcher: agent, clock, turns: createTurns() },
-    { origin, pathPrefix: "", timeoutMs: 30_000 },
+    { origin, pathPrefix: "", timeoutMs: 30_000, ...(partialAnswers ? { partialAnswers } : {}) },
   );
 
 beforeEach(async () => {
@@ -45,8 +45,8 @@ afterEach(async () => {
   await server.close();
 });
 
-const read = (): Promise<ScanResult> =>
-  client.read(UP, WINDOW, { sink: { series: () => {} }, pause: () => undefined }, signal);
+const read = (from = client): Promise<ScanResult> =>
+  from.read(UP, WINDOW, { sink: { series: () => {} }, pause: () => undefined }, signal);
 
 const answer =
   (status: number, headers: Record<string, string>, body: string | Buffer): Respond =>
@@ -272,5 +272,45 @@ describe("TLS that was asked by plain HTTP", () => {
     } finally {
       await tls.close();
     }
+  });
+});
+
+describe("an answer that says that it is partial", () => {
+  const SERIES = [{ labels: ['"a":"b"'], samples: [`[${NOW / 1000},"1"]`] }];
+  const GONE =
+    'fetch series for {cluster=\\"old\\"} 10.0.0.9:10901: rpc error: code = Unavailable desc = connection refused';
+  const NO_STORES = "No StoreAPIs matched for this query";
+  const withWarnings = (series: typeof SERIES, ...warnings: string[]): string =>
+    toMatrixAnswer(series, undefined, `]},"warnings":[${warnings.map((each) => `"${each}"`).join()}]}`);
+  const VICTORIA = ANSWER.replace('"status":"success",', '"status":"success","isPartial":true,');
+
+  test.each([
+    ["Thanos: a store is gone", withWarnings(SERIES, GONE), /Unavailable/],
+    ["Thanos: a querier below has lost its stores", withWarnings(SERIES, NO_STORES), /No StoreAPIs/],
+    ["VictoriaMetrics: a storage node is gone", VICTORIA, /isPartial/],
+  ])("%s: refused by a code of its own, or accepted with a warning", async (_what, body, words) => {
+    server.respond = answer(200, {}, body);
+    const error = await bridgeErrorOf(read());
+    expect(error.code).toBe("prometheus_answer_partial");
+    expect(error.message).toMatch(words);
+    expect(error.message).not.toContain("10.0.0.9");
+    expect(error.hint).toContain("prometheus.accept_partial: true");
+    const accepted = await read(clientOf(server.origin, "accepted"));
+    expect(accepted).toMatchObject({ samples: 1, warnings: [expect.stringMatching(words)] });
+    expect(accepted.noStores).toBeUndefined();
+  });
+
+  test("Thanos, a time without any store: an empty answer that says so", async () => {
+    server.respond = answer(200, {}, withWarnings([], NO_STORES, NO_STORES));
+    expect(await read()).toMatchObject({ samples: 0, warnings: [], noStores: true });
+    // A store that is gone besides is more than that.
+    server.respond = answer(200, {}, withWarnings([], NO_STORES, GONE));
+    expect((await bridgeErrorOf(read())).code).toBe("prometheus_answer_partial");
+  });
+
+  test("Thanos without any store now has no oldest sample to go by", async () => {
+    server.respond = answer(200, {}, withWarnings([], NO_STORES));
+    expect((await bridgeErrorOf(client.oldestSample(WINDOW, signal))).code).toBe("prometheus_answer_partial");
+    expect(await client.hasSamplesAt(NOW, signal)).toBe(false);
   });
 });

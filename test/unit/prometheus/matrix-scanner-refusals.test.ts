@@ -102,7 +102,7 @@ describe("an answer that is cut", () => {
     const answer = toMatrixAnswer([{ labels: [], samples: [value] }], preamble);
     const late = toMatrixAnswer([{ labels: [], samples: [value] }], undefined, ']},"isPartial":true}');
     for (const text of [answer, late, JSON.stringify(JSON.parse(answer), null, 2)]) {
-      expect(outcome(Buffer.from(text))).toBe("prometheus_answer_truncated");
+      expect(outcome(Buffer.from(text))).toBe("prometheus_answer_partial");
     }
   });
 });

@@ -347,7 +347,7 @@ describe("warnings", () => {
     const tail = ']},"warnings":["PromQL info: x","no store could be reached"]}';
     expect(() => scan(toMatrixAnswer([], undefined, tail))).toThrow(
       expect.objectContaining({
-        code: "prometheus_answer_truncated",
+        code: "prometheus_answer_partial",
         message: expect.stringContaining("no store"),
       }),
     );

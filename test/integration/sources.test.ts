@@ -1,0 +1,199 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { CollectionStatus, RoundResult } from "#collect/status.ts";
+import { startSimulator, type Simulator } from "#simulator/simulator.ts";
+import { startBridgeChild } from "../helpers/bridge-child.ts";
+import {
+  startSourcePrometheus,
+  type SourceCall,
+  type SourcePrometheus,
+  type StandIn,
+} from "../helpers/source-prometheus.ts";
+import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
+
+// The whole program before stand-ins of programs that speak Prometheus' API: each is a cluster, behind one port-forward by its path_prefix.
+// They answer as documentation, source code and bug reports of the products show it.
+
+const MINUTE = 60_000;
+const NO_STORES = "No StoreAPIs matched for this query";
+const GONE =
+  "receive series from Addr: 10.0.0.9:10901: rpc error: code = Unavailable desc = connection refused";
+
+const send = ({ response }: SourceCall, body: unknown, status = 200): true => {
+  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  return true;
+};
+const sendText = ({ response }: SourceCall, status: number, text: string, headers = {}): true => {
+  response.writeHead(status, { "content-type": "text/plain", ...headers }).end(text);
+  return true;
+};
+
+/** VictoriaMetrics: MetricsQL has no scalars, and each answer has `isPartial` (evcc#23437). */
+const victoria: StandIn = (call) => {
+  const query = call.form.get("query");
+  if (query === null || call.data === undefined) return false;
+  const at = Date.now() / 1000;
+  const vector = { resultType: "vector", result: [{ metric: {}, value: [at, String(at)] }] };
+  return send(call, { status: "success", isPartial: false, data: query === "time()" ? vector : call.data });
+};
+
+/** Thanos whose stores have data since 5 minutes ago. */
+const youngThanos =
+  (oldestMs: number): StandIn =>
+  (call) => {
+    const { form, path } = call;
+    const query = form.get("query") ?? "";
+    const at = Number(form.get("time")) * 1000;
+    if (path === "/api/v1/query_range") {
+      const [start, end, step] = ["start", "end", "step"].map((name) => Number(form.get(name)) * 1000);
+      const values: [number, string][] = [];
+      for (let t = start!; t <= end!; t += step!) if (t >= oldestMs) values.push([t / 1000, "1"]);
+      const result = values.length > 0 ? [{ metric: {}, values }] : [];
+      return send(call, { status: "success", data: { resultType: "matrix", result } });
+    }
+    if (path !== "/api/v1/query" || query === "time()") return false;
+    const resultType = query.endsWith("]") ? "matrix" : "vector";
+    if (at < oldestMs)
+      return send(call, { status: "success", data: { resultType, result: [] }, warnings: [NO_STORES] });
+    if (resultType === "vector") return false;
+    const { result } = call.data as { result: { metric: object; values: [number, string][] }[] };
+    const kept = result
+      .map(({ metric, values }) => ({ metric, values: values.filter(([t]) => t * 1000 >= oldestMs) }))
+      .filter(({ values }) => values.length > 0);
+    return send(call, { status: "success", data: { resultType, result: kept } });
+  };
+
+/** Thanos with a store that was there before, and has gone from the list. */
+const emptiedThanos: StandIn = (call) => {
+  if (!call.form.get("query")?.endsWith("]")) return false;
+  return send(call, {
+    status: "success",
+    data: { resultType: "matrix", result: [] },
+    warnings: [NO_STORES],
+  });
+};
+
+/** Thanos with a store that does not answer: whole data of the others, and a warning (thanos#3332). */
+const brokenThanos: StandIn = (call) =>
+  call.form.get("query")?.endsWith("]") === true &&
+  send(call, { status: "success", data: call.data, warnings: [GONE] });
+
+const noPost: StandIn = (call) => call.request.method === "POST" && sendText(call, 403, "Forbidden\n");
+
+const gzipping: StandIn = (call) => {
+  const body = gzipSync(JSON.stringify({ status: "success", data: call.data }));
+  call.response.writeHead(200, { "content-encoding": "gzip", "content-length": body.length }).end(body);
+  return true;
+};
+
+const STAND_INS: Readonly<Record<string, StandIn>> = {
+  victoria,
+  "thanos-young": youngThanos(Date.now() - 7 * MINUTE),
+  "thanos-emptied": emptiedThanos,
+  "thanos-broken": brokenThanos,
+  "thanos-accepted": brokenThanos,
+  "no-post": noPost,
+  gzip: gzipping,
+  brotli: (call) => sendText(call, 200, "\u001B", { "content-encoding": "br" }),
+  tls: (call) => sendText(call, 400, "Client sent an HTTP request to an HTTPS server.\n"),
+  login: (call) => sendText(call, 302, "Found", { location: "https://dex.example.com/auth?client_id=x" }),
+  "login-page": (call) =>
+    sendText(call, 200, '<form><input type="password"></form>', { "content-type": "text/html" }),
+};
+
+const MORE: Readonly<Record<string, object>> = { "thanos-accepted": { accept_partial: true } };
+
+let simulator: Simulator | undefined;
+let prometheus: SourcePrometheus | undefined;
+let end = (): Promise<void> => Promise.resolve();
+let round: RoundResult;
+let status: CollectionStatus;
+
+beforeAll(async () => {
+  prometheus = await startSourcePrometheus(
+    [{ name: "node_load1", labels: { instance: "a" }, valueAt: () => 1 }],
+    {},
+    STAND_INS,
+  );
+  simulator = await startSimulator({
+    clusters: 1,
+    shape: { nodes: 1, pods: 0 },
+    realPrometheus: { host: "127.0.0.1", port: prometheus.port },
+  });
+  const folder = createTemporaryFolder();
+  const { kubeconfig } = simulator.cluster("sim-1");
+  const clusters = Object.keys(STAND_INS).map((id) => {
+    const target = { namespace: "bud-system", service: "bud-metrics-kube-prometheu-prometheus", port: 9090 };
+    return { id, kubeconfig, prometheus: { ...target, path_prefix: `/${id}`, ...MORE[id] } };
+  });
+  writeFileSync(join(folder, "clusters.yaml"), JSON.stringify({ clusters }));
+  const queries = [{ name: "node_load1", group: "test" }];
+  writeFileSync(join(folder, "queries.yaml"), JSON.stringify({ extends: "none", queries }));
+  const environment = {
+    ROLE: "all-in-one",
+    PORT: "0",
+    SCHEDULER: "dapr",
+    DATA_DIR: join(folder, "data"),
+    CLUSTERS_FILE: join(folder, "clusters.yaml"),
+    QUERIES_FILE: join(folder, "queries.yaml"),
+    ALLOW_PRIVATE_API_SERVERS: "true",
+    OWN_METRICS_INTERVAL: "0",
+  };
+  const child = startBridgeChild(environment, [], { atEnd: (kill) => (end = kill) });
+  round = await child.collect();
+  status = await child.status();
+}, 60_000);
+
+afterAll(async () => {
+  await end();
+  await simulator?.stop();
+  await prometheus?.stop();
+});
+
+const resultOf = (id: string): RoundResult["clusters"][number] =>
+  round.clusters.find((each) => each.cluster_id === id)!;
+const statusOf = (id: string): CollectionStatus["clusters"][number] =>
+  status.clusters.find((each) => each.cluster_id === id)!;
+
+test.each([
+  // 15 minutes of INITIAL_LOOKBACK: a sample every 30 s.
+  ["victoria", 30],
+  ["no-post", 30],
+  ["gzip", 30],
+  ["thanos-accepted", 30],
+])("%s is collected", (id, samples) => {
+  expect(resultOf(id)).toMatchObject({ outcome: "successful", error: null });
+  expect(resultOf(id).series).toBeGreaterThanOrEqual(1);
+  expect(resultOf(id).points).toBeGreaterThanOrEqual(samples);
+});
+
+test("a window before the data of any store of Thanos is before the oldest sample: nothing fails, nothing is lost", () => {
+  expect(resultOf("thanos-young")).toMatchObject({ outcome: "successful", error: null });
+  expect(resultOf("thanos-young").series).toBeGreaterThanOrEqual(1);
+  expect(statusOf("thanos-young").gaps.filter(({ state }) => state === "lost")).toEqual([]);
+});
+
+test("accept_partial takes an answer that lacks a store, and the status says so", () => {
+  expect(statusOf("thanos-accepted").warnings).toEqual([
+    expect.stringMatching(/clear text/),
+    expect.stringMatching(
+      /^node_load1: a part of the data may be missing: receive series from .*Unavailable/,
+    ),
+  ]);
+});
+
+test.each([
+  ["thanos-broken", "prometheus_answer_partial", /prometheus\.accept_partial: true/],
+  ["thanos-emptied", "prometheus_answer_partial", /Bring the store/],
+  ["brotli", "prometheus_unexpected_answer", /./],
+  ["tls", "prometheus_tls_required", /prometheus\.scheme to https/],
+  ["login", "prometheus_login_required", /behind the login proxy/],
+  ["login-page", "prometheus_login_required", /bearer_token/],
+])("%s fails with %s", (id, code, hint) => {
+  expect(resultOf(id)).toMatchObject({
+    outcome: "failed",
+    error: { code, hint: expect.stringMatching(hint) },
+  });
+});
