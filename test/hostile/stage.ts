@@ -120,7 +120,10 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     await delay(Math.max(0, roundBegan + WINDOW_MS_MIN - Date.now()));
     roundBegan = Date.now();
     process.kill(child.pid, "SIGUSR2");
-    await behaviour.set(stage);
+    const notSet = await (async () => behaviour.set(stage))().then(
+      () => [],
+      (error: unknown) => [String(error)],
+    );
     const probes = startProbes(await child.url);
     const before = child.stdout().length;
     const ended = child.ended.then((code) => `the process ended with ${code}: ${child.stderr()}`);
@@ -137,6 +140,7 @@ export async function startStage({ environment = {}, withDapr }: StageSettings =
     stage.figures.push(`${behaviour.name}: ${figures}: ${result.error?.code}: ${result.error?.message}`);
     const told = child.stdout().slice(before) + JSON.stringify(status);
     return [
+      ...notSet,
       ...failedProbes,
       ...(heldMs < HELD_MS_MAX ? [] : [`the main loop was held for ${heldMs} ms`]),
       ...(rssBytes < MEMORY_BYTES_MAX ? [] : [`the process had ${rssBytes} bytes`]),
