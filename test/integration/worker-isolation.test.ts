@@ -1,11 +1,12 @@
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
 import { startBridgeChild } from "../helpers/bridge-child.ts";
-import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
+import { ACCEPT, isOwn, startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
-import { bridgeEnvironment } from "../helpers/test-bridge.ts";
+import { bridgeEnvironment, readProgressRecord } from "../helpers/test-bridge.ts";
 
 // A defect that one cluster brings out ends a worker process, and nothing else. See test/helpers/defective-worker.ts for the defects.
 
@@ -83,4 +84,51 @@ it("clusters that end their worker: the others are collected in the same round, 
   expect(errors).toEqual(Object.keys(DEEDS).map(() => "cluster_quarantined"));
   child.signal("SIGTERM");
   expect(await child.ended).toBe(0);
+}, 120_000);
+
+/** The worker processes of a program. Linux only. */
+function workersOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number),
+  );
+}
+
+it("a worker that is killed or stopped from outside, while its samples are on their way: every sample is stored, the round ends", async () => {
+  const directory = mkdtempSync(join(folder, "killed-"));
+  const child = startBridgeChild({
+    ...bridgeEnvironment(directory, { simulator, collector }),
+    METRICS_BATCH_SIZE: "40",
+    CLUSTER_DEADLINE: "120",
+    INITIAL_LOOKBACK: "10m",
+  });
+  await child.url;
+  const signals: NodeJS.Signals[] = ["SIGKILL", "SIGSTOP"];
+  let requests = 0;
+  collector.onRequest = ({ points }) => {
+    const isDue = points.some((point) => !isOwn(point)) && ++requests % 4 === 3;
+    const signal = isDue ? signals.shift() : undefined;
+    if (signal) for (const pid of workersOf(child.pid)) process.kill(pid, signal);
+    return Promise.resolve(ACCEPT);
+  };
+  const { clusters } = await child.collect();
+  expect(signals).toEqual([]);
+  expect(
+    clusters
+      .map(({ error }) => error?.code)
+      .filter((code) => code !== undefined && code !== "cluster_quarantined"),
+  ).toEqual([]);
+  child.signal("SIGTERM");
+  expect(await child.ended).toBe(0);
+  // A cluster that was alone twice in such a moment is put aside; a restart forgets that.
+  const second = startBridgeChild(bridgeEnvironment(directory, { simulator, collector }));
+  await second.url;
+  expect(await second.collect()).toMatchObject({ successful: simulator.clusters.length });
+  second.signal("SIGTERM");
+  expect(await second.ended).toBe(0);
+  for (const { id, world } of simulator.clusters) {
+    const progress = await readProgressRecord(join(directory, "data"), id);
+    const compared = compareWithExpected(collector, world, progress);
+    expect(compared).toEqual(noDifferences(compared.samples));
+    expect(compared.samples).toBeGreaterThan(100);
+  }
 }, 120_000);
