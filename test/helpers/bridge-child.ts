@@ -1,5 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
 
@@ -25,6 +27,12 @@ export interface ChildOptions {
   /** A command that runs the one behind it, for example as another user. */
   wrapper?: readonly string[];
 }
+
+/** Compiled code is kept between the many starts of all tests: half of a start is compiling. */
+const BASE = {
+  PATH: process.env["PATH"] ?? "",
+  NODE_COMPILE_CACHE: join(tmpdir(), "budcluster-test-compile-cache"),
+};
 
 /** Starts `node src/main.ts` with these arguments and exactly this environment (and PATH). It does not outlive the test. */
 export function startBridgeChild(
@@ -78,8 +86,7 @@ export async function runBridge(
   environment: Record<string, string>,
   args: string[] = [],
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const { PATH = "" } = process.env;
-  const env = { PATH, ...environment };
+  const env = { ...BASE, ...environment };
   return await new Promise((resolve) => {
     const child = execFile(
       process.execPath,
