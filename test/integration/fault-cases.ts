@@ -233,7 +233,8 @@ const TUNNEL: FaultCase[] = [
   failed("the tunnel hangs", { layer: "tunnel", kind: "hang" }, "tunnel_timeout", { hint: /kubelet/ }),
   failed(
     "the tunnel stalls in the middle",
-    { layer: "tunnel", kind: "stall", afterBytes: 300 },
+    // The first answer, the time, has about 280 bytes.
+    { layer: "tunnel", kind: "stall", afterBytes: 250 },
     "prometheus_timeout",
   ),
   failed("the kubelet refuses", { layer: "tunnel", kind: "refuse", status: 500 }, "cluster_api_error"),
