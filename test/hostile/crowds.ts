@@ -89,6 +89,20 @@ export const CROWDS: readonly Behaviour[] = [
     ),
   },
   {
+    name: "500 callers that ask for the status and read nothing",
+    limit: "an answer is computed once for all that wait, and sent one in a turn",
+    lift: {
+      source: [
+        ["loading ??= load()", "loading = load()"],
+        [
+          "const own = turn.then(() => new Promise((resolve) => setImmediate(resolve)));",
+          "const own = turn;",
+        ],
+      ],
+    },
+    set: connections(500, `GET /metrics/status HTTP/1.1\r\n${HOST}\r\n`),
+  },
+  {
     name: "a header of 20 KB",
     limit: "headerBytesMax",
     lift: { source: [["headerBytesMax: 16 * 1024", "headerBytesMax: 1e8"]] },

@@ -3,6 +3,7 @@ import { BridgeError } from "#errors/error.ts";
 import type { Collection, RoundStart, RoundTrigger } from "#collect/status.ts";
 import { type App, requestSignal, type RouteModule } from "#http/app-types.ts";
 import { ACCESS_ERRORS, errors, fields, json, OPEN_ERRORS } from "#http/schemas.ts";
+import { createSharedAnswer } from "#http/shared-answer.ts";
 import { collectAnswer, collectionStatus } from "#http/status-schemas.ts";
 import { toVisibleStatus } from "#http/visible-status.ts";
 import { abortable } from "#lib/clock.ts";
@@ -12,6 +13,7 @@ const COLLECT_URL = "/metrics/collect-all";
 
 /** GET /metrics: the program's own metrics as Prometheus text. */
 export function ownMetricsRoutes(metrics: Pick<OwnMetrics, "prometheusText">): RouteModule {
+  const text = createSharedAnswer(() => metrics.prometheusText());
   return (app) => {
     app.route({
       method: "GET",
@@ -31,7 +33,7 @@ export function ownMetricsRoutes(metrics: Pick<OwnMetrics, "prometheusText">): R
         },
       },
       handler: async (_request, reply) =>
-        reply.type("text/plain; version=0.0.4; charset=utf-8").send(await metrics.prometheusText()),
+        reply.type("text/plain; version=0.0.4; charset=utf-8").send(await text()),
     });
   };
 }
@@ -45,6 +47,7 @@ export function collectionRoutes(
   warnings: () => readonly string[],
   stopping: AbortSignal,
 ): RouteModule {
+  const sharedStatus = createSharedAnswer(() => collection.status());
   return (app) => {
     addCollectRoute(app, collection, stopping);
     app.route({
@@ -71,7 +74,7 @@ export function collectionRoutes(
         response: { 200: json("The status", collectionStatus), ...errors(...ACCESS_ERRORS) },
       },
       handler: async (request) => {
-        const status = await collection.status();
+        const status = await sharedStatus();
         if (request.clustersSeen !== "all") return toVisibleStatus(status, (id) => request.sees(id));
         return { ...status, warnings: [...warnings(), ...status.warnings] };
       },
