@@ -1,9 +1,10 @@
 import { BridgeError } from "#errors/error.ts";
 import { createSecret, type Secret } from "#lib/secret.ts";
-import type { PrometheusCredentials } from "./cluster.ts";
+import type { CredentialFacts, PrometheusCredentials } from "./cluster.ts";
 import type { TargetRecord } from "./cluster-record.ts";
 import { readCertificates } from "./pem.ts";
-import { toPrometheusCredentials } from "./prometheus-credentials.ts";
+import { contradictionOf, toCredentialFields, toPrometheusCredentials } from "./prometheus-credentials.ts";
+import { headersProblem, mergedHeaders } from "./prometheus-headers.ts";
 
 /** A kubeconfig as text (YAML or JSON) or as the object itself. */
 type KubeconfigInput = string | Record<string, unknown>;
@@ -20,7 +21,13 @@ interface TargetInput {
   /** At most one of the two. */
   bearer_token?: string;
   basic_auth?: { username: string; password: string };
+  headers?: Record<string, string>;
 }
+
+/** null removes a header, or all of them. */
+type TargetPatch = Nullable<Omit<TargetInput, "headers">> & {
+  headers?: Record<string, string | null> | null;
+};
 
 /** A cluster as it is registered over the API; the fields are checked, what is in them is not. */
 export interface ClusterInput {
@@ -43,7 +50,7 @@ export interface ClusterPatch {
   platform?: string;
   kubeconfig?: KubeconfigInput;
   context?: string;
-  prometheus?: Nullable<TargetInput> | null;
+  prometheus?: TargetPatch | null;
   labels?: Record<string, string | null> | null;
   enabled?: boolean | null;
   validate_certs?: boolean | null;
@@ -63,9 +70,9 @@ export function toText(kubeconfig: KubeconfigInput): Secret {
 }
 
 /** The target with the patch's fields, without those that it resets. Throws request_invalid. */
-export function patchTarget(target: TargetRecord, patch: Nullable<TargetInput> | null): TargetRecord {
+export function patchTarget(target: TargetRecord, patch: TargetPatch | null): TargetRecord {
   if (patch === null) return {};
-  const { bearer_token: _token, basic_auth: _basic, ...fields } = patch;
+  const { bearer_token: _token, basic_auth: _basic, headers: _headers, ...fields } = patch;
   const merged = { ...target, ...fields };
   const kept = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
   const { ca, path_prefix: prefix, ...rest } = kept as TargetRecord;
@@ -83,19 +90,44 @@ function certificatesOf(pem: string): string {
   return read.certificates.map((certificate) => certificate.toString()).join("");
 }
 
-/** The credentials of Prometheus in a patch: new ones, null to remove them, undefined to keep the stored ones. */
+/** Does a patch change the credentials of Prometheus? */
+export function changesCredentials(patch: TargetPatch | null | undefined): boolean {
+  if (patch === undefined) return false;
+  return (
+    patch === null ||
+    [patch.bearer_token, patch.basic_auth, patch.headers].some((field) => field !== undefined)
+  );
+}
+
+/** Does a part of the stored credentials of Prometheus stay after a patch? */
+export function keepsCredentials(patch: TargetPatch | null | undefined, facts: CredentialFacts): boolean {
+  if (patch === null) return false;
+  const changesAuth = patch?.bearer_token !== undefined || patch?.basic_auth !== undefined;
+  const hasHeaders = (facts.prometheus_headers ?? []).length > 0;
+  return (facts.prometheus_auth !== null && !changesAuth) || (hasHeaders && patch?.headers !== null);
+}
+
+/** The credentials of Prometheus after a patch. `stored`: undefined when there are none, or none stay. Throws request_invalid. */
 export function patchedCredentials(
-  patch: Nullable<TargetInput> | null | undefined,
-): PrometheusCredentials | null | undefined {
-  if (patch === undefined) return undefined;
-  if (patch === null) return null;
+  patch: TargetPatch | null | undefined,
+  stored: PrometheusCredentials | undefined,
+): PrometheusCredentials | undefined {
+  if (patch === undefined) return stored;
+  if (patch === null) return undefined;
+  const { headers: before = {}, ...storedAuth } = stored ? toCredentialFields(stored) : {};
   const { bearer_token: token, basic_auth: basic } = patch;
-  if (token && basic) throw invalid("prometheus has bearer_token and basic_auth: give one of them");
-  const given = toPrometheusCredentials({
+  const givenAuth = {
     ...(token ? { bearer_token: token } : {}),
     ...(basic ? { basic_auth: basic } : {}),
-  });
-  return given ?? (token === null || basic === null ? null : undefined);
+  };
+  const auth = token === undefined && basic === undefined ? storedAuth : givenAuth;
+  const headers = patch.headers === null ? {} : mergedHeaders(before, patch.headers ?? {});
+  const problem = headersProblem(headers);
+  if (problem !== undefined) throw invalid(`prometheus.headers ${problem}`);
+  const fields = { ...auth, headers };
+  const contradiction = contradictionOf(fields);
+  if (contradiction !== undefined) throw invalid(`prometheus ${contradiction}`);
+  return toPrometheusCredentials(fields);
 }
 
 /** The labels with the patch's, without those that it removes. Throws request_invalid when they become too many. */

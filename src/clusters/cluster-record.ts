@@ -35,6 +35,7 @@ const recordSchema = z.object({
     token_expires_at: text.nullable(),
     ca_sha256: z.array(text),
     prometheus_auth: z.enum(["bearer", "basic"]).nullable(),
+    prometheus_headers: z.array(text).exactOptional(),
   }),
   created_at: text,
   updated_at: text,

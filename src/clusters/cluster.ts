@@ -35,10 +35,17 @@ interface SealedCredentials {
 
 export type ClusterCredentials = ClearCredentials | SealedCredentials;
 
-/** The `authorization` for a Prometheus that requires authentication. */
-export type PrometheusCredentials =
+/** The authentication of each request to a cluster's Prometheus, and further headers such as X-Scope-OrgID. */
+export type PrometheusCredentials = (
+  | { kind: "none" }
   | { kind: "bearer"; token: Secret }
-  | { kind: "basic"; username: string; password: Secret };
+  | { kind: "basic"; username: string; password: Secret }
+) & { headers?: readonly PrometheusHeader[] };
+
+export interface PrometheusHeader {
+  name: string;
+  value: Secret;
+}
 
 /** Facts about a cluster's credentials that are no secrets. The names are those of the state record and of the API. */
 export interface CredentialFacts {
@@ -53,6 +60,8 @@ export interface CredentialFacts {
   ca_sha256: string[];
   /** How the bridge authenticates to Prometheus itself. */
   prometheus_auth: "bearer" | "basic" | null;
+  /** Names of the headers that each request to Prometheus has besides; absent: none. */
+  prometheus_headers?: string[];
 }
 
 /** The source of a cluster: only clusters from the API can be changed there. */

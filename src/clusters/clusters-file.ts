@@ -10,9 +10,8 @@ import { readCredentialFacts, readKubeconfigFile } from "./kubernetes-client-con
 import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
 import {
-  hasOneAtMost,
-  ONE_OF_BOTH,
   prometheusCredentialFields,
+  refuseContradiction,
   toPrometheusCredentials,
 } from "./prometheus-credentials.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
@@ -43,7 +42,7 @@ const prometheusSchema = z
     },
     "must be a mapping",
   )
-  .refine(hasOneAtMost, ONE_OF_BOTH);
+  .superRefine(refuseContradiction);
 
 const clusterSchema = z.strictObject(
   {
@@ -83,11 +82,14 @@ function contradictionsOf(raw: unknown): string[] {
   for (const field of Object.keys(prometheusCredentialFields).filter((name) =>
     Object.hasOwn(prometheus, name),
   )) {
-    const option = `--prometheus-${field === "basic_auth" ? "basic-auth" : "token"}-file FILE`;
+    const option = `--prometheus-${OPTIONS[field] ?? field}-file FILE`;
     problems.push(`prometheus.${field}: belongs into kubeconfig_jwe: ${SEAL} ${option}`);
   }
   return problems;
 }
+
+/** Of `keys seal`. */
+const OPTIONS: Readonly<Record<string, string>> = { bearer_token: "token", basic_auth: "basic-auth" };
 
 const SEAL = "npm run keys -- seal KUBECONFIG --id ID";
 
@@ -102,7 +104,7 @@ const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
  * Reads CLUSTERS_FILE: YAML with a list `clusters`, each with id, kubeconfig (a path relative to the file, or the text or mapping
  * itself) or kubeconfig_jwe (sealed with a key of the keyring), and optionally name (default: the id), platform (default "kubernetes"),
  * context, trusted, validate_certs, enabled and prometheus {namespace, service, port, scheme, path_prefix, ca (PEM or path),
- * bearer_token or basic_auth {username, password}: only beside a kubeconfig in clear text}.
+ * accept_partial, and, only beside a kubeconfig in clear text, headers and bearer_token or basic_auth {username, password}}.
  *
  * Every kubeconfig is read and checked now, a sealed one is opened for it and dropped; one that is not `trusted` goes through the allow-list
  * parser. Throws BridgeError `clusters_file_invalid` with all problems of the file in details.problems (string[]), each naming cluster and
@@ -294,6 +296,7 @@ const SECRET_FIELDS = new Set<PropertyKey>([
   "ca",
   "bearer_token",
   "basic_auth",
+  "headers",
 ]);
 
 /** The value that was given, where it is no secret and short. */

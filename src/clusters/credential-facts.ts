@@ -18,7 +18,18 @@ export function toCredentialFacts(
     certificate_expires_at: certificate ? certificate.validToDate.toISOString() : null,
     token_expires_at: jwtExpiry(token),
     ca_sha256: caFingerprints(cluster?.caData),
-    prometheus_auth: prometheus?.kind ?? null,
+    ...prometheusFacts(prometheus),
+  };
+}
+
+function prometheusFacts(
+  prometheus: PrometheusCredentials | undefined,
+): Pick<CredentialFacts, "prometheus_auth" | "prometheus_headers"> {
+  const kind = prometheus?.kind ?? "none";
+  const names = prometheus?.headers?.map(({ name }) => name) ?? [];
+  return {
+    prometheus_auth: kind === "none" ? null : kind,
+    ...(names.length > 0 ? { prometheus_headers: names } : {}),
   };
 }
 

@@ -7,8 +7,8 @@ import type { Logger } from "#telemetry/logger.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
 import { keysInvalid, readKeyFiles, type KeyFile } from "./key-files.ts";
 import {
-  hasOneAtMost,
   prometheusCredentialFields,
+  refuseContradiction,
   toCredentialFields,
   toPrometheusCredentials,
 } from "./prometheus-credentials.ts";
@@ -47,7 +47,7 @@ const headerSchema = z.strictObject({
 
 const envelopeSchema = z.strictObject({
   kubeconfig: z.string().min(1),
-  prometheus: z.strictObject(prometheusCredentialFields).refine(hasOneAtMost).optional(),
+  prometheus: z.strictObject(prometheusCredentialFields).superRefine(refuseContradiction).optional(),
 });
 
 /**

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { createSecret, type Secret } from "#lib/secret.ts";
-import type { PrometheusCredentials } from "./cluster.ts";
+import { createSecret, secretsOfHeader, type Secret } from "#lib/secret.ts";
+import type { PrometheusCredentials, PrometheusHeader } from "./cluster.ts";
+import { hasAuthorization, headerName, headersProblem, headerValue } from "./prometheus-headers.ts";
 
 const TOKEN_MAX = 16 * 1024;
 const WORD_MAX = 1024;
@@ -13,7 +14,7 @@ const textMatching = (name: RegExp, allowed: string) =>
     .max(WORD_MAX, `must have at most ${WORD_MAX} characters`)
     .regex(name, allowed);
 
-/** Credentials for a Prometheus that requires authentication, as files and requests name them; at most one of the two. */
+/** Credentials for a Prometheus that requires authentication, as files and requests name them; at most one of the first two. */
 export const prometheusCredentialFields = {
   bearer_token: z
     .string("must be a text")
@@ -30,50 +31,94 @@ export const prometheusCredentialFields = {
       "must be a mapping with username and password",
     )
     .optional(),
+  headers: z
+    .record(
+      headerName,
+      headerValue,
+      "must be a mapping of header names to texts, such as X-Scope-OrgID: my-tenant",
+    )
+    .superRefine((headers, context) => {
+      const message = headersProblem(headers);
+      if (message !== undefined) context.addIssue({ code: "custom", message });
+    })
+    .optional(),
 };
 
 interface CredentialFields {
   bearer_token?: string | undefined;
   basic_auth?: { username: string; password: string } | undefined;
+  headers?: Record<string, string> | undefined;
 }
 
-export const ONE_OF_BOTH = "has bearer_token and basic_auth: give one of them";
+/** Two fields that contradict each other, as the end of a sentence about `prometheus`; undefined when none do. */
+export function contradictionOf(fields: CredentialFields): string | undefined {
+  const { bearer_token, basic_auth, headers } = fields;
+  const hasAuth = bearer_token !== undefined || basic_auth !== undefined;
+  if (bearer_token !== undefined && basic_auth !== undefined)
+    return "has bearer_token and basic_auth: give one of them";
+  return hasAuth && hasAuthorization(headers)
+    ? "has an Authorization in headers besides bearer_token or basic_auth: give one of them"
+    : undefined;
+}
 
-/** Are there not both? */
-export function hasOneAtMost({ bearer_token, basic_auth }: CredentialFields): boolean {
-  return bearer_token === undefined || basic_auth === undefined;
+/** For zod's superRefine. */
+export function refuseContradiction(fields: CredentialFields, context: z.RefinementCtx): void {
+  const message = contradictionOf(fields);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
 }
 
 /** The checked fields as credentials; undefined when there are none. */
 export function toPrometheusCredentials(fields: CredentialFields): PrometheusCredentials | undefined {
-  const { bearer_token, basic_auth } = fields;
+  const headers = Object.entries(fields.headers ?? {}).map(([name, value]): PrometheusHeader => ({
+    name,
+    value: createSecret(value),
+  }));
+  const auth = toAuth(fields);
+  if (headers.length > 0) return { ...auth, headers };
+  return auth.kind === "none" ? undefined : auth;
+}
+
+function toAuth({ bearer_token, basic_auth }: CredentialFields): PrometheusCredentials {
   if (bearer_token !== undefined) return { kind: "bearer", token: createSecret(bearer_token) };
-  if (!basic_auth) return undefined;
+  if (!basic_auth) return { kind: "none" };
   const { username, password } = basic_auth;
   return { kind: "basic", username, password: createSecret(password) };
 }
 
 /** The other way: in clear text, for sealing. */
 export function toCredentialFields(credentials: PrometheusCredentials): CredentialFields {
-  if (credentials.kind === "bearer") return { bearer_token: credentials.token.expose() };
-  return { basic_auth: { username: credentials.username, password: credentials.password.expose() } };
+  const list = credentials.headers ?? [];
+  const headers = Object.fromEntries(list.map(({ name, value }) => [name, value.expose()]));
+  const rest = list.length > 0 ? { headers } : {};
+  if (credentials.kind === "none") return rest;
+  if (credentials.kind === "bearer") return { bearer_token: credentials.token.expose(), ...rest };
+  const { username, password } = credentials;
+  return { basic_auth: { username, password: password.expose() }, ...rest };
 }
 
-/** The `authorization` header (RFC 6750, RFC 7617), and the secrets that an answer could quote. */
+/** The headers of each request (RFC 6750, RFC 7617, and the cluster's own), and the secrets that an answer could quote. */
 export function toAuthorization(credentials: PrometheusCredentials): {
-  scheme: "bearer" | "basic";
-  header: Secret;
+  scheme: "bearer" | "basic" | "none";
+  headers: readonly PrometheusHeader[];
   secrets: readonly Secret[];
 } {
+  const { kind: scheme, headers: own = [] } = credentials;
+  const ownSecrets = own.flatMap(({ value }) => secretsOfHeader(value.expose()).map(createSecret));
+  const { value, secrets } = authorizationOf(credentials);
+  const header = value === undefined ? [] : [{ name: "authorization", value: createSecret(value) }];
+  return { scheme, headers: [...header, ...own], secrets: [...secrets, ...ownSecrets] };
+}
+
+function authorizationOf(credentials: PrometheusCredentials): {
+  value: string | undefined;
+  secrets: readonly Secret[];
+} {
+  if (credentials.kind === "none") return { value: undefined, secrets: [] };
   if (credentials.kind === "bearer") {
     const { token } = credentials;
-    return { scheme: "bearer", header: createSecret(`Bearer ${token.expose()}`), secrets: [token] };
+    return { value: `Bearer ${token.expose()}`, secrets: [token] };
   }
   const { username, password } = credentials;
   const packed = Buffer.from(`${username}:${password.expose()}`, "utf8").toString("base64");
-  return {
-    scheme: "basic",
-    header: createSecret(`Basic ${packed}`),
-    secrets: [createSecret(packed), password],
-  };
+  return { value: `Basic ${packed}`, secrets: [createSecret(packed), password] };
 }

@@ -2,7 +2,9 @@ import { BridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import { createSecret } from "#lib/secret.ts";
 import {
+  changesCredentials,
   invalid,
+  keepsCredentials,
   patchedCredentials,
   toText,
   type ClusterInput,
@@ -30,7 +32,7 @@ export async function sealNew(
   validateCerts: boolean,
   signal: AbortSignal,
 ): Promise<SealedCredentials> {
-  const prometheus = patchedCredentials(input.prometheus);
+  const prometheus = patchedCredentials(input.prometheus, undefined);
   const kubeconfig = await admitKubeconfig(deps, input, validateCerts, signal);
   return await seal(deps, id, { kubeconfig, ...(prometheus ? { prometheus } : {}) }, validateCerts);
 }
@@ -50,12 +52,10 @@ export async function sealPatched(
   if (context !== undefined && kubeconfig === undefined) {
     throw invalid("context chooses from a kubeconfig, of which only the chosen context was kept: give both");
   }
-  const given = patchedCredentials(patch.prometheus);
-  if (kubeconfig === undefined && given === undefined) return undefined;
-  const needsStored =
-    kubeconfig === undefined || (given === undefined && record.facts.prometheus_auth !== null);
+  if (kubeconfig === undefined && !changesCredentials(patch.prometheus)) return undefined;
+  const needsStored = kubeconfig === undefined || keepsCredentials(patch.prometheus, record.facts);
   const stored = needsStored ? await openStored(deps, record, kubeconfig !== undefined) : undefined;
-  const prometheus = given === undefined ? stored?.prometheus : given;
+  const prometheus = patchedCredentials(patch.prometheus, stored?.prometheus);
   const text =
     kubeconfig === undefined
       ? stored?.kubeconfig
@@ -110,7 +110,7 @@ async function openStored(
     if (!hasKubeconfig || !(error instanceof BridgeError)) throw error;
     throw new BridgeError(error.code, error.message, {
       cause: error,
-      hint: "Give `prometheus` with its bearer_token or basic_auth as well (null for none): the stored ones can't be opened.",
+      hint: "Give `prometheus` with its bearer_token or basic_auth as well (null for none), and with its headers: the stored ones can't be opened.",
       ...(error.details ? { details: error.details } : {}),
     });
   }

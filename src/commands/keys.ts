@@ -11,7 +11,11 @@ import { keysInvalid, readKeyFiles, writeKeyFile, type KeyFile } from "#clusters
 import { loadKeyring, type DirectoryKeyring } from "#clusters/keyring.ts";
 import { readKubeconfigFile } from "#clusters/kubernetes-client-config.ts";
 import { parseKubeconfig, toKubeconfigText } from "#clusters/parse-kubeconfig.ts";
-import { prometheusCredentialFields, toPrometheusCredentials } from "#clusters/prometheus-credentials.ts";
+import {
+  contradictionOf,
+  prometheusCredentialFields,
+  toPrometheusCredentials,
+} from "#clusters/prometheus-credentials.ts";
 
 /** The streams of the command, besides the files that its arguments name. */
 export interface KeysIo {
@@ -31,6 +35,7 @@ const USAGE = `Usage: npm run keys -- generate DIR
        npm run keys -- verify DIR [--clusters-file FILE]
        npm run --silent keys -- seal FILE --id ID [--context NAME] [--keys DIR]
                                      [--prometheus-token-file FILE | --prometheus-basic-auth-file FILE]
+                                     [--prometheus-headers-file FILE]
 
   generate   makes the first private key in DIR (RSA, mode 0600); refuses a directory that has keys
   rotate     adds a newer key, which seals from then on; the older ones still open what they sealed
@@ -41,6 +46,7 @@ const USAGE = `Usage: npm run keys -- generate DIR
   --keys DIR                         default: CREDENTIALS_KEYS_DIR
   --prometheus-token-file FILE       also seals the token that this cluster's Prometheus asks for
   --prometheus-basic-auth-file FILE  also seals its user name and password, written as name:password
+  --prometheus-headers-file FILE     also seals headers for it, one "Name: value" a line
 
 Exit code: 0 all is well; 1 something is wrong, and named; 78 wrong arguments.
 `;
@@ -69,7 +75,14 @@ const OPTIONS: Readonly<Record<string, readonly (keyof Values)[]>> = {
   generate: [],
   rotate: [],
   verify: ["clusters-file"],
-  seal: ["id", "context", "keys", "prometheus-token-file", "prometheus-basic-auth-file"],
+  seal: [
+    "id",
+    "context",
+    "keys",
+    "prometheus-token-file",
+    "prometheus-basic-auth-file",
+    "prometheus-headers-file",
+  ],
 };
 
 async function run(argv: readonly string[], io: KeysIo): Promise<number> {
@@ -111,6 +124,7 @@ function parseKeysArguments(argv: readonly string[]) {
         "clusters-file": text,
         "prometheus-token-file": text,
         "prometheus-basic-auth-file": text,
+        "prometheus-headers-file": text,
       },
     });
   } catch (error) {
@@ -212,6 +226,28 @@ async function openKeys(directory: string, io: KeysIo): Promise<DirectoryKeyring
 }
 
 async function readPrometheus(values: Values): Promise<PrometheusCredentials | undefined> {
+  const headersFile = values["prometheus-headers-file"];
+  const headers = headersFile === undefined ? undefined : await readHeaders(headersFile);
+  const fields = { ...(await readAuth(values)), headers };
+  const contradiction = contradictionOf(fields);
+  if (headersFile !== undefined && contradiction !== undefined) throw wrongFile(headersFile, contradiction);
+  return toPrometheusCredentials(fields);
+}
+
+async function readHeaders(path: string): Promise<Record<string, string>> {
+  const lines = (await readCredential(path)).split(/\r?\n/).filter((line) => line.trim() !== "");
+  const pairs = lines.map((line) => /^([^:]+):[ \t]*(.*?)[ \t]*$/.exec(line));
+  if (pairs.includes(null)) throw wrongFile(path, 'must have one "Name: value" a line');
+  const parsed = prometheusCredentialFields.headers.safeParse(
+    Object.fromEntries(pairs.map((pair) => [pair![1], pair![2]])),
+  );
+  if (parsed.success && parsed.data) return parsed.data;
+  throw wrongFile(path, `is wrong: one of the headers ${parsed.error?.issues[0]?.message}`);
+}
+
+async function readAuth(
+  values: Values,
+): Promise<{ bearer_token?: string; basic_auth?: { username: string; password: string } }> {
   const tokenFile = values["prometheus-token-file"];
   const basicFile = values["prometheus-basic-auth-file"];
   if (tokenFile !== undefined && basicFile !== undefined) {
@@ -219,20 +255,20 @@ async function readPrometheus(values: Values): Promise<PrometheusCredentials | u
   }
   if (tokenFile !== undefined) {
     const parsed = prometheusCredentialFields.bearer_token.safeParse(await readCredential(tokenFile));
-    if (parsed.success) return toPrometheusCredentials({ bearer_token: parsed.data });
-    throw wrongFile(tokenFile, parsed.error.issues[0]?.message);
+    if (parsed.success && parsed.data !== undefined) return { bearer_token: parsed.data };
+    throw wrongFile(tokenFile, parsed.error?.issues[0]?.message);
   }
   if (basicFile !== undefined) {
     const [username, ...password] = (await readCredential(basicFile)).split(":");
     const pair = { username, password: password.join(":") };
     const parsed = prometheusCredentialFields.basic_auth.safeParse(pair);
-    if (parsed.success) return toPrometheusCredentials({ basic_auth: parsed.data });
-    throw wrongFile(basicFile, `must be name:password; one of them ${parsed.error.issues[0]?.message}`);
+    if (parsed.success && parsed.data) return { basic_auth: parsed.data };
+    throw wrongFile(basicFile, `must be name:password; one of them ${parsed.error?.issues[0]?.message}`);
   }
-  return undefined;
+  return {};
 }
 
-/** The one line of a file, without its line break. */
+/** The text of a file, without the line break at its end. */
 async function readCredential(path: string): Promise<string> {
   let content: Buffer;
   try {

@@ -139,7 +139,7 @@ export const CLUSTER_ERRORS = {
     retryable: false,
     httpStatus: 502,
     remedy:
-      "Point prometheus.service and prometheus.port at Prometheus itself, behind the login proxy, or give what the proxy accepts from programs: prometheus.bearer_token or prometheus.basic_auth.",
+      "Point prometheus.service and prometheus.port at Prometheus itself, behind the login proxy, or give what the proxy accepts from programs: prometheus.bearer_token, prometheus.basic_auth or prometheus.headers.",
   },
   prometheus_not_ready: {
     cause: "Prometheus answered 503: it is replaying its write-ahead log after a start, or shutting down.",
@@ -159,7 +159,7 @@ export const CLUSTER_ERRORS = {
     retryable: false,
     httpStatus: 502,
     remedy:
-      "Set the credentials that this Prometheus requires (prometheus.bearer_token or prometheus.basic_auth of the cluster), or point prometheus.port at an unprotected port.",
+      "Set the credentials that this Prometheus requires (prometheus.bearer_token, prometheus.basic_auth or prometheus.headers of the cluster), or point prometheus.port at an unprotected port.",
   },
   prometheus_unexpected_answer: {
     cause: "The answer is not from Prometheus' HTTP API: another program, a proxy's page, a wrong path.",

@@ -4,6 +4,7 @@ import type { ClusterInput, ClusterPatch } from "#clusters/cluster-input.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { prometheusCredentialFields } from "#clusters/prometheus-credentials.ts";
+import { headerName, headerValue } from "#clusters/prometheus-headers.ts";
 import { clusterId, fields, timestamp } from "./schemas.ts";
 
 const viewExample = {
@@ -22,6 +23,7 @@ const viewExample = {
     path_prefix: "",
     accept_partial: false,
     auth: null,
+    headers: [],
   },
   credentials: {
     sealed: true,
@@ -56,6 +58,7 @@ export const clusterView = z
       path_prefix: z.string(),
       accept_partial: z.boolean(),
       auth: z.enum(["bearer", "basic"]).nullable(),
+      headers: z.array(z.string()).meta({ description: "Names of the headers sent with each request to it" }),
     }),
     credentials: z.object({
       sealed: z.boolean().meta({ description: "Whether they are stored encrypted" }),
@@ -97,6 +100,7 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
       path_prefix: pathPrefix,
       accept_partial: acceptPartial ?? false,
       auth: facts?.prometheus_auth ?? null,
+      headers: facts?.prometheus_headers ?? [],
     },
     credentials: {
       sealed: cluster.credentials.kind === "sealed",
@@ -137,6 +141,17 @@ const acceptPartialField = targetFields.accept_partial.meta({
 });
 const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
 const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
+const headers = prometheusCredentialFields.headers.unwrap().meta({
+  description:
+    "Sent with each request to Prometheus, for example X-Scope-OrgID; at most 20, 8 KiB; never shown",
+});
+const headersPatch = z
+  .record(
+    headerName,
+    headerValue.nullable(),
+    "must be an object of header names and texts, such as X-Scope-OrgID: my-tenant",
+  )
+  .meta({ description: "null removes a header" });
 
 const kubeconfigExample = {
   clusters: [{ name: "edge-1", cluster: { server: "https://edge-1.example.com:6443" } }],
@@ -165,6 +180,7 @@ export const clusterInput = fields({
     accept_partial: acceptPartialField.exactOptional(),
     bearer_token: bearerToken.exactOptional(),
     basic_auth: basicAuth.exactOptional(),
+    headers: headers.exactOptional(),
   })
     .exactOptional()
     .meta({ description: "Defaults: PROMETHEUS_NAMESPACE, _SERVICE_NAME and _PORT" }),
@@ -201,6 +217,7 @@ export const clusterPatch = fields({
     accept_partial: acceptPartialField.nullable().exactOptional(),
     bearer_token: bearerToken.nullable().exactOptional(),
     basic_auth: basicAuth.nullable().exactOptional(),
+    headers: headersPatch.nullable().exactOptional(),
   })
     .nullable()
     .exactOptional(),

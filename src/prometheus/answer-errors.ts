@@ -8,12 +8,11 @@ const MESSAGE_MAX = 500;
 const ERROR_TYPE_MAX = 50;
 const PAGE_TEXT_MAX = 120;
 
-/** The authentication that each request to a Prometheus carries. */
+/** The authentication and further headers that each request to a Prometheus carries. */
 export interface Authorization {
-  scheme: "bearer" | "basic";
-  /** The header's value. */
-  header: Secret;
-  /** The parts of it that an answer could quote. */
+  scheme: "bearer" | "basic" | "none";
+  headers: readonly { name: string; value: Secret }[];
+  /** The parts of them that an answer could quote. */
   secrets: readonly Secret[];
 }
 
@@ -59,7 +58,7 @@ export function toAnswerError(
 const UNAUTHORIZED = {
   none: {
     sent: "it was sent no authentication",
-    hint: "Give this cluster what its Prometheus asks for (prometheus.bearer_token or prometheus.basic_auth, sealed or in CLUSTERS_FILE), or point prometheus.port at an unprotected port.",
+    hint: "Give this cluster what its Prometheus asks for (prometheus.bearer_token or prometheus.basic_auth, or a header in prometheus.headers), or point prometheus.port at an unprotected port.",
   },
   bearer: {
     sent: "it was sent this cluster's token (bearer)",
@@ -80,8 +79,20 @@ function toError(
   if (code !== "prometheus_unauthorized") return new BridgeError(code, message, { details });
   const scheme = authorization?.scheme ?? "none";
   const { sent, hint } = UNAUTHORIZED[scheme];
-  return new BridgeError(code, `${message}; ${sent}`, { details: { ...details, sent: scheme }, hint });
+  const names =
+    authorization?.headers.map(({ name }) => name).filter((name) => name !== "authorization") ?? [];
+  const besides = names.length > 0 ? ` and the headers ${names.join(", ")}` : "";
+  const options = {
+    details: { ...details, sent: scheme },
+    hint: NO_TENANT.test(message) ? TENANT_HINT : hint,
+  };
+  return new BridgeError(code, `${message}; ${sent}${besides}`, options);
 }
+
+/** Mimir, Cortex and Loki without a tenant (grafana/dskit, user/id.go). */
+const NO_TENANT = /no org id/i;
+const TENANT_HINT =
+  "Name the tenant in this cluster's prometheus.headers, for example X-Scope-OrgID: my-tenant (Mimir and Cortex with multi-tenancy).";
 
 function parseApiError(text: string): { errorType: string; error: string } | undefined {
   try {

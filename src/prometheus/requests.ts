@@ -92,8 +92,8 @@ async function sendBy(
   const url = `${origin}${pathPrefix}${path}`;
   const onInfo = limitInterimAnswers();
   const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0, onInfo };
-  const identity = authorization ? { authorization: authorization.header.expose() } : {};
-  const headers = { accept: "application/json", ...identity };
+  const identity = authorization?.headers.map(({ name, value }) => [name, value.expose()]) ?? [];
+  const headers = { accept: "application/json", ...(Object.fromEntries(identity) as Record<string, string>) };
   const text = new URLSearchParams(form).toString();
   if (method === "GET") return await request(`${url}?${text}`, { ...options, headers });
   return await request(url, { ...options, headers: { ...FORM_HEADERS, ...headers }, body: text });

@@ -200,6 +200,7 @@ describe("what can be read", () => {
         path_prefix: "/prom",
         accept_partial: false,
         auth: null,
+        headers: [],
       },
       credentials: {
         sealed: false,

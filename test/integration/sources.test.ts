@@ -1,22 +1,24 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
-import { startBridgeChild } from "../helpers/bridge-child.ts";
+import { startBridgeChild, type BridgeChild } from "../helpers/bridge-child.ts";
 import {
   startSourcePrometheus,
   type SourceCall,
   type SourcePrometheus,
   type StandIn,
 } from "../helpers/source-prometheus.ts";
+import { createClustersApi } from "../helpers/clusters-api.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
 // The whole program before stand-ins of programs that speak Prometheus' API: each is a cluster, behind one port-forward by its path_prefix.
 // They answer as documentation, source code and bug reports of the products show it.
 
 const MINUTE = 60_000;
+const TENANT = "tenant-0123456789";
 const NO_STORES = "No StoreAPIs matched for this query";
 const GONE =
   "receive series from Addr: 10.0.0.9:10901: rpc error: code = Unavailable desc = connection refused";
@@ -88,6 +90,10 @@ const gzipping: StandIn = (call) => {
   return true;
 };
 
+/** Mimir and Cortex with multi-tenancy (mimir#2310). */
+const mimir: StandIn = (call) =>
+  call.request.headers["x-scope-orgid"] !== TENANT && sendText(call, 401, "no org id\n");
+
 const STAND_INS: Readonly<Record<string, StandIn>> = {
   victoria,
   "thanos-young": youngThanos(Date.now() - 7 * MINUTE),
@@ -96,6 +102,8 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
   "thanos-accepted": brokenThanos,
   "no-post": noPost,
   gzip: gzipping,
+  mimir,
+  "mimir-tenant": mimir,
   brotli: (call) => sendText(call, 200, "\u001B", { "content-encoding": "br" }),
   tls: (call) => sendText(call, 400, "Client sent an HTTP request to an HTTPS server.\n"),
   login: (call) => sendText(call, 302, "Found", { location: "https://dex.example.com/auth?client_id=x" }),
@@ -103,13 +111,19 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
     sendText(call, 200, '<form><input type="password"></form>', { "content-type": "text/html" }),
 };
 
-const MORE: Readonly<Record<string, object>> = { "thanos-accepted": { accept_partial: true } };
+const MORE: Readonly<Record<string, object>> = {
+  "thanos-accepted": { accept_partial: true },
+  "mimir-tenant": { headers: { "X-Scope-OrgID": TENANT } },
+};
 
+const folder = createTemporaryFolder();
 let simulator: Simulator | undefined;
 let prometheus: SourcePrometheus | undefined;
 let end = (): Promise<void> => Promise.resolve();
 let round: RoundResult;
 let status: CollectionStatus;
+let child: BridgeChild;
+let target: (id: string) => Record<string, unknown>;
 
 beforeAll(async () => {
   prometheus = await startSourcePrometheus(
@@ -122,11 +136,11 @@ beforeAll(async () => {
     shape: { nodes: 1, pods: 0 },
     realPrometheus: { host: "127.0.0.1", port: prometheus.port },
   });
-  const folder = createTemporaryFolder();
   const { kubeconfig } = simulator.cluster("sim-1");
+  const service = "bud-metrics-kube-prometheu-prometheus";
+  target = (id) => ({ namespace: "bud-system", service, port: 9090, path_prefix: `/${id}` });
   const clusters = Object.keys(STAND_INS).map((id) => {
-    const target = { namespace: "bud-system", service: "bud-metrics-kube-prometheu-prometheus", port: 9090 };
-    return { id, kubeconfig, prometheus: { ...target, path_prefix: `/${id}`, ...MORE[id] } };
+    return { id, kubeconfig, prometheus: { ...target(id), ...MORE[id] } };
   });
   writeFileSync(join(folder, "clusters.yaml"), JSON.stringify({ clusters }));
   const queries = [{ name: "node_load1", group: "test" }];
@@ -141,7 +155,7 @@ beforeAll(async () => {
     ALLOW_PRIVATE_API_SERVERS: "true",
     OWN_METRICS_INTERVAL: "0",
   };
-  const child = startBridgeChild(environment, [], { atEnd: (kill) => (end = kill) });
+  child = startBridgeChild(environment, [], { atEnd: (kill) => (end = kill) });
   round = await child.collect();
   status = await child.status();
 }, 60_000);
@@ -162,6 +176,7 @@ test.each([
   ["victoria", 30],
   ["no-post", 30],
   ["gzip", 30],
+  ["mimir-tenant", 30],
   ["thanos-accepted", 30],
 ])("%s is collected", (id, samples) => {
   expect(resultOf(id)).toMatchObject({ outcome: "successful", error: null });
@@ -188,6 +203,7 @@ test.each([
   ["thanos-broken", "prometheus_answer_partial", /prometheus\.accept_partial: true/],
   ["thanos-emptied", "prometheus_answer_partial", /Bring the store/],
   ["brotli", "prometheus_unexpected_answer", /./],
+  ["mimir", "prometheus_unauthorized", /prometheus\.headers, for example X-Scope-OrgID/],
   ["tls", "prometheus_tls_required", /prometheus\.scheme to https/],
   ["login", "prometheus_login_required", /behind the login proxy/],
   ["login-page", "prometheus_login_required", /bearer_token/],
@@ -197,3 +213,42 @@ test.each([
     error: { code, hint: expect.stringMatching(hint) },
   });
 });
+
+test("headers over the API are checked with the cluster, sealed, merged by a patch and never shown", async () => {
+  const url = await child.url;
+  const api = createClustersApi(() => url);
+  const { kubeconfig } = simulator!.cluster("sim-1");
+  const input = (headers: object): object => {
+    const prometheus = { ...target("mimir"), headers };
+    return { id: "api", name: "Api", platform: "kind", kubeconfig, prometheus };
+  };
+  const wrong = await api.create(input({ "X-Scope-OrgID": "another-tenant" }));
+  expect(wrong).toMatchObject({ status: 422, error: { code: "prometheus_unauthorized" } });
+  for (const headers of [{ Host: "x" }, { "X A": "x" }, { "X-A": `${TENANT}\nX-B: y` }])
+    expect(await api.create(input(headers))).toMatchObject({
+      status: 400,
+      error: { code: "request_invalid" },
+    });
+  const made = await api.create(input({ "x-scope-orgid": TENANT, "X-Old": TENANT }));
+  expect(made.status).toBe(201);
+  const patched = await api.patch("api", { prometheus: { headers: { "X-Old": null, "X-New": TENANT } } });
+  expect(patched).toMatchObject({
+    status: 200,
+    cluster: { prometheus: { headers: ["x-scope-orgid", "X-New"], auth: null } },
+  });
+  // A new kubeconfig keeps the headers; without them the check would fail.
+  expect((await api.patch("api", { kubeconfig })).cluster).toEqual(
+    expect.objectContaining({ prometheus: expect.objectContaining({ headers: ["x-scope-orgid", "X-New"] }) }),
+  );
+  expect(await api.patch("api", { prometheus: { headers: null } })).toMatchObject({ status: 422 });
+  const { clusters } = await child.collect();
+  expect(clusters.find((each) => each.cluster_id === "api")).toMatchObject({ outcome: "successful" });
+  const told = [wrong, made, patched, await api.get("api")].map(({ text }) => text).join("\n");
+  const state = ["state.sqlite", "state.sqlite-wal", "registry-copy.sqlite"]
+    .map((name) => join(folder, "data", name))
+    .filter((path) => existsSync(path))
+    .map((path) => readFileSync(path, "latin1"))
+    .join("\n");
+  expect(state).toContain("x-scope-orgid");
+  expect(`${told}${child.stdout()}${child.stderr()}${state}`).not.toContain(TENANT);
+}, 30_000);

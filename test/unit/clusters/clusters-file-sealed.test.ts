@@ -80,6 +80,11 @@ describe("kubeconfig_jwe", () => {
       /"a": prometheus\.bearer_token: belongs into kubeconfig_jwe: .*--prometheus-token-file/,
     ],
     [
+      "a header beside it",
+      { prometheus: { headers: { "X-A": PROMETHEUS_SECRET } } },
+      /"a": prometheus\.headers: belongs into kubeconfig_jwe: .*--prometheus-headers-file/,
+    ],
+    [
       "a password beside it",
       { prometheus: { basic_auth: { username: "u", password: PROMETHEUS_SECRET } } },
       /"a": prometheus\.basic_auth: belongs into kubeconfig_jwe: .*--prometheus-basic-auth-file/,
@@ -147,7 +152,33 @@ describe("Prometheus' credentials in clear text", () => {
     rmSync(join(folder, "trusted.yaml"));
   });
 
+  test("headers, alone and beside a token", async () => {
+    const headers = { "X-Scope-OrgID": PROMETHEUS_SECRET, Cookie: "a=b" };
+    const alone = await opened({ headers });
+    expect(alone?.kind).toBe("none");
+    expect(alone?.headers?.map(({ name, value }) => [name, value.expose()])).toEqual(Object.entries(headers));
+    expect(await opened({ headers, bearer_token: "x" })).toMatchObject({ kind: "bearer", headers: [{}, {}] });
+    const [cluster] = await load([
+      { id: "a", kubeconfig: tokenKubeconfig(SECRET), prometheus: { headers, accept_partial: true } },
+    ]);
+    expect(cluster?.facts).toMatchObject({
+      prometheus_auth: null,
+      prometheus_headers: ["X-Scope-OrgID", "Cookie"],
+    });
+    expect(cluster?.prometheus.acceptPartial).toBe(true);
+  });
+
   test.each<[Record<string, unknown>, RegExp]>([
+    [{ headers: "X-A: b" }, /prometheus\.headers: must be a mapping of header names to texts/],
+    [{ headers: { "X-A": 12 } }, /prometheus\.headers\.X-A: must be a text$/],
+    [{ headers: { "X-A": `${PROMETHEUS_SECRET}\r\nX-Evil: 1` } }, /X-A: must be printable ASCII.*ends$/],
+    [{ headers: { "X A": "b" } }, /prometheus\.headers\.X A: must be a mapping of header names/],
+    [{ headers: { HOST: "b" } }, /prometheus\.headers: can't set host/],
+    [
+      { headers: { authorization: PROMETHEUS_SECRET }, bearer_token: "x" },
+      /prometheus: has an Authorization in headers besides/,
+    ],
+    [{ accept_partial: "yes" }, /prometheus\.accept_partial: must be true or false, not "yes"/],
     [
       { bearer_token: `${PROMETHEUS_SECRET}\r\nX-Evil: 1` },
       /prometheus\.bearer_token: must be printable ASCII/,

@@ -161,6 +161,14 @@ describe("seal", () => {
       "me",
       `${PROMETHEUS_SECRET}:x`,
     ]);
+    const lines = `X-Scope-OrgID: ${PROMETHEUS_SECRET}\r\n\nX-Other:a: b \n`;
+    const both = ["--prometheus-token-file", write("token", "t0ken"), "--prometheus-headers-file"];
+    const headers = (await opened((await keys([...begin, ...both, write("headers", lines)])).out)).prometheus;
+    expect(headers?.kind).toBe("bearer");
+    expect(headers?.headers?.map(({ name, value }) => [name, value.expose()])).toEqual([
+      ["X-Scope-OrgID", PROMETHEUS_SECRET],
+      ["X-Other", "a: b"],
+    ]);
   });
 
   test.each<[string, string, RegExp]>([
@@ -186,6 +194,9 @@ describe("seal", () => {
     ["an empty token", "--prometheus-token-file", "\n", /must not be empty/],
     ["no colon", "--prometheus-basic-auth-file", PROMETHEUS_SECRET, /must be name:password/],
     ["no name", "--prometheus-basic-auth-file", `:${PROMETHEUS_SECRET}`, /must be name:password/],
+    ["no header", "--prometheus-headers-file", PROMETHEUS_SECRET, /must have one "Name: value" a line/],
+    ["a reserved header", "--prometheus-headers-file", `Host: ${PROMETHEUS_SECRET}`, /can't set host/],
+    ["an empty header", "--prometheus-headers-file", "X-A:\n", /must be printable ASCII/],
     ["a large file", "--prometheus-token-file", "x".repeat(40_000), /larger than 32768 bytes/],
   ])("credentials of Prometheus that can't be: %s", async (_what, option, text, problem) => {
     const file = write("kubeconfig", tokenKubeconfig(SECRET));

@@ -92,6 +92,42 @@ test.each([
   },
 );
 
+const TENANT = "tenant-0123456789";
+const HEADERS = [
+  { name: "X-Scope-OrgID", value: createSecret(TENANT) },
+  { name: "X-Api-Key", value: createSecret("Key k3y-0123456789") },
+];
+
+test.each([
+  ["alone", toAuthorization({ kind: "none", headers: HEADERS }), undefined],
+  [
+    "beside a token",
+    toAuthorization({ kind: "bearer", token: createSecret(TOKEN), headers: HEADERS }),
+    `Bearer ${TOKEN}`,
+  ],
+] as const)("the cluster's own headers %s: each request has them, no error shows them", async (...row) => {
+  const [, authorization, header] = row;
+  server.respond = (response) => void response.end(toMatrixAnswer([]));
+  const client = clientOf(authorization);
+  await readUp(client);
+  await client.metadata(signal);
+  for (const { headers } of server.requests) {
+    expect(headers).toMatchObject({ "x-scope-orgid": TENANT, "x-api-key": "Key k3y-0123456789" });
+    expect(headers["authorization"]).toBe(header);
+  }
+  server.respond = (response) => void response.writeHead(401).end(`no: ${TENANT} k3y-0123456789`);
+  const error = await bridgeErrorOf(readUp(clientOf(authorization)));
+  expect(error.message).toMatch(/"no: \[secret\] \[secret\]"; .* and the headers X-Scope-OrgID, X-Api-Key$/);
+  expect(inspect(authorization, { depth: 9 }) + JSON.stringify(authorization)).not.toContain(TENANT);
+});
+
+test("Mimir without a tenant: the remedy is its header", async () => {
+  server.respond = (response) => void response.writeHead(401).end("no org id\n");
+  const error = await bridgeErrorOf(clientOf().now(signal));
+  expect(error.code).toBe("prometheus_unauthorized");
+  expect(error.hint).toMatch(/prometheus\.headers, for example X-Scope-OrgID/);
+});
+
 test("what Prometheus says back of it is hidden, in each form", async () => {
   const says = [TOKEN, PASSWORD, PACKED].map((secret) => `"${secret}"`).join(" and ");
   const error = (errorType: string, words: string): string =>
