@@ -276,11 +276,12 @@ const PROMETHEUS: FaultCase[] = [
     { message: /query timed out in query execution/, hint: /query\.max-concurrency/ },
   ),
   failed(
-    "a page instead of Prometheus",
+    "a login page instead of Prometheus",
     { layer: "prometheus", kind: "html" },
-    "prometheus_unexpected_answer",
+    "prometheus_login_required",
     {
-      hint: /path_prefix/,
+      message: /200 with an HTML page, which is a login page/,
+      hint: /prometheus\.service and prometheus\.port/,
     },
   ),
   failed("a proxy's page", { layer: "prometheus", kind: "html", status: 502 }, "prometheus_overloaded", {
