@@ -51,10 +51,9 @@ export function createClusterDiagnosis(
         createPrometheusClient(
           { dispatcher, clock, turns },
           {
+            ...cluster.prometheus,
             origin,
-            pathPrefix: cluster.prometheus.pathPrefix,
             timeoutMs,
-            ...(cluster.prometheus.acceptPartial ? { partialAnswers: "accepted" as const } : {}),
             ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
           },
         ),

@@ -135,13 +135,12 @@ function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): Ope
   return async (cluster, pinnedPodUid, signal) => {
     try {
       const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
-      const { pathPrefix, acceptPartial, ...target } = cluster.prometheus;
       const guard = deps.guardOf(cluster);
       const tunnel = await openTunnel(
         { kubeConfig, clock, logger, turns, ...(guard ? { guard } : {}) },
         {
           clusterId: cluster.id,
-          target,
+          target: cluster.prometheus,
           lanes: config.QUERY_CONCURRENCY,
           timeoutMs,
           ...(pinnedPodUid === undefined ? {} : { pinnedPodUid }),
@@ -153,10 +152,9 @@ function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): Ope
       const client = createPrometheusClient(
         { dispatcher, clock, turns },
         {
+          ...cluster.prometheus,
           origin,
-          pathPrefix,
           timeoutMs,
-          ...(acceptPartial ? { partialAnswers: "accepted" as const } : {}),
           ...(metricNames ? { metricNames } : {}),
           ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
         },

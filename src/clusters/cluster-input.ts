@@ -5,19 +5,14 @@ import type { TargetRecord } from "./cluster-record.ts";
 import { readCertificates } from "./pem.ts";
 import { contradictionOf, toCredentialFields, toPrometheusCredentials } from "./prometheus-credentials.ts";
 import { headersProblem, mergedHeaders } from "./prometheus-headers.ts";
+import type { TargetFields } from "./prometheus-target.ts";
 
 /** A kubeconfig as text (YAML or JSON) or as the object itself. */
 type KubeconfigInput = string | Record<string, unknown>;
 
-interface TargetInput {
-  namespace?: string;
-  service?: string;
-  port?: number;
-  scheme?: "http" | "https";
-  path_prefix?: string;
+interface TargetInput extends Partial<TargetFields> {
   /** PEM. */
   ca?: string;
-  accept_partial?: boolean;
   /** At most one of the two. */
   bearer_token?: string;
   basic_auth?: { username: string; password: string };
@@ -75,12 +70,8 @@ export function patchTarget(target: TargetRecord, patch: TargetPatch | null): Ta
   const { bearer_token: _token, basic_auth: _basic, headers: _headers, ...fields } = patch;
   const merged = { ...target, ...fields };
   const kept = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
-  const { ca, path_prefix: prefix, ...rest } = kept as TargetRecord;
-  return {
-    ...rest,
-    ...(prefix === undefined ? {} : { path_prefix: prefix.replace(/\/$/, "") }),
-    ...(ca === undefined ? {} : { ca: certificatesOf(ca) }),
-  };
+  const { ca, ...rest } = kept as TargetRecord;
+  return { ...rest, ...(ca === undefined ? {} : { ca: certificatesOf(ca) }) };
 }
 
 /** Nothing but the certificates: a private key that was pasted along must not be kept in clear text. */

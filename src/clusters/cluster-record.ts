@@ -1,21 +1,14 @@
 import { z } from "zod";
 import { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
-import type { Cluster, PrometheusTarget } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import type { ClusterDefaults } from "./clusters-file.ts";
+import { givenTarget, toTarget } from "./prometheus-target.ts";
 
 const text = z.string();
 
 /** The fields that were given; the configuration has the others. */
-const targetSchema = z.object({
-  namespace: text.exactOptional(),
-  service: text.exactOptional(),
-  port: z.number().exactOptional(),
-  scheme: z.enum(["http", "https"]).exactOptional(),
-  path_prefix: text.exactOptional(),
-  ca: text.exactOptional(),
-  accept_partial: z.boolean().exactOptional(),
-});
+const targetSchema = z.object({ ...givenTarget, ca: text.exactOptional() });
 
 const recordSchema = z.object({
   id: text,
@@ -80,15 +73,5 @@ export function toCluster(record: ClusterRecord, defaults: ClusterDefaults): Clu
     labels: record.labels,
     facts: record.facts,
     registered: { createdAt: record.created_at, updatedAt: record.updated_at },
-  };
-}
-
-function toTarget(target: TargetRecord, defaults: PrometheusTarget): PrometheusTarget {
-  const { path_prefix: pathPrefix, accept_partial: acceptPartial, ...given } = target;
-  return {
-    ...defaults,
-    ...given,
-    ...(pathPrefix === undefined ? {} : { pathPrefix }),
-    ...(acceptPartial ? { acceptPartial } : {}),
   };
 }

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { BridgeError, type ErrorCode } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
 import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
-import { flagField, idField, lineField, targetFields } from "./cluster-fields.ts";
+import { flagField, idField, lineField } from "./cluster-fields.ts";
 import type { Keyring } from "./envelope.ts";
 import { readCredentialFacts, readKubeconfigFile } from "./kubernetes-client-config.ts";
 import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
@@ -14,6 +14,7 @@ import {
   refuseContradiction,
   toPrometheusCredentials,
 } from "./prometheus-credentials.ts";
+import { givenTarget, toTarget } from "./prometheus-target.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
 
 /** Settings of a cluster that its entry in the file does not give. */
@@ -31,12 +32,7 @@ const PROBLEMS_IN_MESSAGE_MAX = 20;
 const prometheusSchema = z
   .strictObject(
     {
-      namespace: targetFields.namespace.optional(),
-      service: targetFields.service.optional(),
-      port: targetFields.port.optional(),
-      scheme: targetFields.scheme.optional(),
-      path_prefix: targetFields.path_prefix.optional(),
-      accept_partial: targetFields.accept_partial.optional(),
+      ...givenTarget,
       ca: z.string("must be a PEM certificate or the path of one").min(1, "must not be empty").optional(),
       ...prometheusCredentialFields,
     },
@@ -178,7 +174,7 @@ async function toCluster(entry: ClusterEntry, context: FileContext): Promise<Clu
   const field = entry.kubeconfig_jwe === undefined ? "kubeconfig" : "kubeconfig_jwe";
   const credentials = await attempt(problems, field, () => toCredentials(entry, folder));
   const prometheus = await attempt(problems, "prometheus.ca", () =>
-    toTarget(entry.prometheus ?? {}, folder, defaults.prometheus),
+    readTarget(entry.prometheus ?? {}, folder, defaults.prometheus),
   );
   if (!credentials || !prometheus) return { ok: false, problems };
   const cluster: Cluster = {
@@ -236,21 +232,13 @@ function isInlineText(text: string): boolean {
   return /[\n{]/.test(text.trimEnd());
 }
 
-async function toTarget(
+async function readTarget(
   entry: z.infer<typeof prometheusSchema>,
   folder: string,
   defaults: PrometheusTarget,
 ): Promise<PrometheusTarget> {
-  const ca = entry.ca === undefined ? defaults.ca : await readCa(entry.ca, folder);
-  return {
-    namespace: entry.namespace ?? defaults.namespace,
-    service: entry.service ?? defaults.service,
-    port: entry.port ?? defaults.port,
-    scheme: entry.scheme ?? defaults.scheme,
-    pathPrefix: entry.path_prefix?.replace(/\/$/, "") ?? defaults.pathPrefix,
-    ...(ca === undefined ? {} : { ca }),
-    ...(entry.accept_partial ? { acceptPartial: true as const } : {}),
-  };
+  const { ca, bearer_token: _token, basic_auth: _basic, headers: _headers, ...fields } = entry;
+  return toTarget({ ...fields, ...(ca === undefined ? {} : { ca: await readCa(ca, folder) }) }, defaults);
 }
 
 async function readCa(ca: string, folder: string): Promise<string> {

@@ -89,7 +89,7 @@ function rightsOf({ rights }: Before, ...names: string[]): Step<undefined>[] {
 }
 
 function serviceSteps(runner: StepRunner, cluster: Cluster, before: Before) {
-  const { pathPrefix: _prefix, acceptPartial: _partial, ...target } = cluster.prometheus;
+  const target = cluster.prometheus;
   const label = `${target.namespace}/${target.service}`;
   const service = runner.step<FoundService>(
     "service",

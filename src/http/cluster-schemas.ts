@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { flagField, idField, lineField, targetFields } from "#clusters/cluster-fields.ts";
+import { flagField, idField, lineField } from "#clusters/cluster-fields.ts";
 import type { ClusterInput, ClusterPatch } from "#clusters/cluster-input.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { prometheusCredentialFields } from "#clusters/prometheus-credentials.ts";
 import { headerName, headerValue } from "#clusters/prometheus-headers.ts";
+import { givenTarget, patchedTarget, shownTarget, toTargetFields } from "#clusters/prometheus-target.ts";
 import { clusterId, fields, timestamp } from "./schemas.ts";
 
 const viewExample = {
@@ -51,12 +52,7 @@ export const clusterView = z
     }),
     labels: z.record(z.string(), z.string()),
     prometheus: z.object({
-      namespace: z.string(),
-      service: z.string(),
-      port: z.int(),
-      scheme: z.enum(["http", "https"]),
-      path_prefix: z.string(),
-      accept_partial: z.boolean(),
+      ...shownTarget,
       auth: z.enum(["bearer", "basic"]).nullable(),
       headers: z.array(z.string()).meta({ description: "Names of the headers sent with each request to it" }),
     }),
@@ -82,7 +78,6 @@ export const clusterView = z
 
 /** Only fields named here leave the program: credentials and certificates stay inside. */
 export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof clusterView> {
-  const { namespace, service, port, scheme, pathPrefix, acceptPartial } = cluster.prometheus;
   const { facts, registered } = cluster;
   return {
     id: cluster.id,
@@ -93,12 +88,7 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
     source: cluster.source,
     labels: { ...cluster.labels },
     prometheus: {
-      namespace,
-      service,
-      port,
-      scheme,
-      path_prefix: pathPrefix,
-      accept_partial: acceptPartial ?? false,
+      ...toTargetFields(cluster.prometheus),
       auth: facts?.prometheus_auth ?? null,
       headers: facts?.prometheus_headers ?? [],
     },
@@ -136,9 +126,6 @@ const ca = z
   .string("must be a text")
   .max(CA_CHARS_MAX, `must have at most ${CA_CHARS_MAX} characters`)
   .meta({ description: "PEM; used to verify an https Prometheus instead of the system's CAs" });
-const acceptPartialField = targetFields.accept_partial.meta({
-  description: "Store answers even if the backend says that a part of the data may be missing",
-});
 const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
 const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
 const headers = prometheusCredentialFields.headers.unwrap().meta({
@@ -171,13 +158,8 @@ export const clusterInput = fields({
     .exactOptional()
     .meta({ description: "Required when the kubeconfig has several contexts" }),
   prometheus: fields({
-    namespace: targetFields.namespace.exactOptional(),
-    service: targetFields.service.exactOptional(),
-    port: targetFields.port.exactOptional().meta({ description: "The Service's port" }),
-    scheme: targetFields.scheme.exactOptional(),
-    path_prefix: targetFields.path_prefix.exactOptional(),
+    ...givenTarget,
     ca: ca.exactOptional(),
-    accept_partial: acceptPartialField.exactOptional(),
     bearer_token: bearerToken.exactOptional(),
     basic_auth: basicAuth.exactOptional(),
     headers: headers.exactOptional(),
@@ -208,13 +190,8 @@ export const clusterPatch = fields({
   kubeconfig: kubeconfigField.exactOptional(),
   context: lineField(1024).exactOptional(),
   prometheus: fields({
-    namespace: targetFields.namespace.nullable().exactOptional(),
-    service: targetFields.service.nullable().exactOptional(),
-    port: targetFields.port.nullable().exactOptional(),
-    scheme: targetFields.scheme.nullable().exactOptional(),
-    path_prefix: targetFields.path_prefix.nullable().exactOptional(),
+    ...patchedTarget,
     ca: ca.nullable().exactOptional(),
-    accept_partial: acceptPartialField.nullable().exactOptional(),
     bearer_token: bearerToken.nullable().exactOptional(),
     basic_auth: basicAuth.nullable().exactOptional(),
     headers: headersPatch.nullable().exactOptional(),

@@ -13,7 +13,6 @@ import {
 } from "./matrix-scanner.ts";
 import { toQueryRequest } from "./query-forms.ts";
 import { sendRequest, timedOut, type RequestDeps, type RequestSettings } from "./requests.ts";
-import type { PartialAnswers } from "./remarks.ts";
 import { TimeBudget } from "./time-budget.ts";
 
 export interface ReadHooks {
@@ -28,8 +27,8 @@ export interface StreamDeps extends RequestDeps {
 
 export interface StreamSettings extends RequestSettings {
   limits?: ScanLimits;
-  /** Default: refused. */
-  partialAnswers?: PartialAnswers;
+  /** Answers that say that data may be missing: default, they are refused. */
+  acceptPartial?: true;
 }
 
 /** Streams every sample of the query in the window to the sink. Throws BridgeError prometheus_*, and the reason of the signal. */
@@ -51,8 +50,9 @@ export async function streamMatrix(
   const budget = new TimeBudget(deps.clock, timeoutMs, () => controller.abort(timedOut(timeoutMs)));
   try {
     const hide = hiderOf(settings.authorization);
-    const { limits = SCAN_LIMITS, partialAnswers } = settings;
-    const scanner = createMatrixScanner(hooks.sink, window, limits, hide, partialAnswers);
+    const { limits = SCAN_LIMITS, acceptPartial } = settings;
+    const partial = acceptPartial ? "accepted" : "refused";
+    const scanner = createMatrixScanner(hooks.sink, window, limits, hide, partial);
     budget.resume();
     const answer = await abortable(
       sendRequest(deps, settings, sent.path, sent.form, controller.signal),

@@ -27,10 +27,10 @@ let agent: Agent;
 let clock: ManualClock;
 let client: PrometheusClient;
 
-const clientOf = (origin: string, partialAnswers?: "accepted"): PrometheusClient =>
+const clientOf = (origin: string, acceptPartial?: true): PrometheusClient =>
   createPrometheusClient(
     { dispatcher: agent, clock, turns: createTurns() },
-    { origin, pathPrefix: "", timeoutMs: 30_000, ...(partialAnswers ? { partialAnswers } : {}) },
+    { origin, pathPrefix: "", timeoutMs: 30_000, ...(acceptPartial ? { acceptPartial } : {}) },
   );
 
 beforeEach(async () => {
@@ -295,7 +295,7 @@ describe("an answer that says that it is partial", () => {
     expect(error.message).toMatch(words);
     expect(error.message).not.toContain("10.0.0.9");
     expect(error.hint).toContain("prometheus.accept_partial: true");
-    const accepted = await read(clientOf(server.origin, "accepted"));
+    const accepted = await read(clientOf(server.origin, true));
     expect(accepted).toMatchObject({ samples: 1, warnings: [expect.stringMatching(words)] });
     expect(accepted.noStores).toBeUndefined();
   });
