@@ -133,7 +133,7 @@ async function readWindow(deps: ReadDeps, read: WindowRead): Promise<BridgeError
 function storeGone(): BridgeError {
   return new BridgeError(
     "prometheus_answer_partial",
-    "no store of the backend has data of this time, although older data are there",
+    "no store of the backend has data of this time (No StoreAPIs matched for this query)",
   );
 }
 
