@@ -162,6 +162,11 @@ function beginKey(clusterId: string): string {
   return `collected:${clusterId}`;
 }
 
+/** The keys of all records that a collection of the cluster reads and writes. */
+export function progressKeys(clusterId: string): string[] {
+  return [key(clusterId), beginKey(clusterId)];
+}
+
 function key(clusterId: string): string {
   return `progress:${clusterId}`;
 }

@@ -210,16 +210,17 @@ export class Pool implements WorkerPool {
     };
   }
 
-  /** Gives places to those that wait, in their order. A suspect that finds none keeps others out of the emptiest one. */
+  /** Gives places to those that wait, in their order. Suspects are tried one at a time; one that finds no place keeps others out of the emptiest one. */
   #dispatch(): void {
     const reserved = new Set<Slot>();
     for (const waiting of this.#waiting.slice()) {
-      const [slot] = this.#slots
+      if (waiting.company !== "any" && this.#slots.some(({ isTrial }) => isTrial)) continue;
+      const usable = this.#slots
         .filter((each) => isUsable(each) && !reserved.has(each))
         .toSorted((a, b) => a.shared + a.tried - b.shared - b.tried);
-      if (!slot) continue;
-      if (!isFit(slot, waiting.company)) {
-        reserved.add(slot);
+      const slot = usable.find((each) => isFit(each, waiting.company));
+      if (!slot) {
+        if (usable[0]) reserved.add(usable[0]);
         continue;
       }
       if (waiting.company === "any") slot.shared++;

@@ -1,5 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { BridgeError } from "#errors/error.ts";
+import { progressKeys } from "#collect/progress-store.ts";
 import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import {
@@ -100,6 +101,7 @@ export class Worker {
   #silentMs = 0;
   #toldRss: number | undefined;
   #isReady = false;
+  #hasEnded = false;
   #why: WorkerEnded | undefined;
   #cancelWatch: () => void = () => {};
 
@@ -230,6 +232,7 @@ export class Worker {
   }
 
   #receive(message: FromWorker): void {
+    if (this.#hasEnded) return;
     this.#silentMs = 0;
     switch (message.type) {
       case "ready":
@@ -274,10 +277,11 @@ export class Worker {
   async #perform(name: Extract<FromWorker, { type: "request" }>["name"], args: unknown[]): Promise<unknown> {
     const { store, keyring } = this.#deps.ports;
     const [first, second, etag] = args as [string, unknown, string | null | undefined];
-    const clusterId = name === "open_credentials" ? first : first.slice(first.indexOf(":") + 1);
-    const isUnderWay = [...this.#calls.values()].some((call) => call.clusterId === clusterId);
-    if (!isUnderWay)
+    const belongsTo = ({ clusterId }: Call): boolean =>
+      name === "open_credentials" ? first === clusterId : progressKeys(clusterId).includes(first);
+    if (![...this.#calls.values()].some(belongsTo)) {
       throw new BridgeError("internal", "a worker asked for a cluster that it does not work on");
+    }
     if (name === "get") return await store.get(first);
     if (name === "put") return await store.put(first, second, etag ?? undefined);
     if (name === "delete") {
@@ -285,7 +289,7 @@ export class Worker {
       return null;
     }
     if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
-    return pack(await keyring.open(clusterId, second as string));
+    return pack(await keyring.open(first, second as string));
   }
 
   #record({ name, args }: Extract<FromWorker, { type: "metric" }>): void {
@@ -297,6 +301,7 @@ export class Worker {
   }
 
   async #end(how: string): Promise<void> {
+    this.#hasEnded = true;
     this.#cancelWatch();
     this.#why ??= new WorkerEnded("crashed", `it ended by itself (${how})`);
     const { metrics } = this.#deps.ports;
