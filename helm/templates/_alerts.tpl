@@ -84,6 +84,12 @@
   annotations:
     summary: "Credentials of a cluster can't be opened ({{ `{{ $labels.error_type }}` }})."
     description: "Check that the key that sealed them is still in the Secret {{ .Values.credentials.existingSecret | default (printf "%s-credentials-keys" .Release.Name) }}."
+- alert: BudClusterQuarantined
+  expr: max(budcluster_cluster_quarantined{ {{- $in }}}) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: "{{ `{{ $value }}` }} clusters are put aside because their collection ended a worker."
+    description: "GET /metrics/status names them (cluster_quarantined) and says what they did. Other clusters are not affected."
 - alert: BudStateUnavailable
   expr: sum({{ include "bud.counted" (printf "budcluster_errors_total{%s,error_type=\"state_unavailable\"}" $in) }}) > 0
   labels: {severity: critical}

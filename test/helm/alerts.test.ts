@@ -23,6 +23,7 @@ async function exposed(): Promise<Map<string, Set<string>>> {
   metrics.requestAnswered({ method: "GET", route: "/", status: 500, durationSeconds: 1 });
   metrics.timeLost("no_pod_has_it", 1);
   metrics.clusterWatermark("edge-1", 0);
+  metrics.observeWorkers(() => ({ workers: 1, rssBytes: 1, quarantined: 0 }));
   const text = await metrics.prometheusText();
   await metrics.stop();
   const samples = [...text.matchAll(/^(\w+)(?:\{(.*)\})? /gm)];
