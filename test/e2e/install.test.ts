@@ -428,5 +428,5 @@ test("the documentation is read as it is written", async () => {
     ({ command }) => /\bhelm\b/.test(command) && /\bbud(-system)?(\s|$)/.test(command),
   );
   expect(wrong).toEqual([]);
-  expect(await readFile(join(CHART, "README.md"), "utf8")).toContain("## It harms nobody");
+  expect(await readFile(join(CHART, "README.md"), "utf8")).toContain("## Protection of other releases");
 });
