@@ -1,5 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -13,6 +14,8 @@ export interface BridgeChild {
   stdout(): string;
   stderr(): string;
   pid: number;
+  /** Process ids of its workers. Linux only. */
+  workers(): number[];
   signal(signal: NodeJS.Signals): void;
   /** Its exit code; null when a signal ended it. */
   ended: Promise<number | null>;
@@ -75,6 +78,13 @@ export function startBridgeChild(
     stdout: () => written.stdout,
     stderr: () => written.stderr,
     pid: child.pid ?? 0,
+    workers: () =>
+      readdirSync(`/proc/${child.pid}/task`).flatMap((task) =>
+        readFileSync(`/proc/${child.pid}/task/${task}/children`, "utf8")
+          .split(" ")
+          .filter(Boolean)
+          .map(Number),
+      ),
     signal: (signal) => void child.kill(signal),
     collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
     status: () => call("GET", "/metrics/status"),

@@ -82,7 +82,7 @@ export const STATE_STORE: readonly Behaviour[] = [
   {
     name: "sends a record without end",
     limit: "ANSWER_BYTES_MAX",
-    lift: { source: [["const ANSWER_BYTES_MAX = 16 << 20", "const ANSWER_BYTES_MAX = 0"]] },
+    lift: { source: [["const ANSWER_BYTES_MAX = 8 << 20", "const ANSWER_BYTES_MAX = 0"]] },
     set: raw({ head: `${JSON_HEAD}\r\n[{"key":"${KEY}","data":"`, piece: "x".repeat(1000) }),
     code: "state_unavailable",
     says: /larger than/,
@@ -90,7 +90,7 @@ export const STATE_STORE: readonly Behaviour[] = [
   {
     name: "fails with a text without end",
     limit: "ANSWER_BYTES_MAX",
-    lift: { source: [["const ANSWER_BYTES_MAX = 16 << 20", "const ANSWER_BYTES_MAX = 0"]] },
+    lift: { source: [["const ANSWER_BYTES_MAX = 8 << 20", "const ANSWER_BYTES_MAX = 0"]] },
     set: raw(endlessError(500, "Internal Server Error")),
     code: "state_unavailable",
     says: /larger than/,

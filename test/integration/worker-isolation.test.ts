@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
@@ -86,13 +86,6 @@ it("clusters that end their worker: the others are collected in the same round, 
   expect(await child.ended).toBe(0);
 }, 120_000);
 
-/** The worker processes of a program. Linux only. */
-function workersOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number),
-  );
-}
-
 it("a worker that is killed or stopped from outside, while its samples are on their way: every sample is stored, the round ends", async () => {
   const directory = mkdtempSync(join(folder, "killed-"));
   const child = startBridgeChild({
@@ -107,7 +100,7 @@ it("a worker that is killed or stopped from outside, while its samples are on th
   collector.onRequest = ({ points }) => {
     const isDue = points.some((point) => !isOwn(point)) && ++requests % 4 === 3;
     const signal = isDue ? signals.shift() : undefined;
-    if (signal) for (const pid of workersOf(child.pid)) process.kill(pid, signal);
+    if (signal) for (const pid of child.workers()) process.kill(pid, signal);
     return Promise.resolve(ACCEPT);
   };
   const { clusters } = await child.collect();
