@@ -191,7 +191,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
       clusters: registry,
       clusterAdmin,
       diagnoseCluster: work.diagnose,
-      readiness: () => checkStore(store),
+      readiness: async () => [...(await checkStore(store)), ...work.problems()],
       ...(keyring ? { warnings: () => keyring.warnings() } : {}),
       ...(storage ? queryPorts(config, storage.database, clock) : {}),
     },

@@ -18,6 +18,8 @@ const QUARANTINE = { firstMs: 5 * 60_000, maxMs: 60 * 60_000 };
 
 /** The work on clusters, and the end of a quarantine when a cluster is changed. */
 export interface Work extends ClusterWork {
+  /** Why nothing can be collected, if that is so. */
+  problems(): string[];
   forget(clusterId: string): void;
 }
 
@@ -25,7 +27,7 @@ export interface Work extends ClusterWork {
 export async function createLocalWork(settings: WorkSettings, deps: ClusterWorkDeps): Promise<Work> {
   // Its packages take memory that the main process of a pool does without.
   const { createClusterWork } = await import("./cluster-work.ts");
-  return { ...(await createClusterWork(settings, deps)), forget: () => {} };
+  return { ...(await createClusterWork(settings, deps)), forget: () => {}, problems: () => [] };
 }
 
 /** Work in COLLECTION_WORKERS processes, among which MEMORY_BUDGET is shared out. */

@@ -30,10 +30,10 @@ export interface PoolSettings {
 export interface WorkerPool extends ClusterWork {
   /** Ends the quarantine of a cluster that was changed or deleted. */
   forget(clusterId: string): void;
+  /** Why nothing can be collected, if that is so. */
+  problems(): string[];
   /** For the metrics. */
   facts(): { workers: number; rssBytes: number; quarantined: number };
-  /** For tests: process ids of the workers. */
-  pids(): number[];
 }
 
 /** How a call needs its worker. */
@@ -68,6 +68,8 @@ interface Place {
   leave(): void;
 }
 
+/** A worker that is only being replaced is no problem; one that failed to start so often is. */
+const STARTS_MANY = 3;
 const RESTART_MS_MIN = 500;
 const RESTART_MS_MAX = 30_000;
 
@@ -120,6 +122,13 @@ export class Pool implements WorkerPool {
     this.#quarantine.clear(clusterId);
   }
 
+  problems(): string[] {
+    const isHopeless = this.#slots.every(
+      ({ worker, failedStarts }) => !worker?.isReady && failedStarts >= STARTS_MANY,
+    );
+    return isHopeless ? [noWorker().message] : [];
+  }
+
   facts(): { workers: number; rssBytes: number; quarantined: number } {
     const workers = this.#slots.flatMap(({ worker }) => worker ?? []);
     return {
@@ -127,10 +136,6 @@ export class Pool implements WorkerPool {
       rssBytes: workers.reduce((sum, { rssBytes }) => sum + rssBytes, 0),
       quarantined: this.#quarantine.count(),
     };
-  }
-
-  pids(): number[] {
-    return this.#slots.flatMap(({ worker }) => worker?.pid ?? []);
   }
 
   async close(): Promise<void> {

@@ -217,12 +217,23 @@ test("a worker reaches the records and credentials of its clusters only", async 
 });
 
 test("no worker that starts: calls fail with the reason when their time is over", async () => {
-  const { pool, workers } = setUp(1);
+  const { pool, clock, workers } = setUp(1);
   workers[0]!.exit("EAGAIN");
   const late = new AbortController();
   const result = collect(pool, "a", late.signal);
   await settle();
   late.abort(new BridgeError("cluster_deadline_exceeded", "late"));
   expect(await result).toMatchObject({ error: { code: "worker_unavailable" } });
+  expect(pool.problems()).toEqual([]);
+  for (let start = 1; start < 3; start++) {
+    clock.advance(5000);
+    workers.at(-1)!.exit("EAGAIN");
+    await settle();
+  }
+  expect(workers).toHaveLength(3);
+  expect(pool.problems()).toEqual(["no collection worker could be started"]);
+  clock.advance(5000);
+  await settle();
+  expect(pool.problems()).toEqual([]);
   await pool.close();
 });
