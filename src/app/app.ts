@@ -59,6 +59,8 @@ export interface RunningApp {
 
 /** Time for a running round to end before it is abandoned. Kubernetes kills after 30 s, users expect 10 s. */
 const STOP_GRACE_MS = 6000;
+/** Time for a start that is given up to notice it: its longest step opens the embedded engine. */
+const START_END_MS = 3000;
 const LAG_CLUSTERS_MAX = 500;
 
 /** Shared by all parts of a running program. */
@@ -111,11 +113,21 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
     return { url, ...(collection ? { collection } : {}) };
   };
 
+  let starting: Promise<unknown> = Promise.resolve();
   return {
-    stop: () => lifecycle.stop(),
+    stop: async () => {
+      await lifecycle.stop();
+      // A start under way ends when it registers its next part; it may also wait for somebody who never comes.
+      const settled = new AbortController();
+      await Promise.race([starting, clock.sleep(START_END_MS, settled.signal).catch(() => {})]);
+      settled.abort(new Error("the start has ended"));
+      await lifecycle.stop();
+    },
     start: async () => {
+      const running = start();
+      starting = running.catch(() => {});
       try {
-        return await start();
+        return await running;
       } catch (error) {
         await lifecycle.stop();
         throw toBridgeError(error);

@@ -41,11 +41,12 @@ test("a part that does not end well is reported and does not keep the others", a
   expect(ended).toEqual(["first"]);
 });
 
-test("a part that is registered after a stop is ended by the next", async () => {
+test("a part that starts after the end has begun is refused, and ended by the next stop", async () => {
   const ended: string[] = [];
   const lifecycle = createLifecycle(() => {});
+  lifecycle.onStop("first", () => void ended.push("first"));
   await lifecycle.stop();
-  lifecycle.onStop("late", () => void ended.push("late"));
+  expect(() => lifecycle.onStop("late", () => void ended.push("late"))).toThrow(/late started after/);
   await lifecycle.stop();
-  expect(ended).toEqual(["late"]);
+  expect(ended).toEqual(["first", "late"]);
 });
