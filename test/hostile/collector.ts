@@ -72,7 +72,11 @@ export const COLLECTOR: readonly Behaviour[] = [
   {
     name: "sends a success with a chunk extension for each byte",
     ...TIMEOUT,
-    set: raw({ ...CHUNK_EXTENSIONS, head: `${OTLP_HEAD}Transfer-Encoding: chunked\r\n\r\n` }, true),
+    // Slow enough that the time is over before the 64 KiB of an answer.
+    set: raw(
+      { ...CHUNK_EXTENSIONS, head: `${OTLP_HEAD}Transfer-Encoding: chunked\r\n\r\n`, delayMs: 1 },
+      true,
+    ),
     code: "collector_timeout",
     says: /did not answer in \d s/,
   },
