@@ -6,8 +6,8 @@ import type { Query } from "#prometheus/catalogue.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
-import { Pool, type WorkerPool } from "#workers/pool.ts";
-import type { ClusterWork, WorkPorts } from "#workers/ports.ts";
+import { Pool } from "#workers/pool.ts";
+import type { Work, WorkPorts } from "#workers/ports.ts";
 import { createSpawn } from "#workers/spawn.ts";
 import { WORKER_LIMITS } from "#workers/worker.ts";
 import type { ClusterWorkDeps } from "./cluster-work.ts";
@@ -15,13 +15,6 @@ import { workConfig, type WorkSettings } from "./work-settings.ts";
 import { workerEnvironment, type Config } from "#config.ts";
 
 const QUARANTINE = { firstMs: 5 * 60_000, maxMs: 60 * 60_000 };
-
-/** The work on clusters, and the end of a quarantine when a cluster is changed. */
-export interface Work extends ClusterWork {
-  /** Why nothing can be collected, if that is so. */
-  problems(): string[];
-  forget(clusterId: string): void;
-}
 
 /** Work in this process: for a virtual clock, and where a defect can't hurt others. */
 export async function createLocalWork(settings: WorkSettings, deps: ClusterWorkDeps): Promise<Work> {
@@ -35,7 +28,7 @@ export async function startWorkerPool(
   config: Config,
   parts: Omit<WorkSettings, "config">,
   deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle; ports: WorkPorts; metrics: OwnMetrics },
-): Promise<WorkerPool> {
+): Promise<Work> {
   const workers = config.COLLECTION_WORKERS;
   const settings: WorkSettings = {
     ...parts,

@@ -7,7 +7,7 @@ import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Operation } from "./messages.ts";
-import type { ClusterWork, WorkPorts } from "./ports.ts";
+import type { ClusterWork, Work, WorkPorts } from "./ports.ts";
 import { Quarantine, type QuarantineSettings } from "./quarantine.ts";
 import { Worker, WorkerEnded, type CallSignals, type SpawnWorker, type WorkerLimits } from "./worker.ts";
 
@@ -25,15 +25,6 @@ export interface PoolSettings {
   quarantine: QuarantineSettings;
   /** For `createWork` of the worker; JSON and secrets. */
   work: unknown;
-}
-
-export interface WorkerPool extends ClusterWork {
-  /** Ends the quarantine of a cluster that was changed or deleted. */
-  forget(clusterId: string): void;
-  /** Why nothing can be collected, if that is so. */
-  problems(): string[];
-  /** For the metrics. */
-  facts(): { workers: number; rssBytes: number; quarantined: number };
 }
 
 /** How a call needs its worker. */
@@ -60,6 +51,7 @@ interface Slot {
 
 /** What a suspect does, it does in this time; after it others may join. */
 const TRIAL_MS = 15_000;
+
 /** A call's place, while it has one. */
 interface Place {
   worker: Worker;
@@ -77,7 +69,7 @@ const RESTART_MS_MAX = 30_000;
  * Runs the work on clusters in worker processes. A worker that ends is replaced, and its clusters are tried again at once, each with a worker
  * for itself; the one that ends that as well is put aside (`Quarantine`). The others wait for their turn meanwhile.
  */
-export class Pool implements WorkerPool {
+export class Pool implements Work {
   readonly #deps: PoolDeps;
   readonly #settings: PoolSettings;
   readonly #quarantine: Quarantine;

@@ -17,6 +17,14 @@ export interface ClusterWork {
   close(): Promise<void>;
 }
 
+/** The work on clusters as the program uses it, wherever it runs. */
+export interface Work extends ClusterWork {
+  /** Ends the quarantine of a cluster that was deleted. */
+  forget(clusterId: string): void;
+  /** Why nothing can be collected, if that is so. */
+  problems(): string[];
+}
+
 /** The metrics that the work on clusters records. */
 export type WorkerMetrics = Pick<
   OwnMetrics,

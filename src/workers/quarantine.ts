@@ -69,7 +69,7 @@ export class Quarantine {
     }
   }
 
-  /** One of its calls ended, or the cluster was changed. */
+  /** One of its calls ended, or the cluster was deleted. */
   clear(clusterId: string): void {
     this.#suspicions.delete(clusterId);
   }

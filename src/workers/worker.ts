@@ -138,11 +138,6 @@ export class Worker {
     return this.#why !== undefined;
   }
 
-  /** Calls under way. */
-  get load(): number {
-    return this.#calls.size;
-  }
-
   get rssBytes(): number {
     return this.#child.rssBytes() ?? this.#toldRss ?? 0;
   }
