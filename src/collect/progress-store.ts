@@ -2,6 +2,7 @@ import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
 import type { StateRecords } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
+import { proofKey } from "./proof-store.ts";
 
 /** One cluster's progress record while it is being collected. */
 export interface ProgressFile {
@@ -44,6 +45,7 @@ export async function readProgress(store: StateRecords, clusterId: string): Prom
 
 export async function deleteProgress(store: StateRecords, clusterId: string): Promise<void> {
   await store.delete(key(clusterId));
+  await store.delete(proofKey(clusterId));
   await store.delete(beginKey(clusterId));
 }
 
@@ -164,7 +166,7 @@ function beginKey(clusterId: string): string {
 
 /** The keys of all records that a collection of the cluster reads and writes. */
 export function progressKeys(clusterId: string): string[] {
-  return [key(clusterId), beginKey(clusterId)];
+  return [key(clusterId), proofKey(clusterId), beginKey(clusterId)];
 }
 
 function key(clusterId: string): string {
