@@ -25,6 +25,8 @@ const rollup: Layout = {
   sortingKey: "cluster_id, metric_name, series_id, hour_end",
 };
 const hourlyView: Layout = { engine: "View", columns: ["series_id", "hour_end", "labels", "last_value"] };
+const seriesColumns = ["cluster_id", "metric_name", "series_id", "day", "kind", "unit", "labels"];
+const seriesFilling: Layout = { engine: "MaterializedView", columns: seriesColumns };
 const marking: Layout = { engine: "MaterializedView", columns: ["hour_end", "marked_at", "rows"] };
 
 /** The tables that the Collector's exporter inserts into. */
@@ -39,6 +41,9 @@ export const SAMPLE_TABLES = [
 /** Tables with a TTL by `hour_end`. */
 export const ROLLUP_TABLES = ["rollup_marks", "rollup_gauge", "rollup_counter"] as const;
 
+/** The table of names and labels, with a TTL by `day`. */
+export const SERIES_TABLE = "series";
+
 const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
   ...SAMPLE_TABLES.map((name) => [name, samplesTable] as const),
   ...["samples", "samples_gauge", "samples_sum", "histograms", "exponential_histograms", "summaries"].map(
@@ -48,6 +53,17 @@ const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
   ["rollup_counter", rollup],
   ["rollup_marks_gauge", marking],
   ["rollup_marks_sum", marking],
+  [
+    SERIES_TABLE,
+    {
+      engine: "AggregatingMergeTree",
+      columns: [...seriesColumns, "description", "resource", "first_time", "last_time"],
+      sortingKey: "cluster_id, metric_name, series_id, day, kind, unit",
+    },
+  ],
+  ["series_gauge", seriesFilling],
+  ["series_sum", seriesFilling],
+  ["series_days", { engine: "ReplacingMergeTree", columns: ["day", "filled_at"], sortingKey: "day" }],
   ["hourly_gauge", hourlyView],
   ["hourly_counter", hourlyView],
   [

@@ -1,5 +1,5 @@
 import type { Database } from "./database.ts";
-import { ROLLUP_TABLES, SAMPLE_TABLES } from "./layout.ts";
+import { ROLLUP_TABLES, SAMPLE_TABLES, SERIES_TABLE } from "./layout.ts";
 import type { TemplateValues } from "./migration-parameters.ts";
 
 export interface TableRetention {
@@ -17,11 +17,13 @@ export async function readRetention(
   const rows = await database.query<{ name: string; engine_full: string }>(
     `SELECT name, engine_full FROM system.tables
      WHERE database = {database:String} AND has({names:Array(String)}, name) ORDER BY name`,
-    { database: databaseName, names: [...SAMPLE_TABLES, ...ROLLUP_TABLES] },
+    { database: databaseName, names: [...SAMPLE_TABLES, ...ROLLUP_TABLES, SERIES_TABLE] },
     signal,
   );
   return rows.map(({ name, engine_full }) => {
-    const days = /\bTTL \S+ \+ toIntervalDay\((\d+)\)(?= SETTINGS|$)/.exec(engine_full)?.[1];
+    const days = /\bTTL [^ ,]+(?: \+ toIntervalDay\(1\)\))? \+ toIntervalDay\((\d+)\)(?= SETTINGS|$)/.exec(
+      engine_full,
+    )?.[1];
     return days === undefined ? { table: name } : { table: name, days: Number(days) };
   });
 }
@@ -34,12 +36,17 @@ export function planRetention(tables: readonly TableRetention[], values: Templat
   return tables
     .filter(({ days }) => days !== Number(values.ttl_days))
     .flatMap(({ table }) => {
-      const isSamples = table.startsWith("otel_metrics_");
-      const time = isSamples ? "toDateTime(TimeUnix)" : "hour_end";
+      const time = timeOf(table);
       const alter = `ALTER TABLE ${values.db}.${table} ${values.on_cluster}`.trimEnd();
       return [
         `${alter} MODIFY SETTING materialize_ttl_recalculate_only = 1`,
         `${alter} MODIFY TTL ${time} + INTERVAL ${values.ttl_days} DAY SETTINGS materialize_ttl_after_modify = 1`,
       ];
     });
+}
+
+/** From when on the retention of a row counts. A day's row of a series must be there as long as any sample of that day. */
+function timeOf(table: string): string {
+  if (table === SERIES_TABLE) return "(day + INTERVAL 1 DAY)";
+  return table.startsWith("otel_metrics_") ? "toDateTime(TimeUnix)" : "hour_end";
 }

@@ -9,7 +9,13 @@ import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 const engine = useEngine({ migrated: false });
-const FILES = ["0001_tables.sql", "0002_views.sql", "0003_rollups.sql", "0004_series_identity.sql"];
+const FILES = [
+  "0001_tables.sql",
+  "0002_views.sql",
+  "0003_rollups.sql",
+  "0004_series_identity.sql",
+  "0005_series.sql",
+];
 let count = 0;
 let databaseName = "";
 
@@ -50,6 +56,7 @@ test("says what would be done, and does none of it", async () => {
     [FILES[1], 6],
     [FILES[2], 9],
     [FILES[3], 5],
+    [FILES[4], 5],
   ]);
   expect(plan.pending[0]?.statements[0]).toContain(
     `CREATE TABLE IF NOT EXISTS ${databaseName}.otel_metrics_gauge`,
@@ -68,7 +75,7 @@ test("says what would be done, and does none of it", async () => {
   const before = await everything();
   const changed = await planMigrate(engine.database, settings({ retentionDays: 7 }));
   expect(changed.pending).toEqual([]);
-  expect(changed.retention).toHaveLength(2 * 8);
+  expect(changed.retention).toHaveLength(2 * 9);
   expect(changed.retention.slice(0, 2)).toEqual([
     `ALTER TABLE ${databaseName}.otel_metrics_exponential_histogram MODIFY SETTING materialize_ttl_recalculate_only = 1`,
     `ALTER TABLE ${databaseName}.otel_metrics_exponential_histogram MODIFY TTL toDateTime(TimeUnix) + INTERVAL 7 DAY SETTINGS materialize_ttl_after_modify = 1`,
@@ -112,6 +119,7 @@ test("the status names what is applied, pending, changed and unknown", async () 
   expect(broken.applied.map(({ state }) => state)).toEqual([
     "applied",
     "changed",
+    "applied",
     "applied",
     "applied",
     "unknown",
@@ -229,7 +237,7 @@ describe("on a cluster", () => {
   test("each statement is made everywhere, with replicated engines, and parses", async () => {
     const plan = await planMigrate(engine.database, settings({ cluster }));
     const statements = plan.pending.flatMap((file) => file.statements);
-    expect(statements).toHaveLength(25);
+    expect(statements).toHaveLength(30);
     for (const statement of statements) {
       await engine.database.query("SELECT formatQuery({sql:String}) AS sql", { sql: statement });
       const [, object] =
@@ -249,7 +257,7 @@ describe("on a cluster", () => {
   test("the retention is changed everywhere", async () => {
     await migrate(engine.database, settings());
     const plan = await planMigrate(engine.database, settings({ cluster, retentionDays: 8 }));
-    expect(plan.retention).toHaveLength(16);
+    expect(plan.retention).toHaveLength(18);
     for (const statement of plan.retention) {
       expect(statement).toMatch(/^ALTER TABLE \S+ ON CLUSTER prod MODIFY (SETTING|TTL) /);
       await engine.database.query("SELECT formatQuery({sql:String}) AS sql", { sql: statement });

@@ -47,14 +47,30 @@ const TABLES = ["exponential_histogram", "gauge", "histogram", "sum", "summary"]
   (kind) => `otel_metrics_${kind}`,
 );
 const ROLLUPS = ["counter", "gauge", "marks", "marks_gauge", "marks_sum"].map((name) => `rollup_${name}`);
-const VIEWS = ["samples", "samples_gauge", "samples_sum", "summaries"];
+const VIEWS = ["samples", "samples_gauge", "samples_sum"];
+const SERIES = ["series", "series_days", "series_gauge", "series_sum"];
 const HOURLY = ["hourly_counter", "hourly_gauge"];
-const FILES = ["0001_tables.sql", "0002_views.sql", "0003_rollups.sql", "0004_series_identity.sql"];
+const FILES = [
+  "0001_tables.sql",
+  "0002_views.sql",
+  "0003_rollups.sql",
+  "0004_series_identity.sql",
+  "0005_series.sql",
+];
 
 test("makes tables and views once, with the retention asked for", async () => {
   const first = await migrate(engine.database, settings());
-  expect(first).toEqual({ applied: FILES, version: 4 });
-  const names = ["exponential_histograms", "histograms", ...HOURLY, ...TABLES, ...ROLLUPS, ...VIEWS];
+  expect(first).toEqual({ applied: FILES, version: 5 });
+  const names = [
+    "exponential_histograms",
+    "histograms",
+    ...HOURLY,
+    ...TABLES,
+    ...ROLLUPS,
+    ...VIEWS,
+    ...SERIES,
+    "summaries",
+  ];
   expect(await tableNames()).toEqual(names);
   const [table] = await engine.database.query<{ engine_full: string; primary_key: string }>(
     "SELECT engine_full, primary_key FROM system.tables WHERE database = {name:String} AND name = 'otel_metrics_sum'",
@@ -63,7 +79,7 @@ test("makes tables and views once, with the retention asked for", async () => {
   expect(table?.engine_full).toContain("ReplacingMergeTree");
   expect(table?.engine_full).toContain("toIntervalDay(30)");
   expect(table?.primary_key).toBe("cluster_id, MetricName, toStartOfHour(TimeUnix), series_id");
-  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 4 });
+  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 5 });
 });
 
 test("a retention that is changed later reaches the tables that exist, and what is stored in them", async () => {
@@ -79,7 +95,7 @@ test("a retention that is changed later reaches the tables that exist, and what 
     signal: new AbortController().signal,
   };
   const { retention } = await migrationStatus(engine.database, plan);
-  expect(retention.tables.map(({ days }) => days)).toEqual(Array(8).fill(15));
+  expect(retention.tables.map(({ days }) => days)).toEqual(Array(9).fill(15));
   const left = `SELECT count() AS n, (
       SELECT countIf(NOT is_done) FROM system.mutations WHERE database = {name:String}
     ) AS waiting FROM ${databaseName}.otel_metrics_gauge`;
@@ -101,7 +117,7 @@ test("several at once apply everything exactly once", async () => {
   const results = await Promise.all(Array.from({ length: 4 }, () => migrate(engine.database, settings())));
   expect(results.flatMap((result) => result.applied)).toEqual(FILES);
   const rows = await engine.database.query(`SELECT version FROM ${databaseName}.migrations ORDER BY version`);
-  expect(rows).toEqual([1, 2, 3, 4].map((version) => ({ version })));
+  expect(rows).toEqual([1, 2, 3, 4, 5].map((version) => ({ version })));
   // Only the newest generation of the lock is left.
   const locks = await engine.database.query(
     "SELECT name FROM system.tables WHERE database = {name:String} AND startsWith(name, 'migration_lock_')",
