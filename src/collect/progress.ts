@@ -3,6 +3,7 @@ import type { ErrorBody } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import { createRecord } from "#lib/records.ts";
 import { boundText } from "#lib/bounds.ts";
+import { STRETCH_REASONS } from "#lib/stretch-states.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { WindowLength } from "./window-length.ts";
@@ -153,9 +154,9 @@ export interface Loss {
 export type LossReason = "older_than_max_backfill" | "no_pod_has_it" | "query_changed";
 
 export const LOSS_TEXTS: Record<LossReason, string> = {
-  older_than_max_backfill: "older than MAX_BACKFILL",
-  no_pod_has_it: "no ready Prometheus Pod has samples of that time any more",
-  query_changed: "the query's PromQL was changed before this was read",
+  older_than_max_backfill: STRETCH_REASONS.older_than_max_backfill.text,
+  no_pod_has_it: STRETCH_REASONS.no_pod_has_it.text,
+  query_changed: STRETCH_REASONS.query_changed.text,
 };
 
 /** Gives up the unsettled parts of a stretch: they become lost gaps. Returns them. */

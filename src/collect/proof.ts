@@ -12,7 +12,7 @@ export interface SampleCounts {
 }
 
 /** Why a stretch that was compared is not proved. */
-export type UnprovedReason =
+type UnprovedReason =
   | "source_has_fewer"
   | "differs_again"
   | "several_prometheus"

@@ -1,33 +1,19 @@
 import { assert } from "#lib/assert.ts";
+import type { StretchReason, StretchState } from "#lib/stretch-states.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { missingIn } from "./intervals.ts";
-import { LOSS_TEXTS, settledIntervals, type QueryProgress } from "./progress.ts";
-import {
-  noSamples,
-  totalOf,
-  type ClusterProof,
-  type QueryProof,
-  type StretchProof,
-  type UnprovedReason,
-} from "./proof.ts";
-
-/**
- * - pending: it has not ended, or was not compared with the source yet.
- * - open: a part of it is still to be read, or it is read again because the source has more samples.
- * - proved: every sample that the source had is acknowledged by the Collector.
- * - refused: the same, but some of the samples were refused for good.
- * - lost: a part of it can't be read any more.
- * - unproved: the reason says why it can't be compared, or how it differs.
- */
-type StretchState = "pending" | "open" | "proved" | "unproved" | "refused" | "lost";
+import { LOSS_TEXTS, settledIntervals, type LossReason, type QueryProgress } from "./progress.ts";
+import { noSamples, totalOf, type ClusterProof, type QueryProof, type StretchProof } from "./proof.ts";
 
 /** One query in one stretch of time (from, to], ms by Prometheus' clock. */
 export interface Stretch {
   from: number;
   to: number;
   state: StretchState;
-  /** One sentence without a full stop, at most 1 KiB; of unproved, refused, lost and open stretches. */
-  reason?: string;
+  /** Of unproved, refused, lost and open stretches. */
+  reason?: StretchReason;
+  /** What the Collector said, at most 1 KiB; of refused stretches. */
+  detail?: string;
   /** Samples at the source when that was last compared; null: never. */
   source: number | null;
   /** Samples that were read; the samples of native histograms, which are left out, are among them. */
@@ -40,20 +26,6 @@ export interface Stretch {
   comparedAt?: number;
 }
 
-const UNPROVED_TEXTS: Record<UnprovedReason, string> = {
-  source_has_fewer:
-    "the source has fewer samples now than were read: it deleted some, so the others can't be compared",
-  differs_again: "the source has more samples than were read, also after reading them again",
-  several_prometheus: "it was read from several Prometheus Pods, which scrape at different times",
-  other_prometheus: "the Prometheus Pod that it was read from does not answer any more",
-  partial_answers: "prometheus.accept_partial accepts answers that lack a part of the data",
-  comparison_failed: "its samples could not be counted at the source",
-};
-const EXPRESSION = "an expression is evaluated on a grid: it has no samples at the source to compare with";
-const NOT_COUNTED = "it was read before its samples were counted";
-const NOT_COMPARED = "it left MAX_BACKFILL before it was compared";
-const AGAIN = "the source has more samples than were read: it is being read again";
-const NOT_READ = "a part of it is still to be read";
 /** A caller asks for a limited range. */
 const STRETCHES_MAX = 100_000;
 
@@ -93,7 +65,7 @@ export function stretchesOf(
   return stretches;
 }
 
-type StateAndReason = Pick<Stretch, "state" | "reason">;
+type StateAndReason = Pick<Stretch, "state" | "reason" | "detail">;
 
 function stateOf(
   query: Query,
@@ -104,21 +76,24 @@ function stateOf(
 ): StateAndReason {
   const isIn = (part: { from: number; to: number }): boolean => part.from < to && part.to > from;
   const lost = progress.gaps.find((gap) => gap.state === "lost" && isIn(gap));
-  if (lost) return { state: "lost", reason: lost.reason };
+  if (lost) return { state: "lost", reason: lossReason(lost.reason) };
   if (progress.unlisted_lost?.some(([start, end]) => isIn({ from: start, to: end })))
-    return { state: "lost", reason: LOSS_TEXTS.older_than_max_backfill };
+    return { state: "lost", reason: "older_than_max_backfill" };
   if (to > progress.attempted) return { state: "pending" };
   const missing = missingIn([Math.max(from, progress.from), to], settledIntervals(progress));
-  if (missing.length > 0) return { state: "open", reason: NOT_READ };
-  if (stretch?.reread) return { state: "open", reason: AGAIN };
+  if (missing.length > 0) return { state: "open", reason: "not_read" };
+  if (stretch?.reread) return { state: "open", reason: "read_again" };
   const refused = progress.gaps.find((gap) => gap.state === "refused" && isIn(gap));
   const isRefused = stretch ? stretch.counts.refused > 0 : refused !== undefined;
-  const reason = refused?.reason ?? "refused by the Collector or the bridge";
-  if (query.kind === "expression")
-    return isRefused ? { state: "refused", reason } : { state: "unproved", reason: EXPRESSION };
-  if (stretch?.unproved) return { state: "unproved", reason: UNPROVED_TEXTS[stretch.unproved] };
+  const refusal: StateAndReason = {
+    state: "refused",
+    reason: "refused",
+    ...(refused ? { detail: refused.reason } : {}),
+  };
+  if (query.kind === "expression") return isRefused ? refusal : { state: "unproved", reason: "expression" };
+  if (stretch?.unproved) return { state: "unproved", reason: stretch.unproved };
   if (stretch?.comparedAt == null) return uncompared(progress, proof, [from, to]);
-  return isRefused ? { state: "refused", reason } : { state: "proved" };
+  return isRefused ? refusal : { state: "proved" };
 }
 
 function uncompared(
@@ -126,7 +101,13 @@ function uncompared(
   proof: QueryProof | undefined,
   [from, to]: readonly [number, number],
 ): StateAndReason {
-  if (!proof || proof.from >= to) return { state: "unproved", reason: NOT_COUNTED };
-  if (progress.from > Math.max(from, proof.from)) return { state: "unproved", reason: NOT_COMPARED };
+  if (!proof || proof.from >= to) return { state: "unproved", reason: "not_counted" };
+  if (progress.from > Math.max(from, proof.from)) return { state: "unproved", reason: "not_compared" };
   return { state: "pending" };
+}
+
+/** The reason of a lost gap, whose record has its text. */
+function lossReason(text: string): StretchReason {
+  const known = Object.entries(LOSS_TEXTS).find(([, each]) => each === text);
+  return known ? (known[0] as LossReason) : "lost";
 }
