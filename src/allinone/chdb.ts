@@ -7,6 +7,7 @@ import type { Database, QueryParameters } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { toEngineError, toOpeningError } from "./engine-errors.ts";
 import { diskFull, isDiskFull, requireFreeSpace } from "./free-space.ts";
+import { quoteText, toLiteralSql } from "./literals.ts";
 import { askForReason } from "./opening-reason.ts";
 import { createPool, type Lane } from "./pool.ts";
 
@@ -45,7 +46,6 @@ interface ChdbModule {
 interface ChdbSession {
   query(sql: string): string;
   queryAsync(sql: string, options: { format: string }): Promise<{ text(): string }>;
-  queryBindAsync(sql: string, parameters: object, options: { format: string }): Promise<{ text(): string }>;
   close(): void;
 }
 
@@ -54,6 +54,8 @@ const CONNECTIONS = 3;
 /** Connections that only inserts use: queries must not stop the collection. */
 const INSERT_CONNECTIONS = 1;
 const WAITING_MAX = 256;
+/** Filters are a part of the statement, some of them several times. */
+const STATEMENT_BYTES_MAX = 16 * 1024 * 1024;
 const MARK_CACHE_SHARE = 16;
 
 /**
@@ -85,15 +87,11 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
     signal: AbortSignal | undefined,
     lane: Lane = "ordinary",
   ): Promise<string> => {
+    const literal = toLiteralSql(sql, parameters);
     const work = pool.use(
       async (session) => {
-        const bound = Object.keys(parameters).length > 0;
-        const format = { format: "JSONEachRow" };
-        const result = bound
-          ? session.queryBindAsync(sql, parameters, format)
-          : session.queryAsync(sql, format);
         try {
-          return (await result).text();
+          return (await session.queryAsync(literal, { format: "JSONEachRow" })).text();
         } catch (error) {
           const failure = toEngineError(error, path);
           if (failure.code === "storage_damaged") logger.error({ err: failure }, failure.message);
@@ -202,7 +200,7 @@ async function openSessions(
       const session = new chdb.Session(dataPath, { connectionArgs: [`--config-file=${configFile}`] });
       sessions.push(session);
       session.query(
-        `SET max_execution_time = ${Math.ceil(timeoutMs / 1000)}, async_insert = 0,
+        `SET max_execution_time = ${Math.ceil(timeoutMs / 1000)}, max_query_size = ${STATEMENT_BYTES_MAX}, async_insert = 0,
          output_format_json_quote_64bit_integers = 1, output_format_json_quote_denormals = 1`,
       );
     }
@@ -216,7 +214,7 @@ async function openSessions(
 function toInsert(table: string, columns: readonly (readonly [string, string])[], file: string): string {
   const names = columns.map(([name]) => `\`${name}\``).join(", ");
   const structure = columns.map(([name, type]) => `\`${name}\` ${type}`).join(", ");
-  return `INSERT INTO ${table} (${names}) SELECT ${names} FROM file(${quote(file)}, 'RowBinary', ${quote(structure)})`;
+  return `INSERT INTO ${table} (${names}) SELECT ${names} FROM file(${quoteText(file)}, 'RowBinary', ${quoteText(structure)})`;
 }
 
 async function writeRows(file: string, rows: Uint8Array): Promise<void> {
@@ -226,10 +224,6 @@ async function writeRows(file: string, rows: Uint8Array): Promise<void> {
     if (isDiskFull(error)) throw diskFull(dirname(file), error);
     throw new BridgeError("storage_unavailable", "the rows can't be written to DATA_DIR", { cause: error });
   }
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
 async function emptyFolder(folder: string, logger: Logger): Promise<void> {
