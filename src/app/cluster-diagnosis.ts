@@ -1,15 +1,14 @@
 import { Agent } from "undici";
 import type { CredentialOpener } from "#clusters/envelope.ts";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
-import { toAuthorization } from "#clusters/prometheus-credentials.ts";
+import { openCredentials, openDirectCredentials } from "#clusters/open-credentials.ts";
 import { createDiagnoseCluster, requestMs, type DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createTurns } from "#lib/turns.ts";
 import { createTransport } from "#otlp/transport.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import { createPrometheusClient } from "#prometheus/client.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { GuardOf } from "./guard.ts";
+import { clientOf, toDirectTarget } from "./open-prometheus.ts";
 import type { WorkConfig } from "./work-settings.ts";
 import type { CollectorPlace } from "./storage.ts";
 
@@ -47,16 +46,14 @@ export function createClusterDiagnosis(
         const guard = guardOf(cluster);
         return { ...(await openCredentials(cluster, keyring)), ...(guard ? { guard } : {}) };
       },
-      clientOf: ({ dispatcher, origin }, cluster, { prometheus }, timeoutMs) =>
-        createPrometheusClient(
-          { dispatcher, clock, turns },
-          {
-            ...cluster.prometheus,
-            origin,
-            timeoutMs,
-            ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
-          },
-        ),
+      openDirect: async (cluster) => {
+        const guard = guardOf(cluster);
+        const prometheus = await openDirectCredentials(cluster, keyring);
+        const target = toDirectTarget(cluster, prometheus);
+        return { target, ...(prometheus ? { prometheus } : {}), ...(guard ? { guard } : {}) };
+      },
+      clientOf: ({ dispatcher, origin }, cluster, prometheus, timeoutMs) =>
+        clientOf(cluster, { dispatcher, clock, turns }, prometheus, { origin, timeoutMs }),
     },
     { stepMs: config.METRICS_COLLECTION_TIMEOUT, lagMs: config.COLLECTION_LAG, queries: parts.queries },
   );

@@ -1,28 +1,21 @@
 import { Agent } from "undici";
-import type { CredentialOpener } from "#clusters/envelope.ts";
-import { loadKubernetesClient, openCredentials } from "#clusters/kubernetes-client-config.ts";
-import { toAuthorization } from "#clusters/prometheus-credentials.ts";
+import { loadKubernetesClient } from "#clusters/kubernetes-client-config.ts";
 import { createCollectCluster, type CollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
-import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createMemoryBudget } from "#lib/memory-budget.ts";
-import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { createExporter } from "#otlp/exporter.ts";
 import { createObservedTransport } from "#otlp/observed-transport.ts";
 import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import { createTransport } from "#otlp/transport.ts";
-import type { Query } from "#prometheus/catalogue.ts";
-import { createPrometheusClient } from "#prometheus/client.ts";
-import { namesOfSelectors } from "#prometheus/promql.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Resolve } from "#tunnel/api-server-guard.ts";
-import { openTunnel } from "#tunnel/dispatcher.ts";
-import type { ClusterWork, WorkerMetrics, WorkPorts } from "#workers/ports.ts";
+import type { ClusterWork, WorkPorts } from "#workers/ports.ts";
 import { createClusterDiagnosis } from "./cluster-diagnosis.ts";
-import { createGuardOf, type GuardOf } from "./guard.ts";
-import type { WorkConfig, WorkSettings } from "./work-settings.ts";
+import { createGuardOf } from "./guard.ts";
+import { createOpenPrometheus } from "./open-prometheus.ts";
+import type { WorkSettings } from "./work-settings.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
 const BATCHES_IN_FLIGHT = 2;
@@ -113,61 +106,4 @@ function createCollect(
       ...(database ? { database } : {}),
     },
   );
-}
-
-interface OpenPrometheusDeps {
-  clock: Clock;
-  logger: Logger;
-  metrics: WorkerMetrics;
-  /** Opens sealed credentials; without it they can't be. */
-  keyring: CredentialOpener | undefined;
-  guardOf: GuardOf;
-  queries: readonly Query[];
-}
-
-/** The only place where a cluster, its tunnel and the Prometheus client meet. */
-function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): OpenPrometheus {
-  const { clock, logger, metrics } = deps;
-  const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
-  const turns = createTurns();
-  const selectors = deps.queries.flatMap((query) => (query.kind === "selector" ? [query.selector] : []));
-  const metricNames = namesOfSelectors(selectors);
-  return async (cluster, pinnedPodUid, signal) => {
-    try {
-      const { kubeConfig, prometheus } = await openCredentials(cluster, deps.keyring);
-      const guard = deps.guardOf(cluster);
-      const tunnel = await openTunnel(
-        { kubeConfig, clock, logger, turns, ...(guard ? { guard } : {}) },
-        {
-          clusterId: cluster.id,
-          target: cluster.prometheus,
-          lanes: config.QUERY_CONCURRENCY,
-          timeoutMs,
-          ...(pinnedPodUid === undefined ? {} : { pinnedPodUid }),
-        },
-        signal,
-      );
-      metrics.tunnelOpened();
-      const { dispatcher, origin, pod, otherPods, nodeNames, warnings } = tunnel;
-      const client = createPrometheusClient(
-        { dispatcher, clock, turns },
-        {
-          ...cluster.prometheus,
-          origin,
-          timeoutMs,
-          ...(metricNames ? { metricNames } : {}),
-          ...(prometheus ? { authorization: toAuthorization(prometheus) } : {}),
-        },
-      );
-      const close = async (): Promise<void> => {
-        metrics.tunnelClosed();
-        await tunnel.close();
-      };
-      return { client, pod, otherPods, nodeNames, warnings, close };
-    } catch (thrown) {
-      const error = toBridgeError(thrown, "cluster_api_error");
-      metrics.tunnelFailed(error.code);
-      throw error;
-    }
-  };
 }

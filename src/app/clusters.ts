@@ -11,7 +11,7 @@ import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Resolve } from "#tunnel/api-server-guard.ts";
 import type { ClusterWork } from "#workers/ports.ts";
-import { createGuard } from "./guard.ts";
+import { createGuards } from "./guard.ts";
 import type { Config } from "#config.ts";
 
 const REWRAP_INTERVAL_MS = 60_000;
@@ -56,7 +56,7 @@ export function createClusters(
     },
     { defaults },
   );
-  const guard = createGuard(config, parts.resolve);
+  const guards = createGuards(config, parts.resolve);
   const registry = createMergedRegistry(fixed, stored, logger);
   const recover = async (): Promise<void> => {
     await stored.recover();
@@ -80,7 +80,7 @@ export function createClusters(
           fixedIds,
           keyring,
           clock,
-          checkServer: async (server, signal) => await guard?.check(server, signal),
+          checkServer: async (server, signal, of) => await guards?.[of].check(server, signal),
           checkConnection: check,
         },
         {

@@ -11,7 +11,8 @@ import {
   type CheckConnection,
   type ConnectionCheckSettings,
 } from "./connection-checks.ts";
-import { sealNew, sealPatched, type SealingDeps } from "./sealed-credentials.ts";
+import { toTarget } from "./prometheus-target.ts";
+import { sealNew, sealPatched, type SealingDeps, type SealingTarget } from "./sealed-credentials.ts";
 import type { StoredClusters } from "./stored-clusters.ts";
 
 export interface ClusterAdminDeps extends SealingDeps {
@@ -74,9 +75,8 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
       if (deps.fixedIds.has(id) || (await clusters.read(id)) !== undefined) {
         throw new BridgeError("cluster_exists", `a cluster has the id "${id}" already`);
       }
-      const validateCerts = input.validate_certs ?? defaults.validateCerts;
       const described = describe(id, input, nowText());
-      const sealed = await sealNew(deps, id, input, validateCerts, options.signal);
+      const sealed = await sealNew(deps, id, input, sealingTarget(described, defaults), options.signal);
       const record = { ...described, ...sealed };
       await admit(record, options);
       return await clusters.create(record);
@@ -88,8 +88,8 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
         const current = await clusters.read(id);
         if (!current) throw new BridgeError("cluster_not_found", `no cluster has the id "${id}"`);
         const described = patched(current.record, patch, nowText());
-        const validateCerts = described.validate_certs ?? defaults.validateCerts;
-        const sealed = await sealPatched(deps, current.record, patch, validateCerts, options.signal);
+        const target = sealingTarget(described, defaults);
+        const sealed = await sealPatched(deps, current.record, patch, target, options.signal);
         const record = { ...described, ...sealed };
         await admit(record, { ...options, check });
         return await clusters.replace(record, current.etag);
@@ -99,6 +99,16 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
       refuseFixed(id);
       await clusters.remove(id);
     },
+  };
+}
+
+function sealingTarget(
+  { prometheus, validate_certs: validateCerts }: Pick<ClusterRecord, "prometheus" | "validate_certs">,
+  defaults: ClusterDefaults,
+): SealingTarget {
+  return {
+    prometheus: toTarget(prometheus, defaults.prometheus),
+    validateCerts: validateCerts ?? defaults.validateCerts,
   };
 }
 

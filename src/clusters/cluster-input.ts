@@ -3,9 +3,15 @@ import { createSecret, type Secret } from "#lib/secret.ts";
 import type { CredentialFacts, PrometheusCredentials } from "./cluster.ts";
 import type { TargetRecord } from "./cluster-record.ts";
 import { readCertificates } from "./pem.ts";
-import { contradictionOf, toCredentialFields, toPrometheusCredentials } from "./prometheus-credentials.ts";
+import {
+  contradictionOf,
+  prometheusCredentialFields,
+  toCredentialFields,
+  toPrometheusCredentials,
+} from "./prometheus-credentials.ts";
 import { headersProblem, mergedHeaders } from "./prometheus-headers.ts";
-import type { TargetFields } from "./prometheus-target.ts";
+import { targetContradiction, TUNNEL_FIELDS, type TargetFields } from "./prometheus-target.ts";
+import { originOf, toPrometheusUrl } from "./prometheus-url.ts";
 
 /** A kubeconfig as text (YAML or JSON) or as the object itself. */
 type KubeconfigInput = string | Record<string, unknown>;
@@ -17,6 +23,8 @@ interface TargetInput extends Partial<TargetFields> {
   bearer_token?: string;
   basic_auth?: { username: string; password: string };
   headers?: Record<string, string>;
+  /** Both PEM; only with `url`. */
+  client_certificate?: { cert: string; key: string };
 }
 
 /** null removes a header, or all of them. */
@@ -29,7 +37,8 @@ export interface ClusterInput {
   id?: string;
   name: string;
   platform: string;
-  kubeconfig: KubeconfigInput;
+  /** Absent: prometheus.url says where Prometheus is. */
+  kubeconfig?: KubeconfigInput;
   context?: string;
   prometheus?: TargetInput;
   labels?: Record<string, string>;
@@ -64,14 +73,31 @@ export function toText(kubeconfig: KubeconfigInput): Secret {
   }
 }
 
-/** The target with the patch's fields, without those that it resets. Throws request_invalid. */
+/**
+ * The target with the patch's fields, without those that it resets. A URL takes the place of a Service, and the other way round a Service
+ * only takes the place of a URL that is reset. Throws request_invalid.
+ */
 export function patchTarget(target: TargetRecord, patch: TargetPatch | null): TargetRecord {
   if (patch === null) return {};
-  const { bearer_token: _token, basic_auth: _basic, headers: _headers, ...fields } = patch;
-  const merged = { ...target, ...fields };
+  const fields = Object.fromEntries(Object.entries(patch).filter(([name]) => !SECRET_FIELDS.has(name)));
+  const merged = { ...(typeof patch.url === "string" ? withoutService(target) : target), ...fields };
   const kept = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
-  const { ca, ...rest } = kept as TargetRecord;
-  return { ...rest, ...(ca === undefined ? {} : { ca: certificatesOf(ca) }) };
+  const contradiction = targetContradiction(kept);
+  if (contradiction !== undefined) throw invalid(`prometheus ${contradiction}`);
+  const { ca, url, ...rest } = kept as TargetRecord;
+  return {
+    ...rest,
+    ...(url === undefined ? {} : { url: toPrometheusUrl(url).url }),
+    ...(ca === undefined ? {} : { ca: certificatesOf(ca) }),
+  };
+}
+
+/** Sealed, and not a part of the target. */
+const SECRET_FIELDS: ReadonlySet<string> = new Set(Object.keys(prometheusCredentialFields));
+
+function withoutService(target: TargetRecord): TargetRecord {
+  const ofService: readonly string[] = TUNNEL_FIELDS;
+  return Object.fromEntries(Object.entries(target).filter(([name]) => !ofService.includes(name)));
 }
 
 /** Nothing but the certificates: a private key that was pasted along must not be kept in clear text. */
@@ -86,16 +112,49 @@ export function changesCredentials(patch: TargetPatch | null | undefined): boole
   if (patch === undefined) return false;
   return (
     patch === null ||
-    [patch.bearer_token, patch.basic_auth, patch.headers].some((field) => field !== undefined)
+    Object.entries(patch).some(([name, value]) => SECRET_FIELDS.has(name) && value !== undefined)
   );
 }
 
 /** Does a part of the stored credentials of Prometheus stay after a patch? */
 export function keepsCredentials(patch: TargetPatch | null | undefined, facts: CredentialFacts): boolean {
   if (patch === null) return false;
-  const changesAuth = patch?.bearer_token !== undefined || patch?.basic_auth !== undefined;
   const hasHeaders = (facts.prometheus_headers ?? []).length > 0;
-  return (facts.prometheus_auth !== null && !changesAuth) || (hasHeaders && patch?.headers !== null);
+  return untouched(patch, facts).length > 0 || (hasHeaders && patch?.headers !== null);
+}
+
+/** The fields of stored credentials of which a patch says nothing. */
+function untouched(patch: TargetPatch | null | undefined, facts: CredentialFacts): string[] {
+  if (patch === null) return [];
+  const { prometheus_auth: auth, prometheus_headers: headers = [] } = facts;
+  const changesAuth = patch?.bearer_token !== undefined || patch?.basic_auth !== undefined;
+  const hasCertificate = facts.prometheus_client_certificate === true;
+  return [
+    ...(auth !== null && !changesAuth ? [AUTH_FIELDS[auth]] : []),
+    ...(headers.length > 0 && patch?.headers === undefined ? ["headers"] : []),
+    ...(hasCertificate && patch?.client_certificate === undefined ? ["client_certificate"] : []),
+  ];
+}
+
+const AUTH_FIELDS = { bearer: "bearer_token", basic: "basic_auth" } as const;
+
+/**
+ * Does a patch lead to another server than the one that stored credentials were given for: another scheme, host or port, or a URL in place of a
+ * tunnel? Then none of them goes along: throws request_invalid when the patch says nothing of some.
+ */
+export function movesCredentials(
+  before: TargetRecord,
+  after: TargetRecord,
+  patch: TargetPatch | null | undefined,
+  facts: CredentialFacts,
+): boolean {
+  const [from, to] = [before, after].map(({ url }) => (url === undefined ? undefined : originOf(url)));
+  if (from === to) return false;
+  const names = untouched(patch, facts);
+  if (names.length === 0) return true;
+  throw invalid(
+    `prometheus.url changes, and the stored ${names.join(" and ")} would go to another server: give ${names.join(" and ")} again in the same request, or null for none`,
+  );
 }
 
 /** The credentials of Prometheus after a patch. `stored`: undefined when there are none, or none stay. Throws request_invalid. */
@@ -105,7 +164,11 @@ export function patchedCredentials(
 ): PrometheusCredentials | undefined {
   if (patch === undefined) return stored;
   if (patch === null) return undefined;
-  const { headers: before = {}, ...storedAuth } = stored ? toCredentialFields(stored) : {};
+  const {
+    headers: before = {},
+    client_certificate: storedCertificate,
+    ...storedAuth
+  } = stored ? toCredentialFields(stored) : {};
   const { bearer_token: token, basic_auth: basic } = patch;
   const givenAuth = {
     ...(token ? { bearer_token: token } : {}),
@@ -113,9 +176,11 @@ export function patchedCredentials(
   };
   const auth = token === undefined && basic === undefined ? storedAuth : givenAuth;
   const headers = patch.headers === null ? {} : mergedHeaders(before, patch.headers ?? {});
+  const certificate =
+    patch.client_certificate === undefined ? storedCertificate : (patch.client_certificate ?? undefined);
   const problem = headersProblem(headers);
   if (problem !== undefined) throw invalid(`prometheus.headers ${problem}`);
-  const fields = { ...auth, headers };
+  const fields = { ...auth, headers, ...(certificate ? { client_certificate: certificate } : {}) };
   const contradiction = contradictionOf(fields);
   if (contradiction !== undefined) throw invalid(`prometheus ${contradiction}`);
   return toPrometheusCredentials(fields);

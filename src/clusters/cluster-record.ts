@@ -19,16 +19,17 @@ const recordSchema = z.object({
   prometheus: targetSchema,
   /** null: as VALIDATE_CERTS says. */
   validate_certs: z.boolean().nullable(),
-  /** Kubeconfig and Prometheus credentials: everything secret. */
+  /** Kubeconfig (none without a tunnel) and Prometheus credentials: everything secret. */
   jwe: text,
   facts: z.object({
-    server: text,
-    user: z.enum(["token", "client-certificate", "other"]),
+    server: text.nullable(),
+    user: z.enum(["token", "client-certificate", "other"]).nullable(),
     certificate_expires_at: text.nullable(),
     token_expires_at: text.nullable(),
     ca_sha256: z.array(text),
     prometheus_auth: z.enum(["bearer", "basic"]).nullable(),
     prometheus_headers: z.array(text).exactOptional(),
+    prometheus_client_certificate: z.literal(true).exactOptional(),
   }),
   created_at: text,
   updated_at: text,

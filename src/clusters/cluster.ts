@@ -1,7 +1,12 @@
 import type { Secret } from "#lib/secret.ts";
 
-/** Where a cluster's Prometheus is. */
+/** Where a cluster's Prometheus is: behind a Service inside of the cluster, or at a URL. */
 export interface PrometheusTarget {
+  /**
+   * Read without a tunnel: scheme, host, port and path, without a slash at its end. The scheme and the path prefix are the URL's, and
+   * namespace, service and port mean nothing then.
+   */
+  url?: string;
   namespace: string;
   service: string;
   /** The Service's port (not the Pod's). */
@@ -16,7 +21,7 @@ export interface PrometheusTarget {
 }
 
 /** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */
-export type ClearCredentials = (
+export type KubeconfigCredentials = (
   | { kind: "inline"; kubeconfig: Secret }
   | { kind: "trusted-file"; path: string }
   | { kind: "trusted-inline"; kubeconfig: Secret }
@@ -25,6 +30,15 @@ export type ClearCredentials = (
   /** Of the cluster's Prometheus. */
   prometheus?: PrometheusCredentials;
 };
+
+/** Of a cluster without a tunnel: only Prometheus' own. They are sent to this origin (scheme, host and port) and to no other. */
+export interface DirectCredentials {
+  kind: "direct" | "trusted-direct";
+  origin: string;
+  prometheus?: PrometheusCredentials;
+}
+
+export type ClearCredentials = KubeconfigCredentials | DirectCredentials;
 
 /** A compact JWE whose clear text is an Envelope (envelope.ts); opened for one collection only. */
 interface SealedCredentials {
@@ -40,7 +54,11 @@ export type PrometheusCredentials = (
   | { kind: "none" }
   | { kind: "bearer"; token: Secret }
   | { kind: "basic"; username: string; password: Secret }
-) & { headers?: readonly PrometheusHeader[] };
+) & {
+  headers?: readonly PrometheusHeader[];
+  /** For the TLS handshake with a Prometheus at a URL; both PEM. */
+  clientCertificate?: { cert: string; key: Secret };
+};
 
 export interface PrometheusHeader {
   name: string;
@@ -49,11 +67,11 @@ export interface PrometheusHeader {
 
 /** Facts about a cluster's credentials that are no secrets. The names are those of the state record and of the API. */
 export interface CredentialFacts {
-  /** https://host:port */
-  server: string;
-  /** other: a plugin or a file of a trusted kubeconfig, or nobody. */
-  user: "token" | "client-certificate" | "other";
-  /** RFC 3339; of the client certificate, and of a token that is a JWT with `exp`. */
+  /** https://host:port of the API server; null for a cluster without a tunnel. */
+  server: string | null;
+  /** other: a plugin or a file of a trusted kubeconfig, or nobody. null for a cluster without a tunnel. */
+  user: "token" | "client-certificate" | "other" | null;
+  /** RFC 3339; of the client certificate, and of a token that is a JWT with `exp`. Without a tunnel: of those for Prometheus. */
   certificate_expires_at: string | null;
   token_expires_at: string | null;
   /** SHA-256 of each CA certificate, lower-case hex; empty: the system's CAs decide. */
@@ -62,6 +80,8 @@ export interface CredentialFacts {
   prometheus_auth: "bearer" | "basic" | null;
   /** Names of the headers that each request to Prometheus has besides; absent: none. */
   prometheus_headers?: string[];
+  /** There is a client certificate for Prometheus. */
+  prometheus_client_certificate?: true;
 }
 
 /** The source of a cluster: only clusters from the API can be changed there. */

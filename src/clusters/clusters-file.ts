@@ -6,15 +6,19 @@ import { createSecret } from "#lib/secret.ts";
 import type { Cluster, ClusterCredentials, PrometheusTarget } from "./cluster.ts";
 import { flagField, idField, lineField } from "./cluster-fields.ts";
 import type { Keyring } from "./envelope.ts";
-import { readCredentialFacts, readKubeconfigFile } from "./kubernetes-client-config.ts";
+import { readKubeconfigFile } from "./kubernetes-client-config.ts";
+import { readCredentialFacts } from "./open-credentials.ts";
 import { didYouMean, UNKNOWN_NAMES_MAX } from "#lib/near-miss.ts";
 import { readCertificates } from "./pem.ts";
+import { contradictionsOf, SEAL, SEAL_URL } from "./clusters-file-contradictions.ts";
 import {
   prometheusCredentialFields,
   refuseContradiction,
   toPrometheusCredentials,
+  type CredentialFields,
 } from "./prometheus-credentials.ts";
 import { givenTarget, toTarget } from "./prometheus-target.ts";
+import { originOf } from "./prometheus-url.ts";
 import { isYamlMap, readYaml } from "./yaml.ts";
 
 /** Settings of a cluster that its entry in the file does not give. */
@@ -29,12 +33,21 @@ const CLUSTERS_MAX = 5000;
 const PROBLEMS_MAX = 200;
 const PROBLEMS_IN_MESSAGE_MAX = 20;
 
+const pemOrPath = (what: string) =>
+  z.string(`must be ${what} in PEM or the path of one`).min(1, "must not be empty");
+
 const prometheusSchema = z
   .strictObject(
     {
       ...givenTarget,
-      ca: z.string("must be a PEM certificate or the path of one").min(1, "must not be empty").optional(),
+      ca: pemOrPath("a certificate").optional(),
       ...prometheusCredentialFields,
+      client_certificate: z
+        .strictObject(
+          { cert: pemOrPath("a certificate"), key: pemOrPath("a private key") },
+          "must be a mapping with cert and key",
+        )
+        .optional(),
     },
     "must be a mapping",
   )
@@ -49,6 +62,7 @@ const clusterSchema = z.strictObject(
       .union([z.string().min(1), z.record(z.string(), z.unknown())], "must be a path or a kubeconfig")
       .optional(),
     kubeconfig_jwe: z.string("must be a text").min(1, "must not be empty").optional(),
+    credentials_jwe: z.string("must be a text").min(1, "must not be empty").optional(),
     context: lineField(1024).optional(),
     trusted: flagField.optional(),
     validate_certs: flagField.optional(),
@@ -57,37 +71,6 @@ const clusterSchema = z.strictObject(
   },
   "must be a mapping",
 );
-
-/** Problems that no single field shows. The entry may have other problems, too. */
-function contradictionsOf(raw: unknown): string[] {
-  if (!isYamlMap(raw)) return [];
-  if (raw["kubeconfig_jwe"] === undefined) {
-    return raw["kubeconfig"] === undefined ? ["kubeconfig: is missing"] : [];
-  }
-  const problems: string[] = [];
-  if (raw["kubeconfig"] !== undefined) {
-    problems.push("kubeconfig_jwe: can't be together with kubeconfig: leave one out");
-  }
-  if (raw["trusted"] === true) {
-    problems.push("trusted: is for a kubeconfig in clear text, not for kubeconfig_jwe");
-  }
-  if (raw["context"] !== undefined) {
-    problems.push("context: is chosen when the kubeconfig is sealed (--context), not beside kubeconfig_jwe");
-  }
-  const prometheus = isYamlMap(raw["prometheus"]) ? raw["prometheus"] : {};
-  for (const field of Object.keys(prometheusCredentialFields).filter((name) =>
-    Object.hasOwn(prometheus, name),
-  )) {
-    const option = `--prometheus-${OPTIONS[field] ?? field}-file FILE`;
-    problems.push(`prometheus.${field}: belongs into kubeconfig_jwe: ${SEAL} ${option}`);
-  }
-  return problems;
-}
-
-/** Of `keys seal`. */
-const OPTIONS: Readonly<Record<string, string>> = { bearer_token: "token", basic_auth: "basic-auth" };
-
-const SEAL = "npm run keys -- seal KUBECONFIG --id ID";
 
 type ClusterEntry = z.infer<typeof clusterSchema>;
 
@@ -100,7 +83,8 @@ const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
  * Reads CLUSTERS_FILE: YAML with a list `clusters`, each with id, kubeconfig (a path relative to the file, or the text or mapping
  * itself) or kubeconfig_jwe (sealed with a key of the keyring), and optionally name (default: the id), platform (default "kubernetes"),
  * context, trusted, validate_certs, enabled and prometheus {namespace, service, port, scheme, path_prefix, ca (PEM or path),
- * accept_partial, and, only beside a kubeconfig in clear text, headers and bearer_token or basic_auth {username, password}}.
+ * accept_partial, and, only beside a kubeconfig in clear text, headers and bearer_token or basic_auth {username, password}}. A cluster with
+ * prometheus.url has no kubeconfig, and optionally credentials_jwe or, in clear text, the same credentials and client_certificate {cert, key}.
  *
  * Every kubeconfig is read and checked now, a sealed one is opened for it and dropped; one that is not `trusted` goes through the allow-list
  * parser. Throws BridgeError `clusters_file_invalid` with all problems of the file in details.problems (string[]), each naming cluster and
@@ -171,8 +155,10 @@ interface FileContext {
 async function toCluster(entry: ClusterEntry, context: FileContext): Promise<ClusterResult> {
   const { folder, defaults, keyring } = context;
   const problems: string[] = [];
-  const field = entry.kubeconfig_jwe === undefined ? "kubeconfig" : "kubeconfig_jwe";
-  const credentials = await attempt(problems, field, () => toCredentials(entry, folder));
+  const field = credentialsField(entry);
+  const secrets = await attempt(problems, "prometheus.client_certificate", () => readSecrets(entry, folder));
+  const credentials =
+    secrets && (await attempt(problems, field, () => toCredentials(entry, secrets, folder)));
   const prometheus = await attempt(problems, "prometheus.ca", () =>
     readTarget(entry.prometheus ?? {}, folder, defaults.prometheus),
   );
@@ -192,6 +178,13 @@ async function toCluster(entry: ClusterEntry, context: FileContext): Promise<Clu
   return facts ? { ok: true, cluster: { ...cluster, facts } } : { ok: false, problems };
 }
 
+/** What an error in the credentials is about. */
+function credentialsField({ prometheus, credentials_jwe, kubeconfig_jwe }: ClusterEntry): string {
+  if (credentials_jwe !== undefined) return "credentials_jwe";
+  if (prometheus?.url !== undefined) return "prometheus.url";
+  return kubeconfig_jwe === undefined ? "kubeconfig" : "kubeconfig_jwe";
+}
+
 async function attempt<T>(problems: string[], field: string, run: () => Promise<T>): Promise<T | undefined> {
   try {
     return await run();
@@ -204,18 +197,25 @@ async function attempt<T>(problems: string[], field: string, run: () => Promise<
 
 /** The remedies where the credentials are a file's. */
 const HINTS: { [code in ErrorCode]?: string } = {
-  credentials_invalid: `Seal the cluster's kubeconfig again: ${SEAL}.`,
-  credentials_key_unknown: `Put the private key that it was sealed with into CREDENTIALS_KEYS_DIR, or seal the kubeconfig again: ${SEAL}.`,
+  credentials_invalid: `Seal the cluster's kubeconfig again: ${SEAL} (with prometheus.url: ${SEAL_URL}).`,
+  credentials_key_unknown: `Put the private key that it was sealed with into CREDENTIALS_KEYS_DIR, or seal the kubeconfig again: ${SEAL} (with prometheus.url: ${SEAL_URL}).`,
 };
 
-async function toCredentials(entry: ClusterEntry, folder: string): Promise<ClusterCredentials> {
-  const { kubeconfig, kubeconfig_jwe } = entry;
-  if (kubeconfig_jwe !== undefined) return { kind: "sealed", jwe: kubeconfig_jwe.trim() };
-  const prometheus = toPrometheusCredentials(entry.prometheus ?? {});
+async function toCredentials(
+  entry: ClusterEntry,
+  secrets: CredentialFields,
+  folder: string,
+): Promise<ClusterCredentials> {
+  const { kubeconfig, prometheus: { url } = {} } = entry;
+  const jwe = entry.kubeconfig_jwe ?? entry.credentials_jwe;
+  if (jwe !== undefined) return { kind: "sealed", jwe: jwe.trim() };
+  const prometheus = toPrometheusCredentials(secrets);
   const rest = {
     ...(entry.context === undefined ? {} : { context: entry.context }),
     ...(prometheus ? { prometheus } : {}),
   };
+  if (url !== undefined)
+    return { kind: entry.trusted ? "trusted-direct" : "direct", origin: originOf(url), ...rest };
   if (typeof kubeconfig !== "string" || isInlineText(kubeconfig)) {
     const text = typeof kubeconfig === "string" ? kubeconfig : JSON.stringify(kubeconfig);
     const kind = entry.trusted ? "trusted-inline" : "inline";
@@ -237,23 +237,36 @@ async function readTarget(
   folder: string,
   defaults: PrometheusTarget,
 ): Promise<PrometheusTarget> {
-  const { ca, bearer_token: _token, basic_auth: _basic, headers: _headers, ...fields } = entry;
+  const { ca, bearer_token: _token, basic_auth: _basic, headers: _headers, ...rest } = entry;
+  const { client_certificate: _certificate, ...fields } = rest;
   return toTarget({ ...fields, ...(ca === undefined ? {} : { ca: await readCa(ca, folder) }) }, defaults);
 }
 
 async function readCa(ca: string, folder: string): Promise<string> {
-  let text = ca;
-  if (!ca.includes("-----BEGIN")) {
-    try {
-      text = await readFile(resolve(folder, ca), "utf8");
-    } catch (error) {
-      const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
-      throw new BridgeError("clusters_file_invalid", `the file can't be read${code}`);
-    }
-  }
+  const text = await readPem(ca, folder);
   const read = readCertificates(text);
   if (!read.ok) throw new BridgeError("clusters_file_invalid", read.reason);
   return text;
+}
+
+/** The credentials for Prometheus in clear text, with the files that they name. */
+async function readSecrets({ prometheus = {} }: ClusterEntry, folder: string): Promise<CredentialFields> {
+  const { client_certificate: given, ...rest } = prometheus;
+  if (!given) return rest;
+  const [cert = "", key = ""] = await Promise.all([given.cert, given.key].map((pem) => readPem(pem, folder)));
+  const parsed = prometheusCredentialFields.client_certificate.safeParse({ cert, key });
+  if (parsed.success) return { ...rest, client_certificate: parsed.data };
+  throw new BridgeError("clusters_file_invalid", parsed.error.issues[0]?.message ?? "is wrong");
+}
+
+async function readPem(pemOrPath: string, folder: string): Promise<string> {
+  if (pemOrPath.includes("-----BEGIN")) return pemOrPath;
+  try {
+    return await readFile(resolve(folder, pemOrPath), "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
+    throw new BridgeError("clusters_file_invalid", `the file can't be read${code}`);
+  }
 }
 
 function placeOf(raw: unknown, index: number): string {
@@ -281,10 +294,10 @@ function describe(issue: z.core.$ZodIssue, raw: unknown): string[] {
 const SECRET_FIELDS = new Set<PropertyKey>([
   "kubeconfig",
   "kubeconfig_jwe",
+  "credentials_jwe",
   "ca",
-  "bearer_token",
-  "basic_auth",
-  "headers",
+  "url",
+  ...Object.keys(prometheusCredentialFields),
 ]);
 
 /** The value that was given, where it is no secret and short. */

@@ -22,15 +22,36 @@ export function toCredentialFacts(
   };
 }
 
+/** Those of a cluster without a tunnel. */
+export function toDirectFacts(prometheus: PrometheusCredentials | undefined): CredentialFacts {
+  const read = readCertificates(prometheus?.clientCertificate?.cert ?? "");
+  const certificate = read.ok ? read.certificates[0] : undefined;
+  return {
+    server: null,
+    user: null,
+    certificate_expires_at: certificate ? certificate.validToDate.toISOString() : null,
+    token_expires_at: prometheus?.kind === "bearer" ? jwtExpiry(prometheus.token.expose()) : null,
+    ca_sha256: [],
+    ...prometheusFacts(prometheus),
+  };
+}
+
 function prometheusFacts(
   prometheus: PrometheusCredentials | undefined,
-): Pick<CredentialFacts, "prometheus_auth" | "prometheus_headers"> {
+): Pick<CredentialFacts, "prometheus_auth" | "prometheus_headers" | "prometheus_client_certificate"> {
   const kind = prometheus?.kind ?? "none";
   const names = prometheus?.headers?.map(({ name }) => name) ?? [];
   return {
     prometheus_auth: kind === "none" ? null : kind,
     ...(names.length > 0 ? { prometheus_headers: names } : {}),
+    ...(prometheus?.clientCertificate ? { prometheus_client_certificate: true } : {}),
   };
+}
+
+/** Is anything secret sent to Prometheus? */
+export function hasPrometheusCredentials(facts: CredentialFacts): boolean {
+  const { prometheus_auth: auth, prometheus_headers: headers = [] } = facts;
+  return auth !== null || headers.length > 0 || facts.prometheus_client_certificate === true;
 }
 
 /** Scheme, host and port: a path may say more than who may see the cluster needs to know. */
@@ -50,7 +71,12 @@ function readCertificate(certData: string | undefined): X509Certificate | undefi
 }
 
 function caFingerprints(caData: string | undefined): string[] {
-  const read = readCertificates(decoded(caData));
+  return fingerprintsOf(decoded(caData));
+}
+
+/** SHA-256 of each certificate of a PEM text, lower-case hex. */
+export function fingerprintsOf(pem: string): string[] {
+  const read = readCertificates(pem);
   if (!read.ok) return [];
   return read.certificates.map(({ fingerprint256 }) => fingerprint256.replaceAll(":", "").toLowerCase());
 }
@@ -89,7 +115,7 @@ export function expiryWarnings({ facts }: Pick<Cluster, "facts">, nowMs: number)
     if (expiresAt === null || expiresAt === undefined) return [];
     const leftMs = Date.parse(expiresAt) - nowMs;
     if (leftMs > EXPIRY_WARNING_DAYS * DAY_MS) return [];
-    const remedy = "give the cluster a new kubeconfig";
+    const remedy = facts?.server === null ? "give prometheus a new one" : "give the cluster a new kubeconfig";
     return leftMs <= 0
       ? [`the ${kind} has expired at ${expiresAt}: ${remedy}`]
       : [`the ${kind} expires at ${expiresAt}, in ${Math.floor(leftMs / DAY_MS)} days: ${remedy}`];

@@ -1,11 +1,11 @@
 import type { PrometheusCredentials } from "./cluster.ts";
 import type { Secret } from "#lib/secret.ts";
 
-/** The clear text of a sealed cluster: everything secret about it. */
-export interface Envelope {
-  kubeconfig: Secret;
-  prometheus?: PrometheusCredentials;
-}
+/**
+ * The clear text of a sealed cluster: everything secret about it. `origin` (scheme, host and port of prometheus.url) in place of a kubeconfig:
+ * the credentials are for this server, and are not sent to another one, whoever changes the URL.
+ */
+export type Envelope = ({ kubeconfig: Secret } | { origin: string }) & { prometheus?: PrometheusCredentials };
 
 /** Seals and opens envelopes with the keys of CREDENTIALS_KEYS_DIR. */
 export interface Keyring {

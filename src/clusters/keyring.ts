@@ -45,10 +45,14 @@ const headerSchema = z.strictObject({
   cid: z.string().max(64),
 });
 
-const envelopeSchema = z.strictObject({
-  kubeconfig: z.string().min(1),
-  prometheus: z.strictObject(prometheusCredentialFields).superRefine(refuseContradiction).optional(),
-});
+const prometheusSchema = z
+  .strictObject(prometheusCredentialFields)
+  .superRefine(refuseContradiction)
+  .optional();
+const envelopeSchema = z.union([
+  z.strictObject({ kubeconfig: z.string().min(1), prometheus: prometheusSchema }),
+  z.strictObject({ origin: z.string().min(1), prometheus: prometheusSchema }),
+]);
 
 /**
  * The keyring of CREDENTIALS_KEYS_DIR (see readKeyFiles for what may be in it and which key is the newest). Envelopes become compact JWEs
@@ -170,9 +174,9 @@ function newestOf(keys: readonly KeyFile[]): KeyFile {
 }
 
 async function seal(key: KeyFile, clusterId: string, envelope: Envelope): Promise<string> {
-  const { kubeconfig, prometheus } = envelope;
+  const { prometheus } = envelope;
   const text = JSON.stringify({
-    kubeconfig: kubeconfig.expose(),
+    ...("origin" in envelope ? { origin: envelope.origin } : { kubeconfig: envelope.kubeconfig.expose() }),
     ...(prometheus ? { prometheus: toCredentialFields(prometheus) } : {}),
   });
   const clear = Buffer.from(text, "utf8");
@@ -216,9 +220,13 @@ function toEnvelope(clear: Uint8Array): Envelope {
     throw damaged("what was sealed is not JSON");
   }
   const parsed = envelopeSchema.safeParse(content);
-  if (!parsed.success) throw damaged("what was sealed is not a kubeconfig with what belongs to it");
-  const prometheus = parsed.data.prometheus ? toPrometheusCredentials(parsed.data.prometheus) : undefined;
-  return { kubeconfig: createSecret(parsed.data.kubeconfig), ...(prometheus ? { prometheus } : {}) };
+  if (!parsed.success) throw damaged("what was sealed is not a kubeconfig or credentials for a URL");
+  const { data } = parsed;
+  const prometheus = data.prometheus ? toPrometheusCredentials(data.prometheus) : undefined;
+  const rest = prometheus ? { prometheus } : {};
+  return "origin" in data
+    ? { origin: data.origin, ...rest }
+    : { kubeconfig: createSecret(data.kubeconfig), ...rest };
 }
 
 /** The protected header, not authenticated yet: nothing but these members and algorithms gets to a key. */

@@ -3,65 +3,13 @@ import { dirname, resolve } from "node:path";
 import type { Cluster, KubeConfig, User } from "@kubernetes/client-node";
 import { parse, YAMLParseError } from "yaml";
 import { BridgeError } from "#errors/error.ts";
-import type {
-  ClearCredentials,
-  Cluster as RegisteredCluster,
-  CredentialFacts,
-  PrometheusCredentials,
-} from "./cluster.ts";
-import { toCredentialFacts } from "./credential-facts.ts";
-import type { CredentialOpener } from "./envelope.ts";
+import type { KubeconfigCredentials } from "./cluster.ts";
 import { withExecInfo } from "./exec-plugin.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 import { isYamlMap, type YamlMap } from "./yaml.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
-
-/** What a collection needs to connect to a cluster. Drop it when the collection ends. */
-export interface OpenedCredentials {
-  kubeConfig: KubeConfig;
-  prometheus?: PrometheusCredentials;
-}
-
-/**
- * The credentials of a cluster in clear text, opened again for each use. Throws the errors of `Keyring.open` and of `toKubeConfig`, and
- * credentials_key_unknown for a sealed cluster when there is no keyring at all.
- */
-export async function openCredentials(
-  cluster: RegisteredCluster,
-  keyring: CredentialOpener | undefined,
-): Promise<OpenedCredentials> {
-  const clear = await unseal(cluster, keyring);
-  const kubeConfig = await toKubeConfig(clear, cluster.validateCerts);
-  return { kubeConfig, ...(clear.prometheus ? { prometheus: clear.prometheus } : {}) };
-}
-
-/** The facts about a cluster's credentials, which are opened to see that they can be, and dropped. Throws what `openCredentials` does. */
-export async function readCredentialFacts(
-  cluster: Pick<RegisteredCluster, "id" | "credentials" | "validateCerts">,
-  keyring: CredentialOpener | undefined,
-): Promise<CredentialFacts> {
-  const clear = await unseal(cluster, keyring);
-  const { validateCerts } = cluster;
-  if (clear.kind !== "inline") {
-    return toCredentialFacts(await toKubeConfig(clear, validateCerts), clear.prometheus);
-  }
-  const entries = toEntries(clear, validateCerts);
-  const current = { getCurrentCluster: () => entries.cluster, getCurrentUser: () => entries.user };
-  return toCredentialFacts(current, clear.prometheus);
-}
-
-async function unseal(
-  { id, credentials }: Pick<RegisteredCluster, "id" | "credentials">,
-  keyring: CredentialOpener | undefined,
-): Promise<ClearCredentials> {
-  if (credentials.kind !== "sealed") return credentials;
-  if (!keyring) throw new BridgeError("credentials_key_unknown", "there is no key to open its credentials");
-  const { kubeconfig, prometheus } = await keyring.open(id, credentials.jwe);
-  const context = credentials.context === undefined ? {} : { context: credentials.context };
-  return { kind: "inline", kubeconfig, ...context, ...(prometheus ? { prometheus } : {}) };
-}
 
 /** client-node takes 80 MiB of memory and a second: only processes that connect to clusters load it, before they begin. */
 export async function loadKubernetesClient(): Promise<void> {
@@ -85,7 +33,7 @@ async function newKubeConfig(): Promise<KubeConfig> {
  * `kubeconfig_invalid`, without any text of the file in it.
  */
 export async function toKubeConfig(
-  credentials: ClearCredentials,
+  credentials: KubeconfigCredentials,
   validateCerts: boolean,
 ): Promise<KubeConfig> {
   if (credentials.kind === "inline") {
@@ -105,10 +53,14 @@ export async function toKubeConfig(
   return kubeConfig;
 }
 
-type InlineCredentials = Extract<ClearCredentials, { kind: "inline" }>;
-type TrustedCredentials = Exclude<ClearCredentials, InlineCredentials>;
+type InlineCredentials = Extract<KubeconfigCredentials, { kind: "inline" }>;
+type TrustedCredentials = Exclude<KubeconfigCredentials, InlineCredentials>;
 
-function toEntries(credentials: InlineCredentials, validateCerts: boolean): { cluster: Cluster; user: User } {
+/** The cluster and the user of a kubeconfig that passes the allow-list. Throws as `parseKubeconfig` does. */
+export function toEntries(
+  credentials: InlineCredentials,
+  validateCerts: boolean,
+): { cluster: Cluster; user: User } {
   const parsed = parseKubeconfig(credentials.kubeconfig.expose(), {
     validateCerts,
     ...(credentials.context === undefined ? {} : { context: credentials.context }),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { createSecret, secretsOfHeader, type Secret } from "#lib/secret.ts";
+import { clientCertificateField, onlyCertificates, onlyKey } from "./client-certificate.ts";
 import type { PrometheusCredentials, PrometheusHeader } from "./cluster.ts";
 import { hasAuthorization, headerName, headersProblem, headerValue } from "./prometheus-headers.ts";
 
@@ -42,12 +43,14 @@ export const prometheusCredentialFields = {
       if (message !== undefined) context.addIssue({ code: "custom", message });
     })
     .optional(),
+  client_certificate: clientCertificateField.optional(),
 };
 
-interface CredentialFields {
+export interface CredentialFields {
   bearer_token?: string | undefined;
   basic_auth?: { username: string; password: string } | undefined;
   headers?: Record<string, string> | undefined;
+  client_certificate?: { cert: string; key: string } | undefined;
 }
 
 /** Two fields that contradict each other, as the end of a sentence about `prometheus`; undefined when none do. */
@@ -73,9 +76,21 @@ export function toPrometheusCredentials(fields: CredentialFields): PrometheusCre
     name,
     value: createSecret(value),
   }));
-  const auth = toAuth(fields);
-  if (headers.length > 0) return { ...auth, headers };
-  return auth.kind === "none" ? undefined : auth;
+  const certificate = fields.client_certificate;
+  const credentials: PrometheusCredentials = {
+    ...toAuth(fields),
+    ...(headers.length > 0 ? { headers } : {}),
+    ...(certificate
+      ? {
+          clientCertificate: {
+            cert: onlyCertificates(certificate.cert),
+            key: createSecret(onlyKey(certificate.key)),
+          },
+        }
+      : {}),
+  };
+  const isNothing = credentials.kind === "none" && headers.length === 0 && !certificate;
+  return isNothing ? undefined : credentials;
 }
 
 function toAuth({ bearer_token, basic_auth }: CredentialFields): PrometheusCredentials {
@@ -87,9 +102,14 @@ function toAuth({ bearer_token, basic_auth }: CredentialFields): PrometheusCrede
 
 /** The other way: in clear text, for sealing. */
 export function toCredentialFields(credentials: PrometheusCredentials): CredentialFields {
-  const list = credentials.headers ?? [];
+  const { headers: list = [], clientCertificate } = credentials;
   const headers = Object.fromEntries(list.map(({ name, value }) => [name, value.expose()]));
-  const rest = list.length > 0 ? { headers } : {};
+  const rest = {
+    ...(list.length > 0 ? { headers } : {}),
+    ...(clientCertificate
+      ? { client_certificate: { cert: clientCertificate.cert, key: clientCertificate.key.expose() } }
+      : {}),
+  };
   if (credentials.kind === "none") return rest;
   if (credentials.kind === "bearer") return { bearer_token: credentials.token.expose(), ...rest };
   const { username, password } = credentials;

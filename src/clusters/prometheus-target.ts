@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { flagField } from "./cluster-fields.ts";
 import type { PrometheusTarget } from "./cluster.ts";
+import { toPrometheusUrl, urlField } from "./prometheus-url.ts";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
@@ -8,8 +9,8 @@ const dnsLabel = z
   .string("must be a text")
   .regex(DNS_LABEL, "must be a Kubernetes name: a-z, 0-9 and -, at most 63 characters");
 
-/** The address of a cluster's Prometheus, as CLUSTERS_FILE, requests, records and answers name its fields. A new field begins here. */
-const targetFields = {
+/** Where the Service is. A cluster that is read without a tunnel has none of them. */
+const serviceFields = {
   namespace: dnsLabel,
   service: dnsLabel,
   port: z
@@ -17,6 +18,15 @@ const targetFields = {
     .min(1, "must be from 1 to 65535")
     .max(65_535, "must be from 1 to 65535")
     .meta({ description: "The Service's port" }),
+};
+
+/** The address of a cluster's Prometheus, as CLUSTERS_FILE, requests, records and answers name its fields. A new field begins here. */
+const targetFields = {
+  url: urlField.meta({
+    description:
+      "Read Prometheus at this URL, without a tunnel: https (or http without credentials), with the path in front of /api/v1. Instead of namespace, service, port, scheme and path_prefix, and of a kubeconfig",
+  }),
+  ...serviceFields,
   scheme: z.enum(["http", "https"], "must be http or https"),
   path_prefix: z
     .string("must be a text")
@@ -38,11 +48,42 @@ export const givenTarget = mapFields((field) => field.exactOptional()) as {
 export const patchedTarget = mapFields((field) => field.nullable().exactOptional()) as {
   [Name in keyof Shape]: z.ZodExactOptional<z.ZodNullable<Shape[Name]>>;
 };
+
+const OF_A_TUNNEL = "null: read without a tunnel";
+
 /** Of an answer: every field is there. */
-export const shownTarget: Shape = targetFields;
+export const shownTarget = {
+  ...targetFields,
+  url: z.string().nullable().meta({ description: "null: read through a tunnel" }),
+  namespace: z.string().nullable().meta({ description: OF_A_TUNNEL }),
+  service: z.string().nullable().meta({ description: OF_A_TUNNEL }),
+  port: z
+    .int()
+    .nullable()
+    .meta({ description: `The Service's port; ${OF_A_TUNNEL}` }),
+  path_prefix: z.string(),
+};
+type ShownFields = { [Name in keyof typeof shownTarget]: z.infer<(typeof shownTarget)[Name]> };
 
 function mapFields(map: (field: z.ZodType) => z.ZodType): Record<string, z.ZodType> {
   return Object.fromEntries(Object.entries(targetFields).map(([name, field]) => [name, map(field)]));
+}
+
+/** Fields that say where a tunnel leads. */
+export const TUNNEL_FIELDS = [
+  "namespace",
+  "service",
+  "port",
+  "scheme",
+  "path_prefix",
+] as const satisfies (keyof TargetFields)[];
+
+/** Fields that contradict each other, as the end of a sentence about `prometheus`; undefined when none do. */
+export function targetContradiction(fields: Readonly<Record<string, unknown>>): string | undefined {
+  if (fields["url"] === undefined) return undefined;
+  const named = TUNNEL_FIELDS.filter((name) => fields[name] !== undefined);
+  if (named.length === 0) return undefined;
+  return `has ${named.join(", ")} besides url, which says where Prometheus is without a tunnel: give one of them`;
 }
 
 /** The target with these fields, and `defaults` for the others. `ca`: PEM. */
@@ -50,17 +91,25 @@ export function toTarget(
   fields: Partial<TargetFields> & { ca?: string },
   defaults: PrometheusTarget,
 ): PrometheusTarget {
-  const { path_prefix: prefix, accept_partial: acceptPartial, ...given } = fields;
+  const { url, path_prefix: prefix, accept_partial: acceptPartial, ...given } = fields;
   return {
     ...defaults,
     ...given,
     ...(prefix === undefined ? {} : { pathPrefix: prefix.replace(/\/$/, "") }),
+    ...(url === undefined ? {} : toDirectTarget(url)),
     ...(acceptPartial ? { acceptPartial } : {}),
   };
 }
 
+function toDirectTarget(text: string): Pick<PrometheusTarget, "url" | "scheme" | "pathPrefix"> {
+  const { url, pathPrefix } = toPrometheusUrl(text);
+  return { url, scheme: url.startsWith("https:") ? "https" : "http", pathPrefix };
+}
+
 /** The reverse, without the CA. */
-export function toTargetFields(target: PrometheusTarget): TargetFields {
-  const { ca: _ca, pathPrefix, acceptPartial, ...rest } = target;
-  return { ...rest, path_prefix: pathPrefix, accept_partial: acceptPartial ?? false };
+export function toTargetFields(target: PrometheusTarget): ShownFields {
+  const { ca: _ca, pathPrefix, acceptPartial, url, ...rest } = target;
+  const service = url === undefined ? {} : { namespace: null, service: null, port: null };
+  const shown = { ...rest, url: url ?? null, path_prefix: pathPrefix };
+  return { ...shown, ...service, accept_partial: acceptPartial ?? false };
 }

@@ -1,40 +1,50 @@
 import { BridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
-import { createSecret } from "#lib/secret.ts";
+import { createSecret, type Secret } from "#lib/secret.ts";
 import {
   changesCredentials,
   invalid,
   keepsCredentials,
+  movesCredentials,
   patchedCredentials,
   toText,
   type ClusterInput,
   type ClusterPatch,
 } from "./cluster-input.ts";
+import type { Cluster } from "./cluster.ts";
 import type { ClusterRecord } from "./cluster-record.ts";
+import { hasPrometheusCredentials } from "./credential-facts.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
-import { readCredentialFacts } from "./kubernetes-client-config.ts";
+import { readCredentialFacts, refusePlainHttp } from "./open-credentials.ts";
 import { parseKubeconfig, toKubeconfigText } from "./parse-kubeconfig.ts";
+import { originOf } from "./prometheus-url.ts";
 
 export interface SealingDeps {
   /** Without it no credentials are taken. */
   keyring: Keyring | undefined;
-  /** Throws `api_server_refused` when this API server is not allowed. */
-  checkServer: (server: string, signal: AbortSignal) => Promise<void>;
+  /** Throws `api_server_refused` when the server of a kubeconfig or of prometheus.url is not allowed. */
+  checkServer: (server: string, signal: AbortSignal, of: ServerSource) => Promise<void>;
 }
+
+/** Who names a server. */
+export type ServerSource = "kubeconfig" | "url";
+
+/** What the credentials are for, as the record will have it. */
+export type SealingTarget = Pick<Cluster, "prometheus" | "validateCerts">;
 
 type SealedCredentials = Pick<ClusterRecord, "jwe" | "facts">;
 
-/** The credentials of a new cluster. Throws `kubeconfig_*`, `api_server_refused`, `credentials_keys_missing`, `request_invalid`. */
+/** The credentials of a new cluster at `target`. Throws `kubeconfig_*`, `api_server_refused`, `prometheus_plain_http`, `credentials_keys_missing`, `request_invalid`. */
 export async function sealNew(
   deps: SealingDeps,
   id: string,
   input: Pick<ClusterInput, "kubeconfig" | "context" | "prometheus">,
-  validateCerts: boolean,
+  target: SealingTarget,
   signal: AbortSignal,
 ): Promise<SealedCredentials> {
   const prometheus = patchedCredentials(input.prometheus, undefined);
-  const kubeconfig = await admitKubeconfig(deps, input, validateCerts, signal);
-  return await seal(deps, id, { kubeconfig, ...(prometheus ? { prometheus } : {}) }, validateCerts);
+  const path = await admitPath(deps, input, target, signal);
+  return await seal(deps, id, { ...path, ...(prometheus ? { prometheus } : {}) }, target);
 }
 
 /**
@@ -45,69 +55,78 @@ export async function sealPatched(
   deps: SealingDeps,
   record: ClusterRecord,
   patch: ClusterPatch,
-  validateCerts: boolean,
+  target: SealingTarget,
   signal: AbortSignal,
 ): Promise<SealedCredentials | undefined> {
   const { kubeconfig, context } = patch;
   if (context !== undefined && kubeconfig === undefined) {
     throw invalid("context chooses from a kubeconfig, of which only the chosen context was kept: give both");
   }
-  if (kubeconfig === undefined && !changesCredentials(patch.prometheus)) return undefined;
-  const needsStored = kubeconfig === undefined || keepsCredentials(patch.prometheus, record.facts);
-  const stored = needsStored ? await openStored(deps, record, kubeconfig !== undefined) : undefined;
+  const isMoved = movesCredentials(record.prometheus, target.prometheus, patch.prometheus, record.facts);
+  const isDirect = target.prometheus.url !== undefined;
+  const isNewPath = isMoved || kubeconfig !== undefined;
+  const staysAsItIs = !isNewPath && !changesCredentials(patch.prometheus);
+  if (staysAsItIs && isDirect) refusePlainHttp(target, hasPrometheusCredentials(record.facts));
+  if (staysAsItIs) return undefined;
+  const needsStored = !isMoved && (!isNewPath || keepsCredentials(patch.prometheus, record.facts));
+  const stored = needsStored ? await openStored(deps, record, isNewPath) : undefined;
   const prometheus = patchedCredentials(patch.prometheus, stored?.prometheus);
-  const text =
-    kubeconfig === undefined
-      ? stored?.kubeconfig
-      : await admitKubeconfig(
-          deps,
-          { kubeconfig, ...(context === undefined ? {} : { context }) },
-          validateCerts,
-          signal,
-        );
-  assert(text !== undefined, "the kubeconfig is that of the patch or the stored one");
-  const envelope = { kubeconfig: text, ...(prometheus ? { prometheus } : {}) };
-  return await seal(deps, record.id, envelope, validateCerts);
+  const path = isNewPath ? await admitPath(deps, patch, target, signal) : stored;
+  assert(path !== undefined, "the way to the cluster is that of the patch or the stored one");
+  const { prometheus: _old, ...rest } = path as Envelope;
+  return await seal(deps, record.id, { ...rest, ...(prometheus ? { prometheus } : {}) }, target);
 }
 
-async function admitKubeconfig(
+/** The way to the cluster that a request gives: a kubeconfig that passed the allow-list, or the origin of a URL. Its server's address is allowed. */
+async function admitPath(
   deps: SealingDeps,
   { kubeconfig, context }: Pick<ClusterInput, "kubeconfig" | "context">,
-  validateCerts: boolean,
+  { prometheus, validateCerts }: SealingTarget,
   signal: AbortSignal,
-): Promise<Envelope["kubeconfig"]> {
+): Promise<{ kubeconfig: Secret } | { origin: string }> {
+  const { url } = prometheus;
+  if (url === undefined && kubeconfig === undefined)
+    throw invalid("kubeconfig is missing: give it, or prometheus.url for a Prometheus that needs no tunnel");
+  if (url !== undefined && (kubeconfig ?? context) !== undefined)
+    throw invalid(
+      "kubeconfig can't be together with prometheus.url, which needs no tunnel: leave one out (url: null resets it)",
+    );
   requireKeyring(deps);
-  const parsed = parseKubeconfig(toText(kubeconfig).expose(), {
+  if (url !== undefined) {
+    await deps.checkServer(url, signal, "url");
+    return { origin: originOf(url) };
+  }
+  const parsed = parseKubeconfig(toText(kubeconfig!).expose(), {
     validateCerts,
     explicitContext: true,
     ...(context === undefined ? {} : { context }),
   });
-  await deps.checkServer(parsed.server, signal);
-  return createSecret(toKubeconfigText(parsed));
+  await deps.checkServer(parsed.server, signal, "kubeconfig");
+  return { kubeconfig: createSecret(toKubeconfigText(parsed)) };
 }
 
 async function seal(
   deps: SealingDeps,
   id: string,
   envelope: Envelope,
-  validateCerts: boolean,
+  { prometheus: target, validateCerts }: SealingTarget,
 ): Promise<SealedCredentials> {
-  const { kubeconfig, prometheus } = envelope;
-  const credentials = { kind: "inline" as const, kubeconfig, ...(prometheus ? { prometheus } : {}) };
-  const facts = await readCredentialFacts({ id, credentials, validateCerts }, undefined);
+  if (target.url === undefined && envelope.prometheus?.clientCertificate)
+    throw invalid("prometheus.client_certificate is only for prometheus.url");
+  const credentials =
+    "origin" in envelope
+      ? { kind: "direct" as const, ...envelope }
+      : { kind: "inline" as const, ...envelope };
+  const facts = await readCredentialFacts({ id, credentials, validateCerts, prometheus: target }, undefined);
   return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
 }
 
-/** `hasKubeconfig`: the patch has one, so only the stored credentials of Prometheus are needed. */
-async function openStored(
-  deps: SealingDeps,
-  record: ClusterRecord,
-  hasKubeconfig: boolean,
-): Promise<Envelope> {
+/** `isNewPath`: the patch has the way to the cluster, so only the stored credentials of Prometheus are needed. */
+async function openStored(deps: SealingDeps, record: ClusterRecord, isNewPath: boolean): Promise<Envelope> {
   try {
     return await requireKeyring(deps).open(record.id, record.jwe);
   } catch (error) {
-    if (!hasKubeconfig || !(error instanceof BridgeError)) throw error;
+    if (!isNewPath || !(error instanceof BridgeError)) throw error;
     throw new BridgeError(error.code, error.message, {
       cause: error,
       hint: "Give `prometheus` with its bearer_token or basic_auth as well (null for none), and with its headers: the stored ones can't be opened.",

@@ -71,6 +71,7 @@ export function toClusterStatus(
     series: last?.series ?? 0,
     groups: Object.fromEntries(boundList(Object.entries(last?.groups ?? {}), GROUPS_BYTES_MAX).kept),
     gaps,
+    transport: cluster.prometheus.url === undefined ? "tunnel" : "direct",
     prometheus_pod: progress.pod?.name ?? null,
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
     warnings: boundWarnings([
@@ -97,15 +98,16 @@ function boundWarnings(warnings: readonly string[]): string[] {
 }
 
 export const uncheckedWarning =
-  "the API server's certificate is not verified (VALIDATE_CERTS=false or validate_certs: false): anybody on the way can read its credentials";
+  "the server's certificate is not verified (VALIDATE_CERTS=false or validate_certs: false): anybody on the way can read the cluster's credentials";
 
 export const plaintextWarning =
-  "its credentials lie in clear text in CLUSTERS_FILE or a file beside it: seal them (npm run keys -- seal) and give kubeconfig_jwe instead";
+  "its credentials lie in clear text in CLUSTERS_FILE or a file beside it: seal them (npm run keys -- seal) and give kubeconfig_jwe (with prometheus.url: credentials_jwe) instead";
 
 /** Does the configuration hold secrets of the cluster in clear text? A trusted kubeconfig file does not count: the operator vouches for it. */
 export function holdsPlaintext({ source, credentials }: Cluster): boolean {
   if (source !== "file" || credentials.kind === "sealed") return false;
-  return credentials.kind !== "trusted-file" || credentials.prometheus !== undefined;
+  const hasOthers = credentials.kind === "inline" || credentials.kind === "trusted-inline";
+  return hasOthers || credentials.prometheus !== undefined;
 }
 
 function conditionOf(

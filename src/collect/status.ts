@@ -71,7 +71,9 @@ export interface ClusterStatus {
   /** Per group of the catalogue: did the last collection find samples of it? */
   groups: Record<string, "present" | "absent" | "unknown">;
   gaps: GapReport[];
-  /** The Prometheus Pod that windows are read from. */
+  /** The way to Prometheus: a port-forward, or its URL. */
+  transport: "tunnel" | "direct";
+  /** The Prometheus Pod that windows are read from; direct: host and path of its URL. */
   prometheus_pod: string | null;
   /** Prometheus' clock minus the bridge's. */
   clock_skew_seconds: number | null;

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { CLUSTER_ID_RULE, isClusterId } from "#lib/cluster-id.ts";
-import { createSecret } from "#lib/secret.ts";
+import { createSecret, type Secret } from "#lib/secret.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import type { PrometheusCredentials } from "#clusters/cluster.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
@@ -15,7 +15,9 @@ import {
   contradictionOf,
   prometheusCredentialFields,
   toPrometheusCredentials,
+  type CredentialFields,
 } from "#clusters/prometheus-credentials.ts";
+import { originOf, urlField } from "#clusters/prometheus-url.ts";
 
 /** The streams of the command, besides the files that its arguments name. */
 export interface KeysIo {
@@ -36,17 +38,22 @@ const USAGE = `Usage: npm run keys -- generate DIR
        npm run --silent keys -- seal FILE --id ID [--context NAME] [--keys DIR]
                                      [--prometheus-token-file FILE | --prometheus-basic-auth-file FILE]
                                      [--prometheus-headers-file FILE]
+       npm run --silent keys -- seal --prometheus-url URL --id ID [--keys DIR] [--prometheus-...-file FILE]
 
   generate   makes the first private key in DIR (RSA, mode 0600); refuses a directory that has keys
   rotate     adds a newer key, which seals from then on; the older ones still open what they sealed
   verify     says what is wrong with the keys of DIR, and whether every kubeconfig_jwe of FILE can be opened
   seal       prints the kubeconfig of FILE (- is standard input) as kubeconfig_jwe for CLUSTERS_FILE, for the cluster ID and no other
 
+                  with --prometheus-url, in place of FILE: prints the credentials for the Prometheus at URL as credentials_jwe, for its scheme, host
+                  and port and no other
+
   --context NAME                     which context of the kubeconfig; nothing of the others is sealed
   --keys DIR                         default: CREDENTIALS_KEYS_DIR
   --prometheus-token-file FILE       also seals the token that this cluster's Prometheus asks for
   --prometheus-basic-auth-file FILE  also seals its user name and password, written as name:password
   --prometheus-headers-file FILE     also seals headers for it, one "Name: value" a line
+  --prometheus-client-certificate-file FILE  also seals a client certificate for it: the certificate and its key, both PEM (with --prometheus-url)
 
 Exit code: 0 all is well; 1 something is wrong, and named; 78 wrong arguments.
 `;
@@ -82,6 +89,8 @@ const OPTIONS: Readonly<Record<string, readonly (keyof Values)[]>> = {
     "prometheus-token-file",
     "prometheus-basic-auth-file",
     "prometheus-headers-file",
+    "prometheus-client-certificate-file",
+    "prometheus-url",
   ],
 };
 
@@ -94,17 +103,20 @@ async function run(argv: readonly string[], io: KeysIo): Promise<number> {
   }
   const options = Object.hasOwn(OPTIONS, command) ? OPTIONS[command] : undefined;
   if (!options) throw usage(`unknown command ${JSON.stringify(command)}`);
-  if (target === undefined || more.length > 0) throw usage(`${command}: needs one path`);
+  const url = values["prometheus-url"];
+  if (url !== undefined && target !== undefined)
+    throw usage("--prometheus-url: stands in place of the kubeconfig");
+  if ((url ?? target) === undefined || more.length > 0) throw usage(`${command}: needs one path`);
   for (const name of Object.keys(values) as (keyof Values)[]) {
     if (!options.includes(name)) throw usage(`--${name}: does not belong to ${command}`);
   }
   switch (command) {
     case "generate":
-      return await generate(target, io);
+      return await generate(target!, io);
     case "rotate":
-      return await rotate(target, io);
+      return await rotate(target!, io);
     case "verify":
-      return await verify(target, values["clusters-file"], io);
+      return await verify(target!, values["clusters-file"], io);
     default:
       return await seal(target, values, io);
   }
@@ -125,6 +137,8 @@ function parseKeysArguments(argv: readonly string[]) {
         "prometheus-token-file": text,
         "prometheus-basic-auth-file": text,
         "prometheus-headers-file": text,
+        "prometheus-client-certificate-file": text,
+        "prometheus-url": text,
       },
     });
   } catch (error) {
@@ -199,26 +213,43 @@ function describe({ name, kid, bits }: Pick<KeyFile, "name" | "kid" | "bits">, i
   return `${name}: RSA ${bits}, ${kid}${isNewest ? ", newest: seals" : ", opens"}`;
 }
 
-async function seal(source: string, values: Values, io: KeysIo): Promise<number> {
-  const { id, context } = values;
+async function seal(source: string | undefined, values: Values, io: KeysIo): Promise<number> {
+  const { id } = values;
   if (id === undefined) throw usage("--id: is missing; it is the cluster's id in CLUSTERS_FILE");
   if (!isClusterId(id)) throw usage(`--id: ${CLUSTER_ID_RULE}`);
   const directory = values.keys ?? io.keysDirectory;
   if (directory === undefined) throw usage("--keys DIR: is missing, and CREDENTIALS_KEYS_DIR is not set");
   const keyring = await openKeys(directory, io);
+  const path = source === undefined ? readOrigin(values) : await readKubeconfig(source, values, io);
+  const prometheus = await readPrometheus(values);
+  if (source === undefined && !prometheus)
+    throw usage("--prometheus-url: there are no credentials to seal; name a file of them");
+  const jwe = await keyring.seal(id, { ...path, ...(prometheus ? { prometheus } : {}) });
+  io.out(`${jwe}\n`);
+  const field = source === undefined ? "credentials_jwe" : "kubeconfig_jwe";
+  io.tell(
+    `Sealed for the cluster ${id} with ${keyring.keys().at(-1)!.name}: give it to this cluster of CLUSTERS_FILE as ${field}.\n`,
+  );
+  return 0;
+}
+
+async function readKubeconfig(source: string, values: Values, io: KeysIo): Promise<{ kubeconfig: Secret }> {
+  const { context } = values;
+  if (values["prometheus-client-certificate-file"] !== undefined)
+    throw usage("--prometheus-client-certificate-file: is only for --prometheus-url");
   const text =
     source === "-"
       ? await io.readInput(KUBECONFIG_BYTES_MAX)
       : await readKubeconfigFile(source, KUBECONFIG_BYTES_MAX);
   const parsed = parseKubeconfig(text, context === undefined ? {} : { context });
-  const prometheus = await readPrometheus(values);
-  const kubeconfig = createSecret(toKubeconfigText(parsed));
-  const jwe = await keyring.seal(id, { kubeconfig, ...(prometheus ? { prometheus } : {}) });
-  io.out(`${jwe}\n`);
-  io.tell(
-    `Sealed for the cluster ${id} with ${keyring.keys().at(-1)!.name}: give it to this cluster of CLUSTERS_FILE as kubeconfig_jwe.\n`,
-  );
-  return 0;
+  return { kubeconfig: createSecret(toKubeconfigText(parsed)) };
+}
+
+function readOrigin({ context, "prometheus-url": url = "" }: Values): { origin: string } {
+  if (context !== undefined) throw usage("--context: is of a kubeconfig, not of --prometheus-url");
+  const problem = urlField.safeParse(url).error?.issues[0]?.message;
+  if (problem !== undefined) throw usage(`--prometheus-url: ${problem}`);
+  return { origin: originOf(url) };
 }
 
 async function openKeys(directory: string, io: KeysIo): Promise<DirectoryKeyring> {
@@ -228,7 +259,7 @@ async function openKeys(directory: string, io: KeysIo): Promise<DirectoryKeyring
 async function readPrometheus(values: Values): Promise<PrometheusCredentials | undefined> {
   const headersFile = values["prometheus-headers-file"];
   const headers = headersFile === undefined ? undefined : await readHeaders(headersFile);
-  const fields = { ...(await readAuth(values)), headers };
+  const fields = { ...(await readAuth(values)), ...(await readClientCertificate(values)), headers };
   const contradiction = contradictionOf(fields);
   if (headersFile !== undefined && contradiction !== undefined) throw wrongFile(headersFile, contradiction);
   return toPrometheusCredentials(fields);
@@ -243,6 +274,15 @@ async function readHeaders(path: string): Promise<Record<string, string>> {
   );
   if (parsed.success && parsed.data) return parsed.data;
   throw wrongFile(path, `is wrong: one of the headers ${parsed.error?.issues[0]?.message}`);
+}
+
+async function readClientCertificate(values: Values): Promise<CredentialFields> {
+  const file = values["prometheus-client-certificate-file"];
+  if (file === undefined) return {};
+  const pem = await readCredential(file);
+  const parsed = prometheusCredentialFields.client_certificate.safeParse({ cert: pem, key: pem });
+  if (parsed.success && parsed.data) return { client_certificate: parsed.data };
+  throw wrongFile(file, parsed.error?.issues[0]?.message);
 }
 
 async function readAuth(

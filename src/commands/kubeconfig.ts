@@ -1,7 +1,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";

@@ -1,12 +1,13 @@
 import type { Cluster, CredentialFacts } from "#clusters/cluster.ts";
 import { expiryWarnings, toCredentialFacts } from "#clusters/credential-facts.ts";
-import type { OpenedCredentials } from "#clusters/kubernetes-client-config.ts";
+import type { OpenedCredentials } from "#clusters/open-credentials.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { readKubernetesVersion, whoAmI } from "#tunnel/access.ts";
 import type { ApiServerGuard } from "#tunnel/api-server-guard.ts";
 import { createKubeClient, type KubeClient, type KubeConnection } from "#tunnel/kube-client.ts";
-import { createServerProbe, type ServerCertificate, type ServerProbe } from "#tunnel/probe.ts";
+import { createServerProbe, type ServerProbe } from "#tunnel/probe.ts";
+import { API_SERVER_CERTIFICATE, judgeCertificate } from "./certificate.ts";
 import { notNeeded, passed, warning, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
 export interface ApiServerDeps {
@@ -32,9 +33,6 @@ interface ApiServerSteps {
   /** The server's version, "v1.36.3"; empty when it does not say. */
   authentication: Step<string>;
 }
-
-const DAY_MS = 86_400_000;
-const EXPIRES_SOON_DAYS = 14;
 
 /** From the credentials to an API server that knows who asks. */
 export function apiServerSteps(
@@ -87,7 +85,7 @@ export function apiServerSteps(
   const tls = runner.step("tls", "The API server's certificate is trusted", [tcp], (signal) =>
     withProbe(async (probe) => {
       const certificate = await probe.handshake(signal);
-      return judgeCertificate(certificate, cluster.validateCerts, clock.now());
+      return judgeCertificate(API_SERVER_CERTIFICATE, certificate, cluster.validateCerts, clock.now());
     }),
   );
   const authentication = runner.step(
@@ -118,55 +116,4 @@ async function connectionOf(kube: KubeClient, signal: AbortSignal): Promise<Kube
 function nameOfUser(user: CredentialFacts["user"]): string {
   if (user === "token") return "a token";
   return user === "client-certificate" ? "a client certificate" : "credentials of a plugin or file";
-}
-
-function judgeCertificate(
-  certificate: ServerCertificate,
-  validateCerts: boolean,
-  now: number,
-): Finding<undefined> {
-  const { problem, validUntil } = certificate;
-  const details = {
-    protocol: certificate.protocol,
-    subject: certificate.subject,
-    issuers: certificate.issuers,
-    dns_names: certificate.dnsNames,
-    ip_addresses: certificate.addresses,
-    expires_at: new Date(validUntil).toISOString(),
-  };
-  if (problem !== undefined && validateCerts) {
-    throw new BridgeError(
-      "cluster_tls_untrusted",
-      `the API server's certificate is not trusted (${problem})`,
-      { hint: certificateHint(problem, certificate), details: { reason: problem, ...details } },
-    );
-  }
-  if (!validateCerts) {
-    const verdict = problem === undefined ? "it would be trusted" : `it would be refused (${problem})`;
-    return warning(undefined, `the certificate is not verified; ${verdict}`, {
-      code: "cluster_tls_untrusted",
-      hint: "Anyone between this program and the API server can read the token: set validate_certs: true (VALIDATE_CERTS) and give the CA in certificate-authority-data.",
-      details,
-    });
-  }
-  const days = Math.floor((validUntil - now) / DAY_MS);
-  if (days >= EXPIRES_SOON_DAYS) {
-    const issuer = certificate.issuers[0] ?? "nobody";
-    return passed(undefined, `${certificate.protocol}, issued by ${issuer}`, details);
-  }
-  return warning(undefined, `the API server's certificate expires in ${days} days`, {
-    hint: "Renew the API server's certificate.",
-    details,
-  });
-}
-
-function certificateHint(problem: string, { dnsNames, addresses }: ServerCertificate): string {
-  if (problem === "ERR_TLS_CERT_ALTNAME_INVALID" || problem === "HOSTNAME_MISMATCH") {
-    const names = dnsNames.join(", ") || "no DNS name";
-    return `The certificate is for ${names} and ${addresses} IP addresses: use one of them as the kubeconfig's server, or name one in tls-server-name.`;
-  }
-  if (problem === "CERT_HAS_EXPIRED")
-    return "Renew the API server's certificate (kubeadm certs renew apiserver).";
-  if (problem === "CERT_NOT_YET_VALID") return "Check the clocks of this machine and of the API server.";
-  return "Put the CA that issued the API server's certificate into the kubeconfig's certificate-authority-data.";
 }

@@ -3,6 +3,7 @@ import { BridgeError } from "#errors/error.ts";
 import type { Transport } from "#otlp/transport.ts";
 import { apiServerSteps, type ApiServerDeps } from "./api-server-steps.ts";
 import { collectorStep } from "./collector-step.ts";
+import { directSteps, type DirectDeps } from "./direct-steps.ts";
 import { prometheusSteps, type PrometheusDeps, type PrometheusSettings } from "./prometheus-steps.ts";
 import { rightSteps } from "./right-steps.ts";
 import { createStepRunner, warning, type Diagnosis, type StepRunner } from "./step-runner.ts";
@@ -18,7 +19,7 @@ export interface ClusterDiagnosis extends Diagnosis {
  */
 export type DiagnoseCluster = (cluster: Cluster, signal: AbortSignal) => Promise<ClusterDiagnosis>;
 
-export interface ClusterDiagnosisDeps extends ApiServerDeps, PrometheusDeps {
+export interface ClusterDiagnosisDeps extends ApiServerDeps, DirectDeps, PrometheusDeps {
   /** One attempt each. Absent: the Collector is not asked. */
   transport?: Transport;
 }
@@ -50,10 +51,9 @@ export function createDiagnoseCluster(
     const limits = { stepMs: settings.stepMs, totalMs: settings.stepMs * STEPS_IN_TURN };
     const runner = createStepRunner(deps.clock, limits, signal);
     if (!cluster.enabled) disabledStep(runner);
-    const { credentials, authentication } = apiServerSteps(runner, cluster, deps, requests);
-    const rights = rightSteps(runner, cluster, { credentials, authentication });
-    const before = { credentials, authentication, rights };
-    const prometheus = prometheusSteps(runner, cluster, before, deps, requests);
+    const isDirect = cluster.prometheus.url !== undefined;
+    const steps = isDirect ? directSteps : tunnelSteps;
+    const prometheus = steps(runner, cluster, deps, requests);
     collectorStep(runner, deps.transport);
     try {
       return { cluster_id: cluster.id, cluster_name: cluster.name, ...(await runner.finish()) };
@@ -70,6 +70,17 @@ export function createDiagnoseCluster(
       running--;
     }
   };
+}
+
+function tunnelSteps(
+  runner: StepRunner,
+  cluster: Cluster,
+  deps: ClusterDiagnosisDeps,
+  settings: PrometheusSettings,
+): ReturnType<typeof prometheusSteps> {
+  const { credentials, authentication } = apiServerSteps(runner, cluster, deps, settings);
+  const rights = rightSteps(runner, cluster, { credentials, authentication });
+  return prometheusSteps(runner, cluster, { credentials, authentication, rights }, deps, settings);
 }
 
 /** Everything else may pass, and still nothing is collected. */

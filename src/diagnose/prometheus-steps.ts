@@ -1,4 +1,4 @@
-import type { Cluster } from "#clusters/cluster.ts";
+import type { Cluster, PrometheusCredentials } from "#clusters/cluster.ts";
 import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
@@ -13,8 +13,13 @@ import { passed, warning, type Finding, type Step, type StepRunner } from "./ste
 export interface PrometheusDeps {
   clock: Clock;
   logger: Logger;
-  /** A client of the cluster's Prometheus behind the tunnel, with the cluster's credentials for it. */
-  clientOf(tunnel: Tunnel, cluster: Cluster, opened: OpenedCluster, timeoutMs: number): PrometheusClient;
+  /** A client of the cluster's Prometheus, with the cluster's credentials for it. */
+  clientOf(
+    tunnel: Tunnel,
+    cluster: Cluster,
+    credentials: PrometheusCredentials | undefined,
+    timeoutMs: number,
+  ): PrometheusClient;
 }
 
 export interface PrometheusSettings {
@@ -62,26 +67,42 @@ export function prometheusSteps(
         { clusterId: cluster.id, target, lanes: 1, timeoutMs: settings.timeoutMs, pinnedPodUid: podUid },
         signal,
       );
-      const client = deps.clientOf(tunnel, cluster, opened, settings.timeoutMs);
+      const client = deps.clientOf(tunnel, cluster, opened.prometheus, settings.timeoutMs);
       return passed(client, `to port ${port} of Pod ${podName}`, { pod: podName, port });
     },
   );
+  const hint =
+    "A backend that is compatible with Prometheus may lack it; if it is Prometheus, check prometheus.path_prefix.";
   const ready = runner.step<PrometheusClient>(
     "prometheus_ready",
     "Prometheus is ready",
     [forward],
-    async (signal) => {
-      const client = forward.value();
-      const isReady = await client.ready(signal);
-      if (isReady) return passed(client, "it says so at /-/ready");
-      return warning(client, "what answers has no /-/ready", {
-        hint: "A backend that is compatible with Prometheus may lack it; if it is Prometheus, check prometheus.path_prefix.",
-      });
-    },
+    async (signal) => await judgeReady(forward.value(), hint, signal),
   );
-  clientSteps(runner, ready);
-  querySteps(runner, ready, deps.clock, settings);
+  answerSteps(runner, ready, deps.clock, settings);
   return { close: async () => await tunnel?.close() };
+}
+
+/** `hint`: why it may lack the endpoint. */
+export async function judgeReady(
+  client: PrometheusClient,
+  hint: string,
+  signal: AbortSignal,
+): Promise<Finding<PrometheusClient>> {
+  const isReady = await client.ready(signal);
+  if (isReady) return passed(client, "it says so at /-/ready");
+  return warning(client, "what answers has no /-/ready", { hint });
+}
+
+/** What a Prometheus that is ready tells of itself, and a query of each group. */
+export function answerSteps(
+  runner: StepRunner,
+  ready: Step<PrometheusClient>,
+  clock: Clock,
+  settings: PrometheusSettings,
+): void {
+  clientSteps(runner, ready);
+  querySteps(runner, ready, clock, settings);
 }
 
 function rightsOf({ rights }: Before, ...names: string[]): Step<undefined>[] {

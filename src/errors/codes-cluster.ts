@@ -5,14 +5,15 @@ export const CLUSTER_ERRORS = {
   // The Kubernetes API of a managed cluster
   cluster_unreachable: {
     cause:
-      "No connection to the API server: its name does not resolve, or nothing answers at its address and port.",
+      "No connection to the API server, or to the server of prometheus.url: its name does not resolve, or nothing answers at its address and port.",
     retryable: true,
     httpStatus: 502,
     remedy:
       "Check that the API server's address in the kubeconfig resolves and answers from here (firewall, VPN, NetworkPolicy egress).",
   },
   cluster_timeout: {
-    cause: "The API server accepted the connection, but did not answer in time.",
+    cause:
+      "The API server accepted the connection, but did not answer in time; or the server of prometheus.url did not open a connection in time.",
     retryable: true,
     httpStatus: 504,
     remedy:
@@ -120,11 +121,20 @@ export const CLUSTER_ERRORS = {
       "Prometheus did not answer within METRICS_COLLECTION_TIMEOUT; it may be overloaded. Raise the value or shorten the catalogue with QUERIES_FILE.",
   },
   prometheus_tls_untrusted: {
-    cause: "Prometheus' own certificate (scheme https) is not trusted or is for another name.",
+    cause:
+      "Prometheus' own certificate (scheme https, or a url with https) is not trusted, has expired, or is for another name.",
     retryable: false,
     httpStatus: 502,
     remedy:
       "Put the CA of Prometheus' certificate into this cluster's prometheus.ca; the certificate must be for <service>.<namespace>.svc. VALIDATE_CERTS does not apply here.",
+  },
+  prometheus_plain_http: {
+    cause:
+      "prometheus.url begins with http://, and the cluster has credentials for this Prometheus: anyone on the network path could read them.",
+    retryable: false,
+    httpStatus: 422,
+    remedy:
+      "Begin prometheus.url with https://, or remove the credentials (bearer_token, basic_auth, headers, client_certificate). validate_certs: false for this cluster sends them in clear text all the same.",
   },
   prometheus_tls_required: {
     cause: "The port speaks TLS (https), but the request was plain HTTP.",

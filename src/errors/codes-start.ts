@@ -114,7 +114,7 @@ export const START_ERRORS = {
   },
   api_server_refused: {
     cause:
-      "The address of the kubeconfig's API server, or an address that its name resolves to, is a loopback, link-local, multicast or cloud metadata address.",
+      "The address of the kubeconfig's API server or of prometheus.url, or an address that its name resolves to, is a loopback, link-local, multicast or cloud metadata address.",
     retryable: false,
     httpStatus: 422,
     remedy:

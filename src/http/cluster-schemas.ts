@@ -2,7 +2,7 @@ import { z } from "zod";
 import { flagField, idField, lineField } from "#clusters/cluster-fields.ts";
 import type { ClusterInput, ClusterPatch } from "#clusters/cluster-input.ts";
 import type { Cluster } from "#clusters/cluster.ts";
-import { expiryWarnings } from "#clusters/credential-facts.ts";
+import { expiryWarnings, fingerprintsOf } from "#clusters/credential-facts.ts";
 import { prometheusCredentialFields } from "#clusters/prometheus-credentials.ts";
 import { headerName, headerValue } from "#clusters/prometheus-headers.ts";
 import { givenTarget, patchedTarget, shownTarget, toTargetFields } from "#clusters/prometheus-target.ts";
@@ -17,6 +17,7 @@ const viewExample = {
   source: "api",
   labels: { team: "edge" },
   prometheus: {
+    url: null,
     namespace: "bud-system",
     service: "bud-metrics-kube-prometheu-prometheus",
     port: 9090,
@@ -25,6 +26,7 @@ const viewExample = {
     accept_partial: false,
     auth: null,
     headers: [],
+    client_certificate: false,
   },
   credentials: {
     sealed: true,
@@ -46,7 +48,10 @@ export const clusterView = z
     name: z.string(),
     platform: z.string(),
     enabled: z.boolean(),
-    validate_certs: z.boolean().meta({ description: "Whether the API server's certificate is verified" }),
+    validate_certs: z.boolean().meta({
+      description:
+        "Whether the certificate of the API server (or of the server of prometheus.url) is verified",
+    }),
     source: z.enum(["file", "api", "command-line"]).meta({
       description: "Where the cluster is defined; the API can change only clusters that it registered",
     }),
@@ -55,10 +60,13 @@ export const clusterView = z
       ...shownTarget,
       auth: z.enum(["bearer", "basic"]).nullable(),
       headers: z.array(z.string()).meta({ description: "Names of the headers sent with each request to it" }),
+      client_certificate: z.boolean().meta({ description: "Whether it is sent a client certificate" }),
     }),
     credentials: z.object({
       sealed: z.boolean().meta({ description: "Whether they are stored encrypted" }),
-      server: z.string().nullable().meta({ description: "Scheme, host and port of the API server" }),
+      server: z.string().nullable().meta({
+        description: "Scheme, host and port of the API server; null: read without a tunnel",
+      }),
       user: z.enum(["token", "client-certificate", "other"]).nullable(),
       certificate_expires_at: timestamp.nullable(),
       token_expires_at: timestamp
@@ -79,6 +87,7 @@ export const clusterView = z
 /** Only fields named here leave the program: credentials and certificates stay inside. */
 export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof clusterView> {
   const { facts, registered } = cluster;
+  const isDirect = cluster.prometheus.url !== undefined;
   return {
     id: cluster.id,
     name: cluster.name,
@@ -91,6 +100,7 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
       ...toTargetFields(cluster.prometheus),
       auth: facts?.prometheus_auth ?? null,
       headers: facts?.prometheus_headers ?? [],
+      client_certificate: facts?.prometheus_client_certificate ?? false,
     },
     credentials: {
       sealed: cluster.credentials.kind === "sealed",
@@ -98,7 +108,7 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
       user: facts?.user ?? null,
       certificate_expires_at: facts?.certificate_expires_at ?? null,
       token_expires_at: facts?.token_expires_at ?? null,
-      ca_sha256: facts?.ca_sha256 ?? [],
+      ca_sha256: isDirect ? fingerprintsOf(cluster.prometheus.ca ?? "") : (facts?.ca_sha256 ?? []),
     },
     warnings: expiryWarnings(cluster, nowMs),
     created_at: registered?.createdAt ?? null,
@@ -114,7 +124,10 @@ const kubeconfigField = z
     [z.string().min(1), z.record(z.string(), z.unknown())],
     "must be a kubeconfig as a text or an object",
   )
-  .meta({ description: "YAML or JSON text, or the object; docs/clusters.md lists the allowed fields" });
+  .meta({
+    description:
+      "YAML or JSON text, or the object; docs/clusters.md lists the allowed fields. Required unless prometheus.url is given",
+  });
 const labelName = z
   .string()
   .regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, "a name has 1 to 63 of A-Z a-z 0-9 . _ / -");
@@ -128,6 +141,9 @@ const ca = z
   .meta({ description: "PEM; used to verify an https Prometheus instead of the system's CAs" });
 const bearerToken = prometheusCredentialFields.bearer_token.unwrap();
 const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
+const clientCertificate = prometheusCredentialFields.client_certificate.unwrap().meta({
+  description: "PEM; only with url. The key is never shown",
+});
 const headers = prometheusCredentialFields.headers.unwrap().meta({
   description:
     "Sent with each request to Prometheus, for example X-Scope-OrgID; at most 20, 8 KiB; never shown",
@@ -153,7 +169,7 @@ export const clusterInput = fields({
     .meta({ description: "Default: a UUID. Every sample carries it; never reuse an id" }),
   name: lineField(256),
   platform: lineField(64).meta({ description: "Free text, for example eks" }),
-  kubeconfig: kubeconfigField,
+  kubeconfig: kubeconfigField.exactOptional(),
   context: lineField(1024)
     .exactOptional()
     .meta({ description: "Required when the kubeconfig has several contexts" }),
@@ -163,6 +179,7 @@ export const clusterInput = fields({
     bearer_token: bearerToken.exactOptional(),
     basic_auth: basicAuth.exactOptional(),
     headers: headers.exactOptional(),
+    client_certificate: clientCertificate.exactOptional(),
   })
     .exactOptional()
     .meta({ description: "Defaults: PROMETHEUS_NAMESPACE, _SERVICE_NAME and _PORT" }),
@@ -180,6 +197,12 @@ export const clusterInput = fields({
       prometheus: { namespace: "monitoring", service: "prometheus-operated" },
       labels: { team: "edge" },
     },
+    {
+      id: "edge-2",
+      name: "Edge 2",
+      platform: "openshift",
+      prometheus: { url: "https://prometheus.edge-2.example.com", bearer_token: "..." },
+    },
   ],
 }) satisfies z.ZodType<ClusterInput>;
 
@@ -195,6 +218,7 @@ export const clusterPatch = fields({
     bearer_token: bearerToken.nullable().exactOptional(),
     basic_auth: basicAuth.nullable().exactOptional(),
     headers: headersPatch.nullable().exactOptional(),
+    client_certificate: clientCertificate.nullable().exactOptional(),
   })
     .nullable()
     .exactOptional(),

@@ -102,7 +102,12 @@ const clusterStatus = z
     series: count,
     groups: recordOf(z.enum(["present", "absent", "unknown"])),
     gaps: z.array(gapReport),
-    prometheus_pod: z.string().nullable(),
+    transport: z.enum(["tunnel", "direct"]).meta({
+      description: "tunnel: a port-forward to a Pod; direct: prometheus.url",
+    }),
+    prometheus_pod: z.string().nullable().meta({
+      description: "The Pod that windows are read from; for transport direct, host and path of the URL",
+    }),
     clock_skew_seconds: seconds.nullable().meta({ description: "Prometheus' clock minus the bridge's" }),
     warnings: z.array(z.string()),
   })
@@ -129,6 +134,7 @@ const statusExample = {
       series: 1825,
       groups: { node: "present", pod: "present", gpu: "absent" },
       gaps: [],
+      transport: "tunnel",
       prometheus_pod: "prometheus-0",
       clock_skew_seconds: 0.1,
       warnings: [],

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import type { OpenedCredentials } from "#clusters/kubernetes-client-config.ts";
+import type { OpenedCredentials } from "#clusters/open-credentials.ts";
 import { BridgeError } from "#errors/error.ts";
 import { stringify } from "yaml";
 

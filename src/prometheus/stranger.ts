@@ -35,17 +35,22 @@ export function strangerOf(answer: StrangeAnswer): { code: ErrorCode; remark: st
 }
 
 function strangerOfRedirect({ location, asked }: StrangeAnswer): ReturnType<typeof strangerOf> {
-  if (typeof location !== "string") return undefined;
+  if (typeof location !== "string") return ELSEWHERE;
   const target = URL.parse(location, "http://prometheus.invalid");
-  if (!target) return undefined;
+  if (!target) return ELSEWHERE;
   if (target.protocol === "https:" && target.pathname === asked)
     return { code: "prometheus_tls_required", remark: ": it redirects to https" };
   const words = [target.hostname, target.pathname, ...target.searchParams.keys()];
   const isLogin = words.some((word) => LOGIN_ADDRESS.test(word) || LOGIN_PARAMETER.test(word));
   return isLogin
     ? { code: "prometheus_login_required", remark: ": it redirects to a login page" }
-    : undefined;
+    : ELSEWHERE;
 }
+
+const ELSEWHERE = {
+  code: "prometheus_unexpected_answer",
+  remark: ": it redirects elsewhere, and redirects are not followed",
+} as const;
 
 /** Did a server send a TLS alert where HTTP was expected? `error`: undici's, whose `data` are the bytes that are no HTTP. */
 export function isTlsAlert(error: Error): boolean {

@@ -27,7 +27,8 @@ const UNTRUSTED = new Set([
 ]);
 
 /** TLS alerts with which a server turns a client certificate away. */
-const CLIENT_CERTIFICATE = /^ERR_SSL_.*ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_|ACCESS_DENIED)/;
+export const CLIENT_CERTIFICATE =
+  /^ERR_SSL_.*ALERT_(BAD_CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE|CERTIFICATE_|ACCESS_DENIED)/;
 
 /** System errors in plain words, without the address that Node puts into its messages. */
 const REASONS: Readonly<Record<string, string>> = {
@@ -49,6 +50,20 @@ export function errorCode(error: unknown): string {
 /** Is this the refusal of a certificate? */
 export function isUntrusted(error: unknown): boolean {
   return UNTRUSTED.has(errorCode(error));
+}
+
+/** A failure of a TCP connection to `what` ("the API server"): cluster_unreachable. No address gets into the message. */
+export function toUnreachable(error: unknown, what: string): BridgeError {
+  const code = errorCode(error);
+  const reason = REASONS[code] ?? "the connection failed";
+  return new BridgeError(
+    "cluster_unreachable",
+    `${what} is not reachable: ${reason} (${code || "no code"})`,
+    {
+      cause: error,
+      details: { reason: code === "" ? "unknown" : code },
+    },
+  );
 }
 
 /**
@@ -84,12 +99,7 @@ export function toConnectError(error: unknown): BridgeError {
     const text = `what answers at the API server's address does not speak HTTPS (${code})`;
     return new BridgeError("cluster_unreachable", text, options);
   }
-  const reason = REASONS[code] ?? "the connection failed";
-  return new BridgeError(
-    "cluster_unreachable",
-    `the API server is not reachable: ${reason} (${code || "no code"})`,
-    options,
-  );
+  return toUnreachable(error, "the API server");
 }
 
 const ERROR_BODY_BYTES_MAX = 64 * 1024;

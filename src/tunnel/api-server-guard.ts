@@ -7,7 +7,7 @@ import { abortable } from "#lib/clock.ts";
 export type Resolve = (hostname: string) => Promise<LookupAddress[]>;
 
 /**
- * Decides where an untrusted kubeconfig's API server may be, so that nobody can use the bridge to reach addresses that only this machine can reach: itself,
+ * Decides where an untrusted kubeconfig's API server, or a Prometheus without a tunnel, may be, so that nobody can use the bridge to reach addresses that only this machine can reach: itself,
  * its link and its cloud's metadata service (SSRF). Networks of an organisation (RFC 1918, RFC 6598, ULA) are allowed: clusters are there.
  */
 export interface ApiServerGuard {
@@ -77,10 +77,36 @@ const EMBEDDING_LISTS = EMBEDDING.map(([network, bits, layouts]) => ({
   layouts,
 }));
 
+/** Whose address a guard judges, for its errors. */
+export interface GuardSubject {
+  /** Before "a loopback address". */
+  literal: string;
+  /** The same, of a name. */
+  named: string;
+  /** `details.field`. */
+  field: string;
+  hint?: string;
+}
+
+const API_SERVER: GuardSubject = {
+  literal: "the kubeconfig's server is",
+  named: "the API server's name resolves to",
+  field: "server",
+};
+
+/** Of a Prometheus without a tunnel. */
+export const PROMETHEUS_URL: GuardSubject = {
+  literal: "the host of prometheus.url is",
+  named: "the host of prometheus.url resolves to",
+  field: "prometheus.url",
+  hint: "Use an address of this Prometheus that is not loopback, link-local, multicast or a cloud's metadata service. If such an address is intended, allow it with API_SERVER_CIDRS or ALLOW_PRIVATE_API_SERVERS=true, or vouch for the cluster with trusted: true in CLUSTERS_FILE.",
+};
+
 /** `cidrs`: networks that are allowed all the same, as `address/length` or one address. `resolve`: default, as the system resolves. */
 export function createApiServerGuard(
   settings: { cidrs: readonly string[] },
   resolve: Resolve = resolveAll,
+  subject: GuardSubject = API_SERVER,
 ): ApiServerGuard {
   const allowed = new BlockList();
   for (const cidr of settings.cidrs) {
@@ -94,18 +120,18 @@ export function createApiServerGuard(
     for (const form of [address, ...embeddedIn(address)]) {
       if (allowed.check(form, familyOf(form))) continue;
       const found = REFUSED_LISTS.find(({ list }) => isIn(list, form));
-      if (found) throw refusal(`${what} ${found.kind} address`);
+      if (found) throw refusal(`${what} ${found.kind} address`, subject);
     }
   };
 
   const checkHost = (hostname: string): void => {
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
-    if (isIP(host) !== 0) checkAddress(host, "the kubeconfig's server is");
+    if (isIP(host) !== 0) checkAddress(host, subject.literal);
   };
 
   const resolveChecked = async (hostname: string): Promise<LookupAddress[]> => {
     const addresses = await resolve(hostname);
-    for (const { address } of addresses) checkAddress(address, "the API server's name resolves to");
+    for (const { address } of addresses) checkAddress(address, subject.named);
     return addresses;
   };
 
@@ -156,8 +182,8 @@ function resolveAll(hostname: string): Promise<LookupAddress[]> {
   });
 }
 
-function refusal(text: string): BridgeError {
-  return new BridgeError("api_server_refused", text, { details: { field: "server" } });
+function refusal(text: string, { field, hint }: GuardSubject): BridgeError {
+  return new BridgeError("api_server_refused", text, { details: { field }, ...(hint ? { hint } : {}) });
 }
 
 function familyOf(address: string): Family {

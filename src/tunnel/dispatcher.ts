@@ -1,16 +1,15 @@
 import { createHash } from "node:crypto";
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { KubeConfig } from "@kubernetes/client-node";
-import { Pool, type Dispatcher } from "undici";
-import { BridgeError, toBridgeError } from "#errors/error.ts";
+import type { Dispatcher } from "undici";
+import { BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
-import { copyIfSmall } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { ApiServerGuard } from "./api-server-guard.ts";
 import { createKubeClient, type KubeClient } from "./kube-client.ts";
 import { listNodeNames } from "./node-names.ts";
+import { openPool } from "./pool.ts";
 import { openPortForward } from "./port-forward.ts";
 import { secure } from "./secure.ts";
 import { resolveTarget, type PodTarget, type TunnelTarget } from "./target.ts";
@@ -56,9 +55,9 @@ export interface Tunnel {
 }
 
 const PING_INTERVAL_MS = 15_000;
+const KEEP_ALIVE_MS = 60_000;
 /** How long a Pod that was found is taken for granted, as long as no connection breaks. */
 const RESOLUTION_MS = 10_000;
-const KEEP_ALIVE_MS = 60_000;
 /** Share of `timeoutMs`: a caller that waits that long for the whole answer must learn before its own timeout that the connection was the reason. */
 const CONNECT_SHARE = 0.8;
 
@@ -76,47 +75,23 @@ export async function openTunnel(
   const { clock, logger } = deps;
   const kube = createKubeClient(deps, { timeoutMs: settings.timeoutMs });
   const { pod, nodes } = await discover(kube, settings, signal);
-  const stop = new AbortController();
-  const connector = createConnector({ kube, clock, logger, pod }, settings, stop.signal);
+  const connect = createConnector({ kube, clock, logger, pod }, settings);
   const origin = toOrigin(settings.clusterId);
-  const pool = new Pool(origin, {
-    connections: settings.lanes,
-    pipelining: 1,
-    allowH2: false,
-    headersTimeout: settings.timeoutMs,
-    bodyTimeout: settings.timeoutMs,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    keepAliveMaxTimeout: KEEP_ALIVE_MS,
-    connect: (_options, callback) => {
-      connector()
-        .then(
-          (stream) => callback(null, stream as unknown as Socket),
-          (error: unknown) => callback(toBridgeError(error), null),
-        )
-        // A defect in undici's handling of it must not end the process.
-        .catch((error: unknown) => logger.error({ err: error }, "the connection could not be used"));
-    },
-  });
-  const close = async (reason?: Error): Promise<void> => {
-    signal.removeEventListener("abort", onAbort);
-    const error = reason ?? new BridgeError("tunnel_closed", "the tunnel was closed");
-    stop.abort(error);
-    await pool.destroy(error);
-  };
-  const onAbort = (): void => void close(signal.reason as Error);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) {
-    await close(signal.reason as Error);
-    throw signal.reason;
-  }
+  const { lanes, timeoutMs } = settings;
+  const pool = await openPool(
+    logger,
+    { origin, lanes, timeoutMs, keepAliveMs: KEEP_ALIVE_MS },
+    connect,
+    signal,
+  );
   return {
-    dispatcher: pool.compose(copySmallPieces, onlyOrigin(origin)),
+    dispatcher: pool.dispatcher,
     origin,
     pod: { uid: pod.podUid, name: pod.podName },
     otherPods: pod.others.map(({ podUid, podName }) => ({ uid: podUid, name: podName })),
     nodeNames: nodes.names,
     warnings: nodes.warning === undefined ? [] : [nodes.warning],
-    close,
+    close: (reason) => pool.close(reason),
   };
 }
 
@@ -151,15 +126,14 @@ interface ConnectorDeps {
 function createConnector(
   deps: ConnectorDeps,
   settings: TunnelSettings,
-  signal: AbortSignal,
-): () => Promise<Duplex> {
+): (signal: AbortSignal) => Promise<Duplex> {
   const { kube, clock, logger } = deps;
   const { target } = settings;
   const timeoutMs = Math.ceil(settings.timeoutMs * CONNECT_SHARE);
   let { port } = deps.pod;
   let validUntil = clock.monotonic() + RESOLUTION_MS;
 
-  const confirmPod = async (): Promise<void> => {
+  const confirmPod = async (signal: AbortSignal): Promise<void> => {
     if (clock.monotonic() < validUntil) return;
     const found = await resolveTarget(kube, target, { pinnedPodUid: deps.pod.podUid, signal });
     if (found.podUid !== deps.pod.podUid) {
@@ -169,8 +143,8 @@ function createConnector(
     validUntil = clock.monotonic() + RESOLUTION_MS;
   };
 
-  const open = async (): Promise<Duplex> => {
-    await confirmPod();
+  const open = async (signal: AbortSignal): Promise<Duplex> => {
+    await confirmPod(signal);
     const { podName } = deps.pod;
     const request = {
       namespace: target.namespace,
@@ -181,10 +155,10 @@ function createConnector(
     };
     const stream = await openPortForward({ kube, clock }, request, signal);
     stream.once("error", () => (validUntil = 0));
-    return target.scheme === "https" ? await secured(stream) : stream;
+    return target.scheme === "https" ? await secured(stream, signal) : stream;
   };
 
-  const secured = async (stream: Duplex): Promise<Duplex> => {
+  const secured = async (stream: Duplex, signal: AbortSignal): Promise<Duplex> => {
     const serverName = `${target.service}.${target.namespace}.svc`;
     const timeout = (): Error =>
       new BridgeError("tunnel_timeout", `Prometheus did not finish the TLS handshake in ${timeoutMs} ms`);
@@ -200,10 +174,10 @@ function createConnector(
     }
   };
 
-  return async () => {
+  return async (signal) => {
     const started = clock.monotonic();
     try {
-      const stream = await open();
+      const stream = await open(signal);
       if (stream.destroyed) {
         throw stream.errored ?? new BridgeError("tunnel_closed", "the port-forward closed at once");
       }
@@ -223,29 +197,4 @@ function createConnector(
 function toOrigin(clusterId: string): string {
   const hash = createHash("sha256").update(clusterId).digest("hex").slice(0, 16);
   return `http://prometheus-${hash}.invalid`;
-}
-
-/**
- * A body's piece is a slice of the socket's buffer. A reader that keeps a byte of payload from each buffer keeps all of them alive (chunk extensions
- * of HTTP may be 16 KB for each byte): small slices are copied before anybody queues them.
- */
-const copySmallPieces: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (options, handler) =>
-  dispatch(options, {
-    onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
-    onRequestUpgrade: (controller, status, headers, socket) =>
-      handler.onRequestUpgrade?.(controller, status, headers, socket),
-    onResponseStart: (controller, status, headers, text) =>
-      handler.onResponseStart?.(controller, status, headers, text),
-    onResponseData: (controller, piece) => handler.onResponseData?.(controller, copyIfSmall(piece)),
-    onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),
-    onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
-  });
-
-/** Refuses requests that were meant for another cluster's tunnel. */
-function onlyOrigin(origin: string): Dispatcher.DispatcherComposeInterceptor {
-  return (dispatch) => (options, handler) => {
-    const wanted = options.origin === undefined ? origin : URL.parse(String(options.origin))?.origin;
-    if (wanted === origin) return dispatch(options, handler);
-    throw new BridgeError("internal", "a request for another origin was given to this tunnel");
-  };
 }

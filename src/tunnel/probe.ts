@@ -4,6 +4,8 @@ import { connect as connectTls, type PeerCertificate, type TLSSocket } from "nod
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { toConnectError } from "./api-error.ts";
+import type { ApiServerGuard } from "./api-server-guard.ts";
+import { portOf, toDirectConnectError, toSecureOptions, type DirectTarget } from "./direct.ts";
 import type { KubeConnection } from "./kube-client.ts";
 
 /** The API server's certificate, as its handshake shows it. */
@@ -22,7 +24,7 @@ export interface ServerCertificate {
   validUntil: number;
 }
 
-/** The connection to an API server step by step, with the same name resolution and the same CA as every request. Everything throws cluster_* or the signal's reason. */
+/** The connection to a server step by step, with the same name resolution and the same CA as every request. Everything throws cluster_* or the signal's reason. */
 export interface ServerProbe {
   host: string;
   port: number;
@@ -34,17 +36,17 @@ export interface ServerProbe {
   handshake(signal: AbortSignal): Promise<ServerCertificate>;
 }
 
-const HTTPS_PORT = 443;
 const ISSUERS_MAX = 10;
 const NAMES_MAX = 50;
 
 /** `timeoutMs` is for each of the three. Not for a kubeconfig with a proxy: nothing here goes through one. */
 export function createServerProbe(
   { url, options }: KubeConnection,
-  settings: { clock: Clock; timeoutMs: number },
+  settings: { clock: Clock; timeoutMs: number; toError?: (error: unknown) => BridgeError },
 ): ServerProbe {
+  const { toError = toConnectError } = settings;
   const host = url.hostname.replace(/^\[|\]$/g, "");
-  const port = url.port === "" ? HTTPS_PORT : Number(url.port);
+  const port = portOf(url);
   const lookup: LookupFunction = options.lookup ?? systemLookup;
   const attempt = async <T>(
     what: string,
@@ -59,7 +61,7 @@ export function createServerProbe(
       return await abortable(run(signal), signal);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      throw toConnectError(error);
+      throw toError(error);
     } finally {
       dispose();
     }
@@ -79,7 +81,7 @@ export function createServerProbe(
       );
     },
     handshake: async (signal) => {
-      const { ca, servername } = options as { ca?: string | Buffer; servername?: string };
+      const { ca, servername, cert, key } = options as TlsOptions;
       const start = (): TLSSocket =>
         connectTls({
           host,
@@ -90,6 +92,7 @@ export function createServerProbe(
           ALPNProtocols: ["http/1.1"],
           ...(ca === undefined ? {} : { ca }),
           ...(servername === undefined ? {} : { servername }),
+          ...(cert === undefined || key === undefined ? {} : { cert, key }),
         });
       return await attempt("the TLS handshake", signal, (limited) => {
         const socket = start();
@@ -97,6 +100,35 @@ export function createServerProbe(
       });
     },
   };
+}
+
+interface TlsOptions {
+  ca?: string | Buffer;
+  servername?: string;
+  /** Only of a Prometheus without a tunnel: it is a part of the handshake there. */
+  cert?: string;
+  key?: string;
+}
+
+/** The same for a Prometheus without a tunnel. Everything throws api_server_refused, cluster_unreachable, cluster_timeout or prometheus_*. */
+export function createDirectProbe(
+  target: DirectTarget,
+  guard: ApiServerGuard | undefined,
+  settings: { clock: Clock; timeoutMs: number },
+): ServerProbe {
+  const url = new URL(target.url);
+  guard?.checkHost(url.hostname);
+  const { ca, clientCertificate } = target;
+  const options = {
+    ...(guard ? { lookup: guard.lookup } : {}),
+    ...(ca === undefined ? {} : { ca }),
+    ...clientCertificate,
+  };
+  const secured = toSecureOptions(target);
+  return createServerProbe(
+    { url, options },
+    { ...settings, toError: (error) => toDirectConnectError(error, secured) },
+  );
 }
 
 function resolveName(host: string, lookup: LookupFunction): Promise<LookupAddress[]> {

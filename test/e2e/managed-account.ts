@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { request } from "node:https";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { clusterFromCommandLine } from "#clusters/registry.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createKubeClient, type KubeClient } from "#tunnel/kube-client.ts";

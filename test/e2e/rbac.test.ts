@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import type { Cluster } from "#clusters/cluster.ts";
 import { NEEDED_RIGHTS, nameOfRight, type NeededRight } from "#clusters/needed-rights.ts";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { createDiagnoseCluster, type DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { StepResult } from "#diagnose/step-runner.ts";
 import { systemClock } from "#lib/clock.ts";
@@ -71,6 +71,7 @@ beforeAll(async () => {
     {
       clock: systemClock,
       logger: createSilentLogger(),
+      openDirect: () => Promise.reject(new Error("the cluster has a tunnel")),
       open: (each) => openCredentials(each, undefined),
       clientOf: ({ dispatcher, origin }, _cluster, _opened, timeoutMs) =>
         createPrometheusClient(

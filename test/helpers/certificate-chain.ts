@@ -31,7 +31,7 @@ export async function issueCertificate(name: string, options: CertificateOptions
       : [
           { name: "basicConstraints", cA: false, critical: true },
           { name: "keyUsage", digitalSignature: true, critical: true },
-          { name: "extKeyUsage", serverAuth: true },
+          { name: "extKeyUsage", serverAuth: true, clientAuth: true },
           { name: "subjectAltName", altNames: names },
         ],
     ...(issuer ? { ca: { cert: issuer.certPem, key: issuer.keyPem } } : {}),

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Envelope } from "#clusters/envelope.ts";
 
 /** A private RSA key as PKCS #8 PEM. */
 export function rsaPem(bits = 3072): string {
@@ -23,4 +24,10 @@ export function tokenKubeconfig(token: string, server = "https://api.example.org
     contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
     "current-context": "x",
   });
+}
+
+/** The text of a sealed kubeconfig. */
+export function kubeconfigOf(envelope: Envelope): string {
+  if ("kubeconfig" in envelope) return envelope.kubeconfig.expose();
+  throw new Error("the envelope has no kubeconfig");
 }

@@ -1,4 +1,5 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 
@@ -35,6 +36,8 @@ export async function startSourcePrometheus(
   metadata: Record<string, { type: string; help: string; unit: string }[]> = {},
   /** Other programs by the first part of the path. */
   standIns: Readonly<Record<string, StandIn>> = {},
+  /** It speaks TLS. */
+  tls?: ServerOptions,
 ): Promise<SourcePrometheus> {
   const all = [UP, ...series];
   const answer = (path: string, form: URLSearchParams): unknown => {
@@ -48,7 +51,7 @@ export async function startSourcePrometheus(
     if (range) return toMatrix(all, range[1] ?? range[2]!, at * 1000 - Number(range[3]), at * 1000);
     return undefined;
   };
-  const server = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     void bodyOf(request).then((body) => {
       const url = new URL(request.url ?? "/", "http://prometheus.invalid");
       const [, prefix = "", rest = ""] = /^\/([^/]+)(\/.*)$/.exec(url.pathname) ?? [];
@@ -60,7 +63,8 @@ export async function startSourcePrometheus(
       response.writeHead(data === undefined ? 404 : 200, { "content-type": "application/json" });
       response.end(JSON.stringify({ status: data === undefined ? "error" : "success", data }));
     });
-  });
+  };
+  const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {

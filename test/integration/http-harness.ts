@@ -131,6 +131,7 @@ export const STATUS: CollectionStatus = {
           reason: "gone",
         },
       ],
+      transport: "tunnel",
       prometheus_pod: "prometheus-0",
       clock_skew_seconds: -0.2,
       warnings: ["certificates are not verified"],

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { Cluster } from "#clusters/cluster.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createTurns } from "#lib/turns.ts";
 import { DEFAULT_QUERIES, toQueries } from "#prometheus/catalogue.ts";

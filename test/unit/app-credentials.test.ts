@@ -9,6 +9,7 @@ import { loadConfig } from "../../src/config.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
 import { createManualClock, type ManualClock } from "../helpers/manual-clock.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
+import { kubeconfigOf } from "../helpers/keys.ts";
 
 const root = createTemporaryFolder();
 let made = 0;
@@ -45,7 +46,7 @@ test("all-in-one makes a key of its own once, and says where", async () => {
 
   logs.length = 0;
   const again = await start({ ROLE: "all-in-one" });
-  expect((await again!.open("a", jwe)).kubeconfig.expose()).toBe("x");
+  expect(kubeconfigOf(await again!.open("a", jwe))).toBe("x");
   expect(readdirSync(directory)).toEqual([name]);
   expect(logs).toEqual([]);
   expect(clock.pending()).toBe(2);

@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import type { Cluster } from "#clusters/cluster.ts";
 import { loadClustersFile } from "#clusters/clusters-file.ts";
 import { loadKeyring, type DirectoryKeyring } from "#clusters/keyring.ts";
-import { openCredentials } from "#clusters/kubernetes-client-config.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import { createSecret } from "#lib/secret.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { rsaPem, tokenKubeconfig, writeFiles } from "../../helpers/keys.ts";

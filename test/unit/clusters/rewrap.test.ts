@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import type { Envelope } from "#clusters/envelope.ts";
 import { startRewrap, type RewrapDeps } from "#clusters/rewrap.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createSecret } from "#lib/secret.ts";
@@ -7,6 +8,7 @@ import { createLatch } from "../../helpers/latch.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
 import { clusterRecord, openStoredClusters } from "../../helpers/stored-clusters.ts";
+import { kubeconfigOf } from "../../helpers/keys.ts";
 
 const INTERVAL_MS = 60_000;
 const stops: (() => Promise<void>)[] = [];
@@ -23,8 +25,8 @@ function createFakeKeyring(): RewrapDeps["keyring"] & { newest: string; older: s
     lost: new Set<string>(),
     keys: () => [...keyring.older, keyring.newest].map((kid) => ({ name: `${kid}.pem`, kid, bits: 3072 })),
     isNewest: (jwe: string) => jwe.startsWith(`${keyring.newest}/`),
-    seal: async (id: string, { kubeconfig }: { kubeconfig: { expose(): string } }) =>
-      await Promise.resolve(`${keyring.newest}/${id}/${kubeconfig.expose()}`),
+    seal: async (id: string, envelope: Envelope) =>
+      await Promise.resolve(`${keyring.newest}/${id}/${kubeconfigOf(envelope)}`),
     open: async (_id: string, jwe: string) => {
       const [kid = "", , text = ""] = jwe.split("/");
       if (keyring.lost.has(kid)) throw new BridgeError("credentials_key_unknown", `no key ${kid}`);

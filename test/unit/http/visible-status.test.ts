@@ -27,6 +27,7 @@ const status = (cluster_id: string, collecting = false): ClusterStatus => ({
   series: 1,
   groups: {},
   gaps: [],
+  transport: "tunnel",
   prometheus_pod: null,
   clock_skew_seconds: null,
   warnings: [`warning of ${cluster_id}`],

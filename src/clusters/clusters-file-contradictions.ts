@@ -1,0 +1,66 @@
+import { prometheusCredentialFields } from "./prometheus-credentials.ts";
+import { targetContradiction } from "./prometheus-target.ts";
+import { isYamlMap, type YamlMap } from "./yaml.ts";
+
+/** The commands that seal the credentials of a cluster of CLUSTERS_FILE. */
+export const SEAL = "npm run keys -- seal KUBECONFIG --id ID";
+export const SEAL_URL = "npm run keys -- seal --prometheus-url URL --id ID";
+
+/** Options of `keys seal`, where they are not named as the field. */
+const OPTIONS: Readonly<Record<string, string>> = {
+  bearer_token: "token",
+  basic_auth: "basic-auth",
+  client_certificate: "client-certificate",
+};
+
+/** Problems of an entry of CLUSTERS_FILE that no single field shows. The entry may have other problems, too. */
+export function contradictionsOf(raw: unknown): string[] {
+  if (!isYamlMap(raw)) return [];
+  const prometheus = isYamlMap(raw["prometheus"]) ? raw["prometheus"] : {};
+  const contradiction = targetContradiction(prometheus);
+  return [
+    ...(contradiction === undefined ? [] : [`prometheus: ${contradiction}`]),
+    ...(prometheus["url"] === undefined ? ofTunnel(raw, prometheus) : ofUrl(raw, prometheus)),
+  ];
+}
+
+function ofTunnel(raw: YamlMap, prometheus: YamlMap): string[] {
+  const problems: string[] = [];
+  if (raw["credentials_jwe"] !== undefined)
+    problems.push(
+      "credentials_jwe: is for a cluster with prometheus.url: seal the kubeconfig as kubeconfig_jwe",
+    );
+  if (prometheus["client_certificate"] !== undefined)
+    problems.push("prometheus.client_certificate: is only for prometheus.url");
+  if (raw["kubeconfig_jwe"] === undefined) {
+    if (raw["kubeconfig"] === undefined) problems.push("kubeconfig: is missing");
+    return problems;
+  }
+  if (raw["kubeconfig"] !== undefined)
+    problems.push("kubeconfig_jwe: can't be together with kubeconfig: leave one out");
+  if (raw["trusted"] === true)
+    problems.push("trusted: is for a kubeconfig in clear text, not for kubeconfig_jwe");
+  if (raw["context"] !== undefined)
+    problems.push("context: is chosen when the kubeconfig is sealed (--context), not beside kubeconfig_jwe");
+  return [...problems, ...secretsBeside("kubeconfig_jwe", SEAL, prometheus)];
+}
+
+function ofUrl(raw: YamlMap, prometheus: YamlMap): string[] {
+  const ofKubeconfig = ["kubeconfig", "kubeconfig_jwe", "context"].filter((name) => raw[name] !== undefined);
+  const problems = ofKubeconfig.map(
+    (name) => `${name}: can't be together with prometheus.url, which is read without a tunnel: leave one out`,
+  );
+  if (raw["credentials_jwe"] === undefined) return problems;
+  if (raw["trusted"] === true)
+    problems.push("trusted: is for credentials in clear text, not for credentials_jwe");
+  return [...problems, ...secretsBeside("credentials_jwe", SEAL_URL, prometheus)];
+}
+
+function secretsBeside(jwe: string, command: string, prometheus: YamlMap): string[] {
+  return Object.keys(prometheusCredentialFields)
+    .filter((name) => Object.hasOwn(prometheus, name))
+    .map((name) => {
+      const option = `--prometheus-${OPTIONS[name] ?? name}-file FILE`;
+      return `prometheus.${name}: belongs into ${jwe}: ${command} ${option}`;
+    });
+}
