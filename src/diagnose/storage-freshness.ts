@@ -2,6 +2,8 @@ import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import { SAMPLE_TABLES } from "#storage/layout.ts";
 import { IS_DIRTY } from "#storage/rollup-sql.ts";
+import { SETTLE_MS } from "#storage/rollups.ts";
+import { readSeriesStart } from "#storage/series.ts";
 import { passed, warning, type Step, type StepRunner } from "./step-runner.ts";
 
 export interface FreshnessSettings {
@@ -10,12 +12,10 @@ export interface FreshnessSettings {
   rollupIntervalMs: number;
 }
 
-/** An hour is settled, and so may be rolled up, 10 minutes after its last insert. */
-const SETTLE_MS = 600_000;
 /** Intervals that a roll-up may be late. */
 const INTERVALS_LATE_MAX = 3;
 
-/** How old the newest sample is, and how long hours wait to be rolled up. */
+/** How old the newest sample is, how long hours wait to be rolled up, and from which day on the table series is complete. */
 export function freshnessSteps(
   runner: StepRunner,
   { database, clock }: { database: Database; clock: Clock },
@@ -47,7 +47,17 @@ export function freshnessSteps(
       "The roles query and all-in-one roll up every ROLLUP_INTERVAL; their log says what fails. Answers stay right, but long ranges are slow.";
     return warning(undefined, text, { hint, details });
   });
+  runner.step("series", "The table series is complete", [exists], async (signal) => {
+    const start = await readSeriesStart(database, settings.databaseName, signal);
+    if (start === 0) return passed(undefined, "it has every day");
+    const text = start === undefined ? "no day is filled" : `it is from ${toDate(start)} on`;
+    const hint =
+      "The roles query and all-in-one fill it, beginning 10 minutes after the migration; their log says which days are done. Answers stay right, but are slower.";
+    return warning(undefined, text, { hint });
+  });
 }
+
+const toDate = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 /** Ms since the epoch; 0 when there is none. The partitions know it: no sample is read. */
 async function readNewest(database: Database, databaseName: string, signal: AbortSignal): Promise<number> {

@@ -5,9 +5,9 @@ import { clickHouseCode } from "#storage/storage-error.ts";
 import { passed, type Finding, type Step, type StepRunner } from "./step-runner.ts";
 
 /** Tables that the query role writes (docs/clickhouse.md, Users and grants). */
-const WRITTEN = ["rollup_gauge", "rollup_counter", "rollup_marks"];
+const WRITTEN = ["rollup_gauge", "rollup_counter", "rollup_marks", "series", "series_days"];
 /** Filled by inserts, never read by name. */
-const NOT_READ = new Set(["rollup_marks_gauge", "rollup_marks_sum"]);
+const NOT_READ = new Set(["rollup_marks_gauge", "rollup_marks_sum", "series_gauge", "series_sum"]);
 /** READONLY and ACCESS_DENIED (ClickHouse, src/Common/ErrorCodes.cpp). */
 const REFUSED = new Set([164, 497]);
 /** UNKNOWN_TABLE: the layout's own step names it. */
@@ -34,7 +34,7 @@ export function grantSteps(
     runner.step(`grant_insert_${name}`, `Grant to write ${name}`, [exists], async (signal) => {
       const table = `${databaseName}.${name}`;
       const attempt = (): Promise<void> =>
-        database.command(`INSERT INTO ${table} (cluster_id) SELECT '' WHERE false`, {}, signal);
+        database.command(`INSERT INTO ${table} SELECT * FROM ${table} WHERE false`, {}, signal);
       return judge("INSERT", table, await refusedOf([name], attempt));
     });
   }

@@ -1,3 +1,6 @@
+import type { SampleTable } from "./samples-sql.ts";
+import { addMissingSeries } from "./series-sql.ts";
+
 /** Which hours: gauges (with sums that may fall) or counters. */
 export type RollupKind = "gauge" | "counter";
 
@@ -63,17 +66,25 @@ function hoursOfCounters(source: string, where: string): string {
   )`;
 }
 
+/** Of the samples in range: one slice of those in dirty, settled hours. */
+const dirtySamples = (databaseName: string): string =>
+  `series_id % {slices:UInt32} = {slice:UInt32}
+    AND (metric_name, ${HOUR_END}) IN (${dirtyHours(databaseName)})`;
+
 /**
  * INSERT of the dirty, settled hours of a cluster into the roll-up's table. Parameters: cluster; from, to (ms, whole hours); until (ms): a mark is settled that is not
  * younger, and the rows' version; slices, slice: a part of the series.
  */
 export function rollHours(databaseName: string, kind: RollupKind): string {
   const columns = hourlyColumns(kind);
-  const where = `${IN_RANGE} AND series_id % {slices:UInt32} = {slice:UInt32}
-    AND (metric_name, ${HOUR_END}) IN (${dirtyHours(databaseName)})`;
   return `INSERT INTO ${databaseName}.rollup_${kind} (${columns}, rolled_at)
   SELECT ${columns}, fromUnixTimestamp64Milli({until:Int64}) AS rolled_at
-  FROM (${hoursOfSamples(databaseName, kind, where)})`;
+  FROM (${hoursOfSamples(databaseName, kind, `${IN_RANGE} AND ${dirtySamples(databaseName)}`)})`;
+}
+
+/** INSERT of the rows that `series` lacks for the samples that `rollHours` with the same parameters reads. */
+export function repairHours(databaseName: string, table: SampleTable): string {
+  return addMissingSeries(databaseName, table, IN_RANGE, dirtySamples(databaseName));
 }
 
 /** Declares the hours rolled that `rollHours` with the same parameters has rolled. */

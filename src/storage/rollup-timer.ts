@@ -3,10 +3,11 @@ import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Database } from "./database.ts";
 import { refreshRollups } from "./rollups.ts";
+import { fillSeries } from "./series-fill.ts";
 
 /**
- * Rolls hours up now and then `intervalMs` after each end, until it is stopped. Failures are logged and retried: readers get right
- * answers meanwhile, only slower.
+ * Rolls hours up and fills the table `series` now and then `intervalMs` after each end, until it is stopped. While series of stored days are missing it works on without a
+ * pause, in turn with the hours. Failures are logged and retried: readers get right answers meanwhile, only slower.
  */
 export function createRollupTimer(
   deps: { database: Database; clock: Clock; logger: Logger },
@@ -18,20 +19,32 @@ export function createRollupTimer(
   const { signal } = stopping;
   let running: Promise<void> | undefined;
 
-  const refresh = async (): Promise<void> => {
+  const attempt = async <T>(work: () => Promise<T>, failed: string): Promise<T | undefined> => {
     try {
-      const result = await refreshRollups(database, { databaseName, clock, logger, signal });
-      if (result.hours > 0) logger.info(result, "rolled up hours");
+      return await work();
     } catch (thrown) {
-      if (signal.aborted) return;
+      if (signal.aborted) return undefined;
       const error = toBridgeError(thrown);
-      logger.warn({ err: thrown, code: error.code }, "hours could not be rolled up");
+      logger.warn({ err: thrown, code: error.code }, failed);
+      return undefined;
     }
+  };
+
+  /** Returns true when there is more to do at once. */
+  const refresh = async (): Promise<boolean> => {
+    const shared = { databaseName, clock, logger, signal };
+    const rolled = await attempt(() => refreshRollups(database, shared), "hours could not be rolled up");
+    if (rolled !== undefined && rolled.hours > 0) logger.info(rolled, "rolled up hours");
+    const filled = await attempt(
+      () => fillSeries(database, { ...shared, budgetMs: intervalMs }),
+      "the table series could not be filled",
+    );
+    return filled !== undefined && filled.days > 0 && !filled.isComplete;
   };
 
   const run = async (): Promise<void> => {
     while (!signal.aborted) {
-      await refresh();
+      if (await refresh()) continue;
       await clock.sleep(intervalMs, signal).catch(() => {});
     }
   };

@@ -83,8 +83,11 @@ describe("the diagnosis of the storage", () => {
       "grant_insert_rollup_gauge",
       "grant_insert_rollup_counter",
       "grant_insert_rollup_marks",
+      "grant_insert_series",
+      "grant_insert_series_days",
       "newest_sample",
       "rollups",
+      "series",
     ]);
   });
 
@@ -111,6 +114,22 @@ describe("the diagnosis of the storage", () => {
     const step = stepOf(await diagnose(), "rollups");
     expect(step).toMatchObject({ status: "warning", details: { waiting_hours: 1 } });
     expect(step.details?.["lag_seconds"]).toBeGreaterThanOrEqual((3 * HOUR - 10 * MINUTE) / 1000);
+  });
+
+  it("tells from which day on the table series is complete", async () => {
+    const { database } = engine;
+    await database.command("TRUNCATE TABLE metrics.series_days");
+    expect(stepOf(await diagnose(), "series")).toMatchObject({
+      status: "warning",
+      message: "no day is filled",
+    });
+    await database.command("INSERT INTO metrics.series_days (day) SELECT toDate('2026-03-04')");
+    expect(stepOf(await diagnose(), "series").message).toBe("it is from 2026-03-04 on");
+    await database.command("INSERT INTO metrics.series_days (day) SELECT toDate(0)");
+    expect(stepOf(await diagnose(), "series")).toMatchObject({
+      status: "passed",
+      message: "it has every day",
+    });
   });
 
   it("warns of another retention", async () => {

@@ -1,8 +1,11 @@
 import { cpSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import { systemClock } from "#lib/clock.ts";
+import { systemClock, type Clock } from "#lib/clock.ts";
 import { migrate } from "#storage/migrate.ts";
+import type { Database } from "#storage/database.ts";
+import { refreshRollups } from "#storage/rollups.ts";
+import { fillSeries, type FillResult, type FillSettings } from "#storage/series-fill.ts";
 import { readSeriesStart } from "#storage/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
@@ -88,6 +91,20 @@ async function storedSeries(): Promise<SeriesRow[]> {
   );
 }
 
+// Waiting for readers must not take time.
+const clock: Clock = { ...systemClock, sleep: async (_ms, signal) => systemClock.sleep(0, signal) };
+
+async function fill(
+  more: Partial<FillSettings> = {},
+  database: Database = engine.database,
+): Promise<FillResult> {
+  const settings = { databaseName, clock, logger: createSilentLogger(), signal };
+  return await fillSeries(database, { ...settings, settleMs: -1000, budgetMs: 600_000, ...more });
+}
+
+const readStart = async (): Promise<number | undefined> =>
+  await readSeriesStart(engine.database, databaseName, signal);
+
 const times = (rows: readonly SeriesRow[]): number[][] =>
   rows.map((row) => [Number(row.first_ms), Number(row.last_ms)]);
 
@@ -141,16 +158,126 @@ test("samples without a cluster have no row", async () => {
 
 test("a database without samples is complete from the beginning", async () => {
   await migrateTo(4);
-  expect(await readSeriesStart(engine.database, databaseName, signal)).toBeUndefined();
+  expect(await readStart()).toBeUndefined();
   await migrateTo(5);
-  expect(await readSeriesStart(engine.database, databaseName, signal)).toBe(0);
+  expect(await readStart()).toBe(0);
 });
 
 test("of a database with samples nothing is known before they are filled in", async () => {
   await migrateTo(4);
   await insert({ times: [DAY] });
   await migrateTo(5);
-  expect(await readSeriesStart(engine.database, databaseName, signal)).toBeUndefined();
+  expect(await readStart()).toBeUndefined();
   await insert({ times: [DAY + 1] });
   expect(times(await storedSeries())).toEqual([[DAY + 1, DAY + 1]]);
+});
+
+/** Samples in the tables of version 4, then the upgrade. Returns what the views would have written of them. */
+async function storeBeforeTheViews(days: readonly number[]): Promise<SeriesRow[]> {
+  const own = databaseName;
+  await migrateTo(4);
+  for (const cluster of ["c", "d"]) {
+    const times = days.flatMap((day) => [day, day + 7_200_000, day + DAY_MS - 1]);
+    await insert({ cluster, times, instance: cluster });
+  }
+  await insert({ times: [...days], kind: "counter", metric: "c_total" });
+  await insert({ times: [DAY + 3], kind: "sum", metric: "was_gauge" });
+  await insert({ times: [DAY + 1], kind: "gauge", metric: "was_gauge", resource: "later" });
+  await insert({ times: [DAY + 1], cluster: "" });
+  databaseName = `${own}_views`;
+  await migrateTo(5);
+  for (const table of ["otel_metrics_gauge", "otel_metrics_sum"]) {
+    await engine.database.command(`INSERT INTO ${databaseName}.${table} SELECT * FROM ${own}.${table}`);
+  }
+  const expected = await storedSeries();
+  databaseName = own;
+  await migrateTo(5);
+  expect(await storedSeries()).toEqual([]);
+  return expected;
+}
+
+test("what was stored before the views existed is filled in, as they would have written it", async () => {
+  const expected = await storeBeforeTheViews([DAY - 2 * DAY_MS, DAY - DAY_MS, DAY]);
+  expect(await fill()).toEqual({ days: 3, isComplete: true });
+  expect(await storedSeries()).toEqual(expected);
+  expect(await readStart()).toBe(0);
+  expect(await fill()).toEqual({ days: 0, isComplete: true });
+});
+
+test("it is filled day by day, the newest first, within the time that is given", async () => {
+  const expected = await storeBeforeTheViews([DAY - 2 * DAY_MS, DAY - DAY_MS, DAY]);
+  let now = 0;
+  const slow: Clock = { ...clock, monotonic: () => now++ };
+  expect(await fill({ clock: slow, budgetMs: 2 })).toEqual({ days: 1, isComplete: false });
+  expect(await readStart()).toBe(DAY);
+  expect(await storedSeries()).toEqual(expected.filter((row) => Date.parse(row.day) >= DAY));
+  expect(await fill({ rowsMax: 2 })).toEqual({ days: 2, isComplete: true });
+  expect(await storedSeries()).toEqual(expected);
+});
+
+test("nothing is filled before the INSERTs have ended that may have begun before the views existed", async () => {
+  await storeBeforeTheViews([DAY - DAY_MS, DAY]);
+  expect(await fill({ settleMs: 60_000 })).toEqual({ days: 0, isComplete: false });
+  expect(await readStart()).toBeUndefined();
+});
+
+test(
+  "a process that is killed at any statement leaves work that the next one ends",
+  { timeout: 300_000 },
+  async () => {
+    const expected = await storeBeforeTheViews([DAY - DAY_MS, DAY]);
+    for (let statement = 1; ; statement++) {
+      for (const isDone of [false, true]) {
+        for (const table of ["series", "series_days"]) {
+          await engine.database.command(`TRUNCATE TABLE ${databaseName}.${table}`);
+        }
+        let commands = 0;
+        const killed: Database = {
+          ...engine.database,
+          command: async (...call) => {
+            const isFatal = ++commands === statement;
+            if (!isFatal || isDone) await engine.database.command(...call);
+            if (isFatal) throw new Error("killed");
+          },
+        };
+        const ended = await fill({}, killed).catch(() => "killed");
+        const start = await readStart();
+        // Whatever a reader takes as complete must be.
+        const known = expected.filter((row) => start !== undefined && Date.parse(row.day) >= start);
+        expect(await storedSeries()).toEqual(expect.arrayContaining(known));
+        await fill();
+        expect(await storedSeries()).toEqual(expected);
+        expect(await readStart()).toBe(0);
+        if (ended === "killed") continue;
+        expect(statement).toBeGreaterThan(7);
+        return;
+      }
+    }
+  },
+);
+
+test("two at once give what one gives", async () => {
+  const expected = await storeBeforeTheViews([DAY - DAY_MS, DAY]);
+  const results = await Promise.all([fill(), fill()]);
+  expect(results.every(({ isComplete }) => isComplete)).toBe(true);
+  expect(await storedSeries()).toEqual(expected);
+});
+
+test("rows that are missing for samples are added when their hours are rolled up", async () => {
+  await migrateTo(5);
+  const hour = 3_600_000;
+  await insert({ times: [DAY + 1, DAY + 5 * hour] });
+  await insert({ times: [DAY + 2 * hour + 7], instance: "b", kind: "counter", metric: "c_total" });
+  await insert({ times: [DAY + DAY_MS], instance: "midnight" });
+  const expected = await storedSeries();
+  await engine.database.command(`TRUNCATE TABLE ${databaseName}.series`);
+  await insert({ times: [DAY + 3] });
+  await refreshRollups(engine.database, {
+    databaseName,
+    settleMs: -1000,
+    clock,
+    logger: createSilentLogger(),
+    signal,
+  });
+  expect(await storedSeries()).toEqual(expected);
 });
