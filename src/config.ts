@@ -25,6 +25,16 @@ const duration = (minMs: number, maxMs: number) =>
     return ms;
   });
 
+const STRETCH_MS_MIN = 60 * SECONDS;
+/** Stretches begin at multiples of their length since midnight UTC, every day at the same times. 0: off. */
+const stretch = duration(0, DAYS).transform((ms, context) => {
+  if (ms === 0 || (ms >= STRETCH_MS_MIN && DAYS % ms === 0)) return ms;
+  const message =
+    "must be 0 (off), or at least 60 s and divide a day into equal parts: use 1m, 15m, 1h or 6h";
+  context.addIssue({ code: "custom", message });
+  return z.NEVER;
+});
+
 /** A duration of whole days, as ms: ClickHouse's TTL is kept in days. */
 const wholeDays = (daysMax: number) =>
   duration(SECONDS, daysMax * DAYS).transform((ms, context) => {
@@ -137,6 +147,8 @@ const SHOWN_CHARS_MAX = 80;
 const WORKER_MEMORY_BYTES = 640 << 20;
 const WORKER_BASE_BYTES = 192 << 20;
 const BATCHES_IN_BUDGET_MIN = 2;
+const MAX_BACKFILL_MS = 24 * HOURS;
+const STRETCHES_MAX = 2000;
 const CLUSTER_DEADLINE_MS = 240 * SECONDS;
 
 /**
@@ -174,7 +186,9 @@ const schema = z.object({
   COLLECTION_INTERVAL: duration(SECONDS, DAYS).default(300 * SECONDS),
   COLLECTION_LAG: duration(0, HOURS).default(90 * SECONDS),
   INITIAL_LOOKBACK: duration(SECONDS, 7 * DAYS).default(15 * 60 * SECONDS),
-  MAX_BACKFILL: duration(60 * SECONDS, 30 * DAYS).default(24 * HOURS),
+  MAX_BACKFILL: duration(60 * SECONDS, 30 * DAYS).default(MAX_BACKFILL_MS),
+  PROOF_STRETCH: stretch.default(HOURS),
+  PROOF_DELAY: duration(0, HOURS).default(15 * 60 * SECONDS),
   MAX_CONCURRENT_CLUSTERS: integer(1, 500).default(10),
   COLLECTION_WORKERS: integer(1, 64).default(1),
   WORKER_MEMORY_MAX: integer(256 << 20, 2 ** 40).optional(),
@@ -325,6 +339,7 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   if (lookback !== undefined && backfill !== undefined && lookback > backfill) {
     problems.push("INITIAL_LOOKBACK: must not be longer than MAX_BACKFILL");
   }
+  problems.push(...proofContradictions(given, backfill ?? MAX_BACKFILL_MS));
   const interval = schema.shape.COLLECTION_INTERVAL.safeParse(given["COLLECTION_INTERVAL"]).data;
   const deadline = schema.shape.CLUSTER_DEADLINE.safeParse(given["CLUSTER_DEADLINE"]).data;
   if (interval !== undefined && deadline !== undefined && deadline > interval) {
@@ -356,6 +371,14 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
     problems.push("AUTH_ENABLED: false disables the tokens of API_TOKENS_FILE: remove one of the two");
   }
   return problems;
+}
+
+function proofContradictions(given: Readonly<Record<string, string>>, backfillMs: number): string[] {
+  const stretchMs = schema.shape.PROOF_STRETCH.safeParse(given["PROOF_STRETCH"]).data;
+  if (!stretchMs || backfillMs / stretchMs <= STRETCHES_MAX) return [];
+  return [
+    `PROOF_STRETCH: ${stretchMs / SECONDS} s divide MAX_BACKFILL into more than ${STRETCHES_MAX} stretches: raise the first or lower the second`,
+  ];
 }
 
 /** Unknown variables that are probably misspelt: METRICS_BATCHSIZE, PROMETHEUS_NAMESPCE. */

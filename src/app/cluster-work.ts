@@ -95,6 +95,9 @@ function createCollect(
       queries,
       intervalMs: config.COLLECTION_INTERVAL,
       lagMs: config.COLLECTION_LAG,
+      ...(config.PROOF_STRETCH > 0
+        ? { proof: { stretchMs: config.PROOF_STRETCH, delayMs: config.PROOF_DELAY } }
+        : {}),
       initialLookbackMs: config.INITIAL_LOOKBACK,
       maxBackfillMs: config.MAX_BACKFILL,
       windowMsMax: config.MAX_QUERY_WINDOW,

@@ -21,6 +21,8 @@ const WORK_VARIABLES = [
   "METRICS_BATCH_SIZE",
   "METRICS_COLLECTION_TIMEOUT",
   "OTLP_COMPRESSION",
+  "PROOF_DELAY",
+  "PROOF_STRETCH",
   "QUERY_CONCURRENCY",
 ] as const satisfies readonly (keyof Config)[];
 

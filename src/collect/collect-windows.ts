@@ -14,6 +14,7 @@ import type { ClusterReport } from "./cluster-report.ts";
 import { createMetricKinds, type MetricKinds } from "./metric-kinds.ts";
 import { addGap, commit, type ClusterProgress } from "./progress.ts";
 import { BackgroundSaves, type ProgressFile } from "./progress-store.ts";
+import type { ProofLedger } from "./proof-ledger.ts";
 import type { ReadPlan } from "./read-plan.ts";
 import type { Sources } from "./sources.ts";
 import { WindowLedger, type ReadTotals, type WindowRead } from "./window-ledger.ts";
@@ -56,6 +57,8 @@ export interface CollectionRun {
   logger: Logger;
   file: ProgressFile;
   report: ClusterReport;
+  /** Absent: samples are not counted for a proof of completeness. */
+  proof?: ProofLedger;
 }
 
 /**
@@ -72,7 +75,7 @@ export async function collectWindows(
   const { progress } = file;
   const saves = new BackgroundSaves(file);
   const ledger = new WindowLedger((read) => {
-    commitWindow(progress, read, logger);
+    if (run.proof?.count(read) ?? true) commitWindow(progress, read, logger);
     saves.start();
   });
   const kinds = createMetricKinds(progress, parts.metadata, () => file.save());

@@ -2,6 +2,7 @@ import { toBridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Metadata } from "#prometheus/metadata.ts";
+import type { StateRecords } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import type { ClusterReport } from "./cluster-report.ts";
@@ -15,12 +16,15 @@ import { lossText, reportLosses } from "./outcome.ts";
 import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
 import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 import type { ClusterProgress, Loss } from "./progress.ts";
+import { lateText, openProofRun, type ProofRun } from "./proof-run.ts";
+import type { ProofSettings } from "./proof-schedule.ts";
 import { createReadPlan, type ReadPlan } from "./read-plan.ts";
 import { openSources, type Sources } from "./sources.ts";
 import type { ReadTotals } from "./window-ledger.ts";
 
 export interface CollectionRunDeps extends CollectWindowsDeps {
   openPrometheus: OpenPrometheus;
+  store: StateRecords;
   metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "timeLost">;
 }
 
@@ -30,6 +34,8 @@ export interface CollectionRunSettings extends CollectWindowsSettings, PlanSetti
   windowMsMax: number;
   /** Windows end this long before Prometheus' now. */
   lagMs: number;
+  /** Absent: samples are not counted for a proof of completeness. */
+  proof?: ProofSettings;
 }
 
 /** A larger difference between Prometheus' clock and ours is worth a warning, and not followed into the future. */
@@ -66,8 +72,10 @@ export async function runCollection(
     ]);
     // Before the samples: a reader of those finds the names of their nodes.
     warnings.push(...(await report.sendNodes(connection.nodeNames, signal)));
-    sources = await findSources(deps, settings, run, connection, times);
-    const totals = await collectOpen(deps, settings, run, { connection, sources, metadata, times });
+    const proof = await openProofOf(deps, settings, run, connection, times);
+    sources = await findSources(deps, settings, run, { connection, times, proof });
+    const parts = { connection, sources, metadata, times, proof };
+    const totals = await collectOpen(deps, settings, run, parts);
     for (const warning of [...warnings, ...sources.warnings, ...totalsWarnings(totals)])
       totals.warnings.add(warning);
     await sendQueries(report, file.progress, times.endMs, totals, signal);
@@ -83,18 +91,56 @@ async function collectOpen(
   deps: CollectionRunDeps,
   settings: CollectionRunSettings,
   run: CollectionRun,
-  parts: { connection: PrometheusConnection; sources: Sources; metadata: Metadata; times: CollectionTimes },
+  parts: {
+    connection: PrometheusConnection;
+    sources: Sources;
+    metadata: Metadata;
+    times: CollectionTimes;
+    proof: ProofRun | undefined;
+  },
 ): Promise<ReadTotals> {
-  const { file, logger } = run;
-  const { sources, metadata, times } = parts;
-  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs);
-  rememberPod(file.progress, parts.connection, times.endMs, logger);
+  const { file, logger, signals } = run;
+  const { connection, sources, metadata, times, proof } = parts;
+  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs, proof);
+  rememberPod(file.progress, connection, times.endMs, logger);
   await file.save();
   reportLosses(losses, deps.metrics, logger);
-  const totals = await collectWindows(deps, settings, run, { sources, metadata, plan });
+  const counted = proof ? { ...run, proof } : run;
+  const totals = await collectWindows(deps, settings, counted, { sources, metadata, plan });
   reportLosses(totals.losses, deps.metrics, logger);
   totals.losses.unshift(...losses);
+  if (proof) {
+    const { readSignal: signal = signals.signal, isStopping } = signals;
+    await proof.compare(connection.client, { signal, isStopping });
+    // After the progress: counts must not be of windows that will be read again.
+    await proof.save();
+    totals.late.push(...proof.late);
+  }
   return totals;
+}
+
+async function openProofOf(
+  deps: CollectionRunDeps,
+  settings: CollectionRunSettings,
+  { cluster, file, logger }: CollectionRun,
+  connection: PrometheusConnection,
+  { nowMs, endMs }: CollectionTimes,
+): Promise<ProofRun | undefined> {
+  if (!settings.proof) return undefined;
+  return await openProofRun(
+    deps,
+    { ...settings, proof: settings.proof },
+    {
+      clusterId: cluster.id,
+      progress: file.progress,
+      isRestart: file.restart !== undefined,
+      pod: connection.pod.name,
+      acceptPartial: cluster.prometheus.acceptPartial === true,
+      nowMs,
+      endMs,
+      logger,
+    },
+  );
 }
 
 function toTimes(nowMs: number, ourNowMs: number, lagMs: number): CollectionTimes {
@@ -109,10 +155,14 @@ async function findSources(
   deps: CollectionRunDeps,
   settings: CollectionRunSettings,
   { cluster, file, signals }: CollectionRun,
-  connection: PrometheusConnection,
-  { endMs, nowMs }: CollectionTimes,
+  {
+    connection,
+    times: { endMs, nowMs },
+    proof,
+  }: { connection: PrometheusConnection; times: CollectionTimes; proof: ProofRun | undefined },
 ): Promise<Sources> {
-  const earliestMs = earliestStart(file.progress, settings.queries, endMs, settings);
+  const unread = earliestStart(file.progress, settings.queries, endMs, settings);
+  const earliestMs = Math.min(unread, proof?.earliest() ?? Infinity);
   const times = { earliestMs, endMs, nowMs, maxBackfillMs: settings.maxBackfillMs };
   return await openSources(deps, cluster, connection, file.progress, times, signals.signal);
 }
@@ -123,10 +173,13 @@ function planRound(
   progress: ClusterProgress,
   sources: Sources,
   endMs: number,
+  proof: ProofRun | undefined,
 ): { plan: ReadPlan; losses: Loss[] } {
   const { queries, windowMsMax, lanes } = settings;
   const changed = preparePlan(progress, queries, endMs, sources, settings);
-  const { reads, losses } = planReads(progress, queries, endMs, sources.boundaries, settings);
+  proof?.begin(progress, queries, endMs);
+  const boundaries = [...sources.boundaries, ...(proof?.boundaries() ?? [])];
+  const { reads, losses } = planReads(progress, queries, endMs, boundaries, settings, proof);
   for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
   const freshMs = FRESH_INTERVALS * settings.intervalMs;
   const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes }, reads, endMs);
@@ -171,9 +224,10 @@ function skewWarnings(skewMs: number): string[] {
   ];
 }
 
-function totalsWarnings({ losses, histogramSamples }: ReadTotals): string[] {
+function totalsWarnings({ losses, histogramSamples, late }: ReadTotals): string[] {
   return [
     ...(losses.length > 0 ? [`lost: ${lossText(losses)}`] : []),
+    ...(late.length > 0 ? [`late: ${lateText(late)}`] : []),
     ...(histogramSamples > 0
       ? [`${histogramSamples} native histogram samples were left out: they are not converted yet`]
       : []),

@@ -1,6 +1,6 @@
 import type { Query } from "#prometheus/catalogue.ts";
 import { pruneAbsent } from "./absence.ts";
-import { missingIn } from "./intervals.ts";
+import { addInterval, missingIn } from "./intervals.ts";
 import {
   forgetBefore,
   hashPromql,
@@ -12,6 +12,7 @@ import {
   type Loss,
   type QueryProgress,
 } from "./progress.ts";
+import type { ProofLedger } from "./proof-ledger.ts";
 import type { QueryReads } from "./read-plan.ts";
 
 export interface PlanSettings {
@@ -100,7 +101,7 @@ function changedProgress(name: string, known: QueryProgress, promql: string): [Q
 }
 
 /**
- * The open stretches of each query up to `endMs`. Time older than `maxBackfillMs` is not read any more and becomes a lost gap.
+ * The open stretches of each query up to `endMs`, and those that `proof` wants to read again. Time older than `maxBackfillMs` is not read any more and becomes a lost gap.
  * Windows do not reach over a change of a metric's type, nor over one of `boundaries`.
  */
 export function planReads(
@@ -109,6 +110,7 @@ export function planReads(
   endMs: number,
   boundaries: readonly number[],
   settings: PlanSettings,
+  proof?: Pick<ProofLedger, "toReread">,
 ): { reads: QueryReads[]; losses: Loss[] } {
   const floor = endMs - settings.maxBackfillMs;
   const losses: Loss[] = [];
@@ -121,7 +123,10 @@ export function planReads(
     return {
       query,
       progress: state,
-      open: missingIn([state.from, endMs], settledIntervals(state)),
+      open: (proof?.toReread(query.name) ?? []).reduce(
+        addInterval,
+        missingIn([state.from, endMs], settledIntervals(state)),
+      ),
       boundaries: [...new Set([...changes, ...boundaries])],
     };
   });

@@ -40,6 +40,7 @@ interface StoredStretch {
   comparisons?: number;
   late?: number;
   rereads?: number;
+  failures?: number;
   reread?: { settled: Interval[]; counts: SampleCounts };
   unproved?: Exclude<StretchProof["unproved"], null>;
 }
@@ -131,7 +132,8 @@ function toStored({ stretchMs, queries }: ClusterProof): StoredProof {
 }
 
 function toStoredStretch(stretch: StretchProof, stretchMs: number, pod: number): StoredStretch {
-  const { counts, countedMs, source, comparedAt, comparisons, late, rereads, reread, unproved } = stretch;
+  const { counts, countedMs, source, comparedAt, comparisons, late, rereads, failures, reread, unproved } =
+    stretch;
   return {
     n: stretch.from / stretchMs,
     acknowledged: counts.acknowledged,
@@ -144,6 +146,7 @@ function toStoredStretch(stretch: StretchProof, stretchMs: number, pod: number):
     ...(comparisons > 0 ? { comparisons } : {}),
     ...(late > 0 ? { late } : {}),
     ...(rereads > 0 ? { rereads } : {}),
+    ...(failures > 0 ? { failures } : {}),
     ...(reread ? { reread } : {}),
     ...(unproved ? { unproved } : {}),
   };
@@ -170,6 +173,7 @@ function fromStored({ stretch_ms: stretchMs, pods, queries }: StoredProof): Clus
         comparisons: stored.comparisons ?? 0,
         late: stored.late ?? 0,
         rereads: stored.rereads ?? 0,
+        failures: stored.failures ?? 0,
         reread: stored.reread ?? null,
         unproved: stored.unproved ?? null,
       })),

@@ -12,11 +12,12 @@ export interface SampleCounts {
 }
 
 /** Why a stretch that was compared is not proved. */
-type UnprovedReason =
+export type UnprovedReason =
   | "source_has_fewer"
   | "differs_again"
   | "several_prometheus"
   | "other_prometheus"
+  | "too_old"
   | "partial_answers"
   | "comparison_failed";
 
@@ -45,6 +46,8 @@ export interface StretchProof {
   late: number;
   /** How often it was read again since the last comparison of the schedule. */
   rereads: number;
+  /** Comparisons that failed since the last one that did not. */
+  failures: number;
   reread: Reread | null;
   unproved: UnprovedReason | null;
 }
@@ -97,6 +100,7 @@ export function stretchAt(query: QueryProof, from: number): StretchProof {
     comparisons: 0,
     late: 0,
     rereads: 0,
+    failures: 0,
     reread: null,
     unproved: null,
   };
@@ -111,7 +115,9 @@ export function countWindow(
   counts: SampleCounts,
   pod: string,
 ): void {
-  stretch.pod = stretch.countedMs === 0 || stretch.pod === pod ? pod : "";
+  // An answer without samples is the same from every Pod.
+  const isFirst = totalOf(stretch.counts) === 0;
+  if (isFirst || (totalOf(counts) > 0 && stretch.pod !== pod)) stretch.pod = isFirst ? pod : "";
   stretch.countedMs += to - from;
   addCounts(stretch.counts, counts);
 }

@@ -3,6 +3,7 @@ import { assert } from "#lib/assert.ts";
 import type { PartOutcome } from "#otlp/delivery-outcome.ts";
 import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Loss } from "./progress.ts";
+import type { LateSamples } from "./proof-ledger.ts";
 import type { ReadTask } from "./read-plan.ts";
 
 /** A window that is being read and sent. It is settled when it was read to its end and every point of it is acknowledged or refused. */
@@ -18,6 +19,10 @@ export interface WindowRead {
   /** By the Collector, or by the bridge when a series can never be stored. */
   refused: { code: RefusedCode | "collector_refused"; reason: string; points: number }[];
   refusedPoints: number;
+  /** Samples of native histograms that were left out; not among `read`. */
+  histograms: number;
+  /** The name of the Pod whose answer it is. */
+  pod: string;
   whole: boolean;
   isSettled: boolean;
   failure: BridgeError | undefined;
@@ -45,6 +50,8 @@ export interface ReadTotals {
   failures: { query: string; error: BridgeError }[];
   /** Time that became lost in this round. */
   losses: Loss[];
+  /** Late samples that were found and stored. */
+  late: LateSamples[];
 }
 
 /** Counts, for each window of one collection, the points that were read and what became of them. */
@@ -66,6 +73,8 @@ export class WindowLedger {
       acknowledged: 0,
       refused: [],
       refusedPoints: 0,
+      histograms: 0,
+      pod: "",
       whole: false,
       isSettled: false,
       failure: undefined,
@@ -77,6 +86,12 @@ export class WindowLedger {
     read.read += series.sampleCount;
     read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
     this.totals.series++;
+  }
+
+  /** Samples of native histograms were read and left out. */
+  leaveOut(read: WindowRead, histogramSamples: number): void {
+    read.histograms += histogramSamples;
+    this.totals.histogramSamples += histogramSamples;
   }
 
   /** The bridge refused series that can never be stored. */
@@ -138,5 +153,6 @@ function emptyTotals(): ReadTotals {
     groupsRead: new Set(),
     failures: [],
     losses: [],
+    late: [],
   };
 }

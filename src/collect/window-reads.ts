@@ -116,6 +116,7 @@ async function readWindow(deps: ReadDeps, read: WindowRead): Promise<BridgeError
   try {
     for (const pod of pods) {
       const answer = await readFrom(deps, pod, read);
+      read.pod = pod.pod.name;
       // Before the oldest data that is as it should be; later, a store is gone.
       if (answer.noStores && isCovered) throw storeGone();
       samples = answer.samples;
@@ -160,7 +161,7 @@ async function readFrom(
     return delivery.room();
   };
   const result = await pod.client.read(query, window, { sink, pause }, deps.signal);
-  ledger.totals.histogramSamples += result.histogramSamples;
+  ledger.leaveOut(read, result.histogramSamples);
   for (const refused of result.refused) ledger.refuse(read, refused);
   for (const warning of result.warnings) ledger.totals.warnings.add(`${query.name}: ${warning}`);
   const refusedSamples = result.refused.reduce((sum, { samples }) => sum + samples, 0);

@@ -48,6 +48,10 @@ export const STRETCH_REASONS = {
     number: 27,
     text: "prometheus.accept_partial accepts answers that lack a part of the data",
   },
+  too_old: {
+    number: 29,
+    text: "the source has more samples than were read, and MAX_BACKFILL is over: they can't be read any more",
+  },
   comparison_failed: { number: 28, text: "its samples could not be counted at the source" },
   not_read: { number: 40, text: "a part of it is still to be read" },
   read_again: {

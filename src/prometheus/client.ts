@@ -4,6 +4,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { Pick } from "#lib/json-reader.ts";
 import { readBeginning } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";
+import { hiderOf } from "./answer-errors.ts";
 import type { Query } from "./catalogue.ts";
 import type { ScanResult } from "./matrix-scanner.ts";
 import { streamMatrix, type ReadHooks, type StreamSettings } from "./matrix-stream.ts";
@@ -13,7 +14,8 @@ import { createQueryMethod, ERROR_BYTES_MAX, requestWhole } from "./requests.ts"
 import { partialAnswer } from "./remarks.ts";
 import { parseSampleValue } from "./sample-value.ts";
 import type { SeriesSink } from "./series-sink.ts";
-import { listOf, readData, readMetadata, textOf, WANTED } from "./small-answers.ts";
+import { toCountForm, toCounts, toRangeStart, toRangeStartForm, type RangeStart } from "./sample-counts.ts";
+import { listOf, readData, readMetadata, readWholeData, textOf, WANTED } from "./small-answers.ts";
 import type { Window } from "./window.ts";
 
 export interface PrometheusSettings extends StreamSettings {
@@ -34,6 +36,11 @@ export interface PrometheusClient {
   hasSamplesAt(atMs: number, signal: AbortSignal): Promise<boolean>;
   /** Time of the oldest sample of `up` in (fromMs, toMs], undefined when there is none. */
   oldestSample(window: Window, signal: AbortSignal): Promise<number | undefined>;
+  /**
+   * The number of samples of each selector in the window, native histogram samples included: one request, however many selectors. It
+   * throws `prometheus_query_failed` or another error prometheus_* when the source can't count.
+   */
+  countSamples(selectors: readonly string[], window: Window, signal: AbortSignal): Promise<number[]>;
   /** Streams every sample of the query in the window to the sink. */
   read(query: Query, window: Window, hooks: ReadHooks, signal: AbortSignal): Promise<ScanResult>;
 }
@@ -94,6 +101,23 @@ export function createPrometheusClient(
       return listOf(data.result).length > 0;
     },
     oldestSample: async (window, signal) => await findOldestSample(askData, read, window, signal),
+    countSamples: createCountSamples(async (form, signal) => {
+      const hide = hiderOf(settings.authorization);
+      const take = async (body: AsyncIterable<Uint8Array>): Promise<unknown> =>
+        (await readWholeData(body, WANTED.counts, hide, turns)).result;
+      return await requestWhole(deps, settings, { path: "/api/v1/query", form }, take, signal);
+    }),
+  };
+}
+
+/** Finds out once how this source's ranges begin. */
+function createCountSamples(
+  ask: (form: Record<string, string>, signal: AbortSignal) => Promise<unknown>,
+): PrometheusClient["countSamples"] {
+  let start: RangeStart | undefined;
+  return async (selectors, window, signal) => {
+    start ??= toRangeStart(await ask(toRangeStartForm(window.toMs), signal));
+    return toCounts(await ask(toCountForm(selectors, window, start), signal), selectors.length);
   };
 }
 

@@ -2,6 +2,7 @@ import { BridgeError } from "#errors/error.ts";
 import { createJsonReader, JsonReadError, type JsonLimits, type Pick } from "#lib/json-reader.ts";
 import { readJson } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";
+import { createRemarks, partialAnswer } from "./remarks.ts";
 import type { FamilyMetadata, Metadata } from "./metadata.ts";
 
 const SCALAR: Pick = { kind: "scalar" };
@@ -18,6 +19,13 @@ export const WANTED = {
   /** Series with their [time, "value"] in `values`. */
   matrix: object({ result: { kind: "array", of: object({ values: LISTS }) } }),
   version: object({ version: { kind: "scalar", cutAt: 100 } }),
+  /** Series with their label `selector` and [time, "value"] in `value`. */
+  counts: object({
+    result: {
+      kind: "array",
+      of: object({ metric: object({ selector: SCALAR }), value: { kind: "array", of: SCALAR } }),
+    },
+  }),
 } as const;
 
 const SMALL_LIMITS: JsonLimits = { bytesMax: 1 << 20, depthMax: 64, valuesMax: 10_000, textBytesMax: 1024 };
@@ -33,6 +41,29 @@ type Body = AsyncIterable<Uint8Array>;
 /** Reads the `data` of a success of Prometheus' API, as far as it is wanted. Throws BridgeError prometheus_*. */
 export async function readData(body: Body, wanted: Pick, turns: Turns): Promise<object> {
   return await read(body, wanted, SMALL_LIMITS, turns);
+}
+
+/**
+ * Reads `data` of an answer that must be whole. Throws BridgeError prometheus_*, `prometheus_answer_partial` when the backend says that a
+ * part of the data may be missing.
+ */
+export async function readWholeData(
+  body: Body,
+  wanted: Pick,
+  hide: (words: string) => string,
+  turns: Turns,
+): Promise<{ result?: unknown }> {
+  const texts: Pick = { kind: "array", of: { kind: "scalar", cutAt: TEXT_BYTES_MAX } };
+  const members = { warnings: texts, infos: texts, isPartial: SCALAR };
+  const answer = await readAnswer(body, { data: wanted, ...members }, SMALL_LIMITS, turns);
+  const remarks = createRemarks(hide, "refused");
+  for (const kind of ["warnings", "infos"] as const)
+    for (const text of listOf(answer[kind])) remarks.add(kind, textOf(text, "(not a text)"));
+  if (answer["isPartial"] === true) remarks.partial("isPartial");
+  const { result } = answer.data as { result?: unknown };
+  const { noStores } = remarks.end(listOf(result).length > 0);
+  if (noStores) throw partialAnswer("no store has data of this time");
+  return { result };
 }
 
 /**
@@ -68,7 +99,16 @@ export async function readMetadata(
 }
 
 async function read(body: Body, wanted: Pick, limits: JsonLimits, turns: Turns): Promise<object> {
-  const reader = createJsonReader(object({ status: SCALAR, data: wanted }), limits);
+  return (await readAnswer(body, { data: wanted }, limits, turns)).data;
+}
+
+async function readAnswer(
+  body: Body,
+  members: Record<string, Pick>,
+  limits: JsonLimits,
+  turns: Turns,
+): Promise<{ data: object; [member: string]: unknown }> {
+  const reader = createJsonReader(object({ status: SCALAR, ...members }), limits);
   let answer: { status?: unknown; data?: unknown } | null;
   try {
     answer = (await readJson(body, reader, turns)) as typeof answer;
@@ -76,7 +116,7 @@ async function read(body: Body, wanted: Pick, limits: JsonLimits, turns: Turns):
     throw error instanceof JsonReadError ? toAnswerError(error) : error;
   }
   if (answer?.status === "success" && typeof answer.data === "object" && answer.data !== null)
-    return answer.data;
+    return { ...answer, data: answer.data };
   throw new BridgeError("prometheus_unexpected_answer", "the answer is JSON, but not one of Prometheus' API");
 }
 

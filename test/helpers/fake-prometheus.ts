@@ -17,6 +17,8 @@ export interface SourceSeries {
   /** No sample before or after these times. */
   fromMs?: number;
   toMs?: number;
+  /** Each sample reaches Prometheus this long after its timestamp. */
+  lateMs?: number;
 }
 
 export interface SourceSample {
@@ -55,6 +57,12 @@ export interface FakePrometheus {
   histogramSamples: number;
   /** Refused series of each read. */
   refused: RefusedSeries[];
+  /** Called for each count; what it gives is how that fails. */
+  onCount: (selectors: readonly string[], window: Window) => BridgeError | undefined;
+  /** Added to each count: samples that no read gives. */
+  countExtra: number;
+  /** Counts that were asked for, in order. */
+  counts: { selectors: readonly string[]; window: Window; pod: string }[];
   /** Windows that were asked for, in order. */
   reads: { query: string; window: Window; pod: string }[];
   pinned: (string | undefined)[];
@@ -108,6 +116,10 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     fromMs: Math.max(window.fromMs, oldestMs),
   });
 
+  /** The samples of a series that Prometheus has by now. */
+  const arrivedIn = (each: SourceSeries, window: Window): SourceSample[] =>
+    samplesIn(each, window).filter(({ timestampMs }) => timestampMs + (each.lateMs ?? 0) <= fake.nowMs);
+
   /** `up` has a sample whenever any series has one, unless the test gives it series of its own. */
   const upOf = (window: Window, oldestMs: number): number[] => {
     const own = fake.series.filter(({ metric }) => metric === "up");
@@ -133,7 +145,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
       for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
         if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
-        const samples = samplesIn(each, visible(window, oldestMsOf()));
+        const samples = arrivedIn(each, visible(window, oldestMsOf()));
         if (samples.length === 0) continue;
         await Promise.resolve();
         signal.throwIfAborted();
@@ -155,6 +167,19 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       await Promise.resolve();
       if (fake.metadataFailure) throw fake.metadataFailure;
       return fake.metadata;
+    },
+    countSamples: async (selectors, window, signal) => {
+      fake.counts.push({ selectors, window, pod });
+      await Promise.resolve();
+      signal.throwIfAborted();
+      const failure = fake.onCount(selectors, window);
+      if (failure) throw failure;
+      const seen = visible(window, oldestMsOf());
+      return selectors.map((selector) =>
+        fake.series
+          .filter(({ metric }) => metric === selector)
+          .reduce((sum, each) => sum + arrivedIn(each, seen).length, fake.countExtra),
+      );
     },
     hasSamplesAt: (atMs) =>
       Promise.resolve(upOf({ fromMs: atMs - 300_000, toMs: atMs }, oldestMsOf()).length > 0),
@@ -179,6 +204,9 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     metadataFailure: undefined,
     histogramSamples: 0,
     refused: [],
+    onCount: () => undefined,
+    countExtra: 0,
+    counts: [],
     reads: [],
     pinned: [],
     opened: 0,

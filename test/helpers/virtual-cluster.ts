@@ -103,6 +103,10 @@ export function createVirtualCluster(
     metadata: async () => new Map(),
     hasSamplesAt: async () => true,
     oldestSample: async () => 0,
+    countSamples: async (selectors, window) =>
+      selectors.map(
+        (selector) => queries.find(({ name }) => name === selector)!.series * scrapesIn(window).length,
+      ),
   };
   const openPrometheus: OpenPrometheus = async () => ({
     client,

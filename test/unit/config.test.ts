@@ -220,6 +220,8 @@ test.each([
   ["CLICKHOUSE_DATABASE", ["metrics", "_a1"], ["a-b", "1a", "a;drop", "a".repeat(65)]],
   ["HOST", ["0.0.0.0", "::1", "localhost"], ["a b", "http://x"]],
   ["COLLECTION_LAG", ["0"], ["2h"]],
+  ["PROOF_STRETCH", ["0", "1m", "15m", "1h", "1d"], ["30s", "7h", "2d"]],
+  ["PROOF_DELAY", ["0", "15m"], ["2h"]],
   ["DAPR_STATE_STORE", ["statestore", "bud.state-store_2"], ["a/b", "-a", "a b"]],
   ["DAPR_HTTP_PORT", ["3500"], ["0", "65536", "tcp://10.0.0.1:3500"]],
 ])("%s takes %j and refuses %j", (name, taken, refused) => {
@@ -288,6 +290,13 @@ test.each([
   [{ COLLECTION_INTERVAL: "60", CLUSTER_DEADLINE: "45" }, 45],
 ])("with %j a cluster's deadline is %i s", (environment, seconds) => {
   expect(loadConfig(environment).CLUSTER_DEADLINE).toBe(seconds * SECOND);
+});
+
+test("MAX_BACKFILL has a limited number of stretches", () => {
+  expect(problemsOf({ PROOF_STRETCH: "1m" })).toEqual([]);
+  expect(problemsOf({ PROOF_STRETCH: "1m", MAX_BACKFILL: "2d" })).toEqual([
+    "PROOF_STRETCH: 60 s divide MAX_BACKFILL into more than 2000 stretches: raise the first or lower the second",
+  ]);
 });
 
 test("AUTH_ENABLED=false and tokens contradict each other", () => {
