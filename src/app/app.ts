@@ -3,6 +3,7 @@ import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.
 import type { Cluster } from "#clusters/cluster.ts";
 import type { Keyring } from "#clusters/envelope.ts";
 import { withCadence } from "#collect/cadence.ts";
+import { createClusterCompleteness } from "#collect/completeness.ts";
 import { uncheckedWarning } from "#collect/cluster-state.ts";
 import type { Rounds } from "#collect/round.ts";
 import type { Collection } from "#collect/status.ts";
@@ -11,6 +12,7 @@ import { toBridgeError } from "#errors/error.ts";
 import { createHttpServer, type HttpServerDeps } from "#http/server.ts";
 import { systemClock, type Clock } from "#lib/clock.ts";
 import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
+import { createTurns } from "#lib/turns.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
 import { prepareDataDirectory } from "#state/data-directory.ts";
 import type { StateStore } from "#state/store.ts";
@@ -188,7 +190,8 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
     { store, keyring, metrics },
     overrides,
   );
-  const rounds = createCollection(config, { clock, logger, metrics, store, registry, work }, queries);
+  const turns = createTurns();
+  const rounds = createCollection(config, { clock, logger, metrics, store, registry, work, turns }, queries);
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
   const clusterAdmin = clusters.open({
     check: (cluster, signal) => work.check(cluster, signal),
@@ -200,6 +203,10 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   return {
     ports: {
       collection: withCadence(rounds, base, { intervalMs: config.COLLECTION_INTERVAL }),
+      completeness: createClusterCompleteness(
+        { registry, store, turns },
+        { queries, stretchMs: config.PROOF_STRETCH },
+      ),
       clusters: registry,
       clusterAdmin,
       diagnoseCluster: work.diagnose,

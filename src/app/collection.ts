@@ -2,6 +2,7 @@ import type { ClusterRegistry } from "#clusters/cluster.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
+import type { Turns } from "#lib/turns.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -55,6 +56,7 @@ export function createCollection(
     store: StateStore;
     registry: ClusterRegistry;
     work: Work;
+    turns: Turns;
   },
   queries: readonly Query[],
 ): Rounds {
@@ -67,7 +69,8 @@ export function createCollection(
       lagMs: config.COLLECTION_LAG,
       clustersMax: config.MAX_CONCURRENT_CLUSTERS,
       clusterDeadlineMs: config.CLUSTER_DEADLINE,
-      queryNames: queries.map((query) => query.name),
+      queries,
+      stretchMs: config.PROOF_STRETCH,
       warnings: [],
     },
   );

@@ -2,6 +2,7 @@ import type { Cluster } from "#clusters/cluster.ts";
 import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { type BridgeError, toErrorBody } from "#errors/error.ts";
 import { boundList, boundObject, boundText } from "#lib/bounds.ts";
+import type { CompletenessSummary } from "#lib/completeness.ts";
 import { missingIn } from "./intervals.ts";
 import {
   emptyProgress,
@@ -29,6 +30,21 @@ export interface StatusFacts {
   intervalMs: number;
   lagMs: number;
   queries: readonly string[];
+  completeness: CompletenessSummary;
+}
+
+/** Everything at or before this time is stored or named as a gap; null when nothing of the queries was ever committed. */
+export function clusterWatermark(progress: ClusterProgress, queries: readonly string[]): number | null {
+  const states = knownStates(progress, queries).map(([, state]) => state);
+  const hasCommitted = states.some(({ committed }) => committed.length > 0);
+  return hasCommitted ? Math.min(...states.map((state) => watermarkOf(state))) : null;
+}
+
+function knownStates(progress: ClusterProgress, queries: readonly string[]): [string, QueryProgress][] {
+  return queries.flatMap((name): [string, QueryProgress][] => {
+    const state = progress.queries[name];
+    return state ? [[name, state]] : [];
+  });
 }
 
 /** The status of a cluster whose progress record can't be read: nothing is known of it but this. */
@@ -46,14 +62,9 @@ export function toClusterStatus(
   progress: ClusterProgress,
   facts: StatusFacts,
 ): ClusterStatus {
-  const states = facts.queries.flatMap((name): [string, QueryProgress][] => {
-    const state = progress.queries[name];
-    return state ? [[name, state]] : [];
-  });
-  const hasCommitted = states.some(([, state]) => state.committed.length > 0);
-  const watermarkMs = hasCommitted ? Math.min(...states.map(([, state]) => watermarkOf(state))) : null;
+  const watermarkMs = clusterWatermark(progress, facts.queries);
   const { last } = progress;
-  const allGaps = states.flatMap(([name, state]) => gapsOf(name, state));
+  const allGaps = knownStates(progress, facts.queries).flatMap(([name, state]) => gapsOf(name, state));
   const gaps = boundList(allGaps.slice(0, GAPS_REPORTED_MAX), GAPS_BYTES_MAX).kept;
   const lagMs = watermarkMs === null ? null : facts.nowMs - watermarkMs;
   const lastFailed = last?.error != null && Date.parse(last.error.at) >= last.at;
@@ -71,6 +82,7 @@ export function toClusterStatus(
     series: last?.series ?? 0,
     groups: Object.fromEntries(boundList(Object.entries(last?.groups ?? {}), GROUPS_BYTES_MAX).kept),
     gaps,
+    completeness: facts.completeness,
     transport: cluster.prometheus.url === undefined ? "tunnel" : "direct",
     prometheus_pod: progress.pod?.name ?? null,
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,

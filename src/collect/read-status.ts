@@ -1,8 +1,17 @@
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import { BridgeError } from "#errors/error.ts";
 import { createLimiter } from "#lib/limit.ts";
+import type { Turns } from "#lib/turns.ts";
+import type { Query } from "#prometheus/catalogue.ts";
 import type { StateStore } from "#state/store.ts";
-import { toClusterStatus, toDamagedStatus, uncheckedWarning, type StatusFacts } from "./cluster-state.ts";
+import {
+  clusterWatermark,
+  toClusterStatus,
+  toDamagedStatus,
+  uncheckedWarning,
+  type StatusFacts,
+} from "./cluster-state.ts";
+import { readCollectionRecords, summarize } from "./completeness.ts";
 import { readProgress } from "./progress-store.ts";
 import type { ClusterStatus, CollectionStatus, RoundResult } from "./status.ts";
 
@@ -18,18 +27,42 @@ export interface StatusSettings {
   warnings: readonly string[];
 }
 
-/** The status of one cluster, from its progress record. Throws BridgeError `state_unavailable`. */
+/** The status of one cluster, from its records. Throws BridgeError `state_unavailable`. */
 export async function readClusterStatus(
-  store: StateStore,
+  { store, turns }: { store: StateStore; turns: Turns },
   cluster: Cluster,
-  facts: StatusFacts,
+  facts: Omit<StatusFacts, "queries" | "completeness">,
+  { queries, stretchMs }: { queries: readonly Query[]; stretchMs: number },
 ): Promise<ClusterStatus> {
+  const names = queries.map(({ name }) => name);
   try {
-    return toClusterStatus(cluster, await readProgress(store, cluster.id), facts);
+    const records = await readCollectionRecords(store, cluster.id, stretchMs);
+    const completeness = await summarize(queries, records, facts.nowMs, turns);
+    return toClusterStatus(cluster, records[0].progress, { ...facts, queries: names, completeness });
   } catch (error) {
-    if (!(error instanceof BridgeError) || error.code !== "state_record_damaged") throw error;
-    return toDamagedStatus(cluster, error, facts);
+    if (!isDamaged(error)) throw error;
+    const completeness = await summarize([], [], facts.nowMs, turns);
+    return toDamagedStatus(cluster, error, { ...facts, queries: names, completeness });
   }
+}
+
+/** The watermark of a cluster, ms; null: nothing was ever committed, or it can't be known. Throws BridgeError `state_unavailable`. */
+export async function readWatermark(
+  store: StateStore,
+  clusterId: string,
+  queries: readonly Query[],
+): Promise<number | null> {
+  const names = queries.map(({ name }) => name);
+  try {
+    return clusterWatermark(await readProgress(store, clusterId), names);
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    return null;
+  }
+}
+
+function isDamaged(error: unknown): error is BridgeError {
+  return error instanceof BridgeError && error.code === "state_record_damaged";
 }
 
 /** The status of all clusters of the registry, each as `statusOf` gives it. Throws the errors of the registry and of `statusOf`. */

@@ -1,12 +1,19 @@
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
+import type { Turns } from "#lib/turns.ts";
+import type { Query } from "#prometheus/catalogue.ts";
 import type { StateStore } from "#state/store.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { BusyClusters } from "./busy-clusters.ts";
 import { ClusterListing } from "./cluster-listing.ts";
 import { ClusterQueue, type ClusterQueueDeps, type ClusterQueueSettings } from "./cluster-queue.ts";
 import { deleteProgress } from "./progress-store.ts";
-import { readClusterStatus, readCollectionStatus, type StatusSettings } from "./read-status.ts";
+import {
+  readClusterStatus,
+  readCollectionStatus,
+  readWatermark,
+  type StatusSettings,
+} from "./read-status.ts";
 import { addResult, finishRound, isIdleRound, newRound, reportResult, reportRound } from "./round-result.ts";
 import type {
   ClusterStatus,
@@ -20,12 +27,15 @@ import type {
 export interface RoundDeps extends ClusterQueueDeps {
   registry: ClusterRegistry;
   store: StateStore;
+  turns: Turns;
   metrics: Pick<OwnMetrics, "roundFinished" | "collectionFinished" | "errorOccurred" | "clusterWatermark">;
 }
 
 export interface RoundSettings extends ClusterQueueSettings, StatusSettings {
   lagMs: number;
-  queryNames: readonly string[];
+  queries: readonly Query[];
+  /** Length of the stretches that are proved, ms; 0: none is. */
+  stretchMs: number;
 }
 
 export interface Rounds extends Collection {
@@ -125,26 +135,21 @@ class CollectionRounds implements Rounds {
   }
 
   async #collect(round: RoundResult, cluster: Cluster, deleted: AbortSignal): Promise<void> {
-    const { metrics, logger } = this.#deps;
+    const { metrics, logger, store } = this.#deps;
     const result = await this.#queue.collect(cluster, deleted);
     addResult(round, result);
     reportResult(round, result, metrics, logger);
     try {
-      const { watermark } = await this.#statusOf(cluster);
-      metrics.clusterWatermark(cluster.id, watermark === null ? null : Date.parse(watermark));
+      metrics.clusterWatermark(cluster.id, await readWatermark(store, cluster.id, this.#settings.queries));
     } catch (thrown) {
       logger.warn({ err: thrown, cluster_id: cluster.id }, "the cluster's watermark can't be read");
     }
   }
 
   async #statusOf(cluster: Cluster): Promise<ClusterStatus> {
-    const { intervalMs, lagMs, queryNames } = this.#settings;
-    return await readClusterStatus(this.#deps.store, cluster, {
-      nowMs: this.#deps.clock.now(),
-      collecting: this.#busy.has(cluster.id),
-      intervalMs,
-      lagMs,
-      queries: queryNames,
-    });
+    const { intervalMs, lagMs } = this.#settings;
+    const nowMs = this.#deps.clock.now();
+    const facts = { nowMs, collecting: this.#busy.has(cluster.id), intervalMs, lagMs };
+    return await readClusterStatus(this.#deps, cluster, facts, this.#settings);
   }
 }

@@ -1,4 +1,5 @@
 import type { ErrorBody } from "#errors/error.ts";
+import type { CompletenessSummary } from "#lib/completeness.ts";
 
 /** How one cluster fared in one round. partial: some queries' windows were committed, others not (or points were refused). */
 type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";
@@ -71,6 +72,8 @@ export interface ClusterStatus {
   /** Per group of the catalogue: did the last collection find samples of it? */
   groups: Record<string, "present" | "absent" | "unknown">;
   gaps: GapReport[];
+  /** Of the last 24 hours. */
+  completeness: CompletenessSummary;
   /** The way to Prometheus: a port-forward, or its URL. */
   transport: "tunnel" | "direct";
   /** The Prometheus Pod that windows are read from; direct: host and path of its URL. */

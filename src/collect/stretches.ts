@@ -1,7 +1,7 @@
 import { assert } from "#lib/assert.ts";
 import type { StretchReason, StretchState } from "#lib/stretch-states.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import { missingIn } from "./intervals.ts";
+import { missingIn, type Interval } from "./intervals.ts";
 import { LOSS_TEXTS, settledIntervals, type LossReason, type QueryProgress } from "./progress.ts";
 import { noSamples, totalOf, type ClusterProof, type QueryProof, type StretchProof } from "./proof.ts";
 
@@ -46,6 +46,7 @@ export function stretchesOf(
   const first = Math.floor(Math.max(range.from, begin) / stretchMs) * stretchMs;
   assert((range.to - first) / stretchMs <= STRETCHES_MAX, "the range has a limited number of stretches");
   const byStart = new Map(counted?.stretches.map((stretch) => [stretch.from, stretch]));
+  const settled = settledIntervals(progress);
   const stretches: Stretch[] = [];
   for (let from = first; from < range.to; from += stretchMs) {
     const stretch = byStart.get(from);
@@ -53,7 +54,7 @@ export function stretchesOf(
     stretches.push({
       from,
       to: from + stretchMs,
-      ...stateOf(query, progress, counted, stretch, [from, from + stretchMs]),
+      ...stateOf(query, { progress, settled, proof: counted, stretch }, [from, from + stretchMs]),
       source: stretch?.source ?? null,
       read: totalOf(counts),
       acknowledged: counts.acknowledged,
@@ -67,12 +68,18 @@ export function stretchesOf(
 
 type StateAndReason = Pick<Stretch, "state" | "reason" | "detail">;
 
+interface KnownOfStretch {
+  progress: QueryProgress;
+  /** Of the progress. */
+  settled: readonly Interval[];
+  proof: QueryProof | undefined;
+  stretch: StretchProof | undefined;
+}
+
 function stateOf(
   query: Query,
-  progress: QueryProgress,
-  proof: QueryProof | undefined,
-  stretch: StretchProof | undefined,
-  [from, to]: readonly [number, number],
+  { progress, settled, proof, stretch }: KnownOfStretch,
+  [from, to]: Interval,
 ): StateAndReason {
   const isIn = (part: { from: number; to: number }): boolean => part.from < to && part.to > from;
   const lost = progress.gaps.find((gap) => gap.state === "lost" && isIn(gap));
@@ -80,26 +87,32 @@ function stateOf(
   if (progress.unlisted_lost?.some(([start, end]) => isIn({ from: start, to: end })))
     return { state: "lost", reason: "older_than_max_backfill" };
   if (to > progress.attempted) return { state: "pending" };
-  const missing = missingIn([Math.max(from, progress.from), to], settledIntervals(progress));
+  const missing = missingIn([Math.max(from, progress.from), to], settled);
   if (missing.length > 0) return { state: "open", reason: "not_read" };
   if (stretch?.reread) return { state: "open", reason: "read_again" };
   const refused = progress.gaps.find((gap) => gap.state === "refused" && isIn(gap));
   const isRefused = stretch ? stretch.counts.refused > 0 : refused !== undefined;
-  const refusal: StateAndReason = {
-    state: "refused",
-    reason: "refused",
-    ...(refused ? { detail: refused.reason } : {}),
-  };
-  if (query.kind === "expression") return isRefused ? refusal : { state: "unproved", reason: "expression" };
+  const comparison = comparisonOf(query, { progress, settled, proof, stretch }, [from, to]);
+  if (!isRefused || comparison.state === "pending") return comparison;
+  return { state: "refused", reason: "refused", ...(refused ? { detail: refused.reason } : {}) };
+}
+
+/** The state of a stretch that is read, whatever was refused of it. */
+function comparisonOf(
+  query: Query,
+  { progress, proof, stretch }: KnownOfStretch,
+  time: Interval,
+): StateAndReason {
+  if (query.kind === "expression") return { state: "unproved", reason: "expression" };
   if (stretch?.unproved) return { state: "unproved", reason: stretch.unproved };
-  if (stretch?.comparedAt == null) return uncompared(progress, proof, [from, to]);
-  return isRefused ? refusal : { state: "proved" };
+  if (stretch?.comparedAt == null) return uncompared(progress, proof, time);
+  return { state: "proved" };
 }
 
 function uncompared(
   progress: QueryProgress,
   proof: QueryProof | undefined,
-  [from, to]: readonly [number, number],
+  [from, to]: Interval,
 ): StateAndReason {
   if (!proof || proof.from >= to) return { state: "unproved", reason: "not_counted" };
   if (progress.from > Math.max(from, proof.from)) return { state: "unproved", reason: "not_compared" };

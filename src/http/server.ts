@@ -4,6 +4,7 @@ import { fastify, type FastifyRequest, type HTTPMethods } from "fastify";
 import { serializerCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
 import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
+import type { ClusterCompleteness } from "#collect/completeness.ts";
 import type { Collection } from "#collect/status.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
@@ -35,6 +36,7 @@ import {
   type LatestSamples,
   type MetricQueries,
 } from "./routes/cluster-metrics.ts";
+import { completenessRoutes } from "./routes/completeness.ts";
 import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
@@ -51,6 +53,7 @@ export interface HttpServerDeps {
   warnings?: () => readonly string[];
   /** Of the bridge role. The routes of this and the next ones exist only when it is given. */
   collection?: Collection;
+  completeness?: ClusterCompleteness;
   clusters?: ClusterRegistry;
   clusterAdmin?: ClusterAdmin;
   /** With `clusters`. */
@@ -159,6 +162,7 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
     healthRoutes({ readiness: deps.readiness, warnings }, stopping),
     ownMetricsRoutes(deps.ownMetrics),
     ...(deps.collection ? [collectionRoutes(deps.collection, warnings, stopping)] : []),
+    ...(deps.completeness ? [completenessRoutes(deps.completeness, deps.clock)] : []),
     ...(deps.clusters ? [clusterRoutes(deps.clusters, deps.clock)] : []),
     ...(deps.clusters && deps.diagnoseCluster
       ? [diagnoseRoutes(deps.clusters, deps.diagnoseCluster, stopping)]

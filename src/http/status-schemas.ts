@@ -6,6 +6,7 @@ import type {
   GapReport,
   RoundResult,
 } from "#collect/status.ts";
+import { completenessSummary, SUMMARY_EXAMPLE } from "./completeness-schemas.ts";
 import { errorBody, recordOf, timestamp } from "./schemas.ts";
 
 const count = z.int().nonnegative();
@@ -102,6 +103,7 @@ const clusterStatus = z
     series: count,
     groups: recordOf(z.enum(["present", "absent", "unknown"])),
     gaps: z.array(gapReport),
+    completeness: completenessSummary,
     transport: z.enum(["tunnel", "direct"]).meta({
       description: "tunnel: a port-forward to a Pod; direct: prometheus.url",
     }),
@@ -134,6 +136,7 @@ const statusExample = {
       series: 1825,
       groups: { node: "present", pod: "present", gpu: "absent" },
       gaps: [],
+      completeness: SUMMARY_EXAMPLE,
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
       clock_skew_seconds: 0.1,

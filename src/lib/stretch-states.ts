@@ -1,14 +1,15 @@
 /**
- * The states of one query in one stretch of time, the worst first.
+ * The states of one query in one stretch of time, the worst first. docs/completeness.md says what to do
+ * about each.
  *
  * - lost: a part of it can't be read any more.
- * - refused: some of its samples were refused for good; all others are acknowledged by the Collector.
+ * - refused: some of its samples were refused for good; the others may be proved or not.
  * - unproved: it can't be compared with the source, or differs.
  * - open: a part of it is still to be read, or is read again because the source has more samples.
  * - pending: it has not ended, or was not compared with the source yet.
  * - proved: every sample that the source had is acknowledged by the Collector.
  */
-const STRETCH_STATES = ["lost", "refused", "unproved", "open", "pending", "proved"] as const;
+export const STRETCH_STATES = ["lost", "refused", "unproved", "open", "pending", "proved"] as const;
 
 export type StretchState = (typeof STRETCH_STATES)[number];
 
@@ -61,3 +62,8 @@ export const STRETCH_REASONS = {
 } as const satisfies Record<string, { number: number; text: string }>;
 
 export type StretchReason = keyof typeof STRETCH_REASONS;
+
+/** The worse of two states. */
+export function worseState(a: StretchState, b: StretchState): StretchState {
+  return STRETCH_STATES.indexOf(a) <= STRETCH_STATES.indexOf(b) ? a : b;
+}

@@ -44,6 +44,7 @@ const BRIDGE: Record<string, Kind> = {
   "OPTIONS /metrics/collect-all": "open",
   "POST /metrics/collect-all": "collect",
   "GET /metrics/status": "list",
+  "GET /metrics/completeness": "cluster",
   "GET /clusters": "list",
   "POST /clusters": "admin",
   "GET /clusters/{id}": "cluster",
@@ -123,6 +124,11 @@ function bodyOf(route: string): { body?: string; headers: Record<string, string>
   return { body, headers: { "content-type": "application/json" } };
 }
 
+function queryOf(path: string): string {
+  if (path === "/metrics/completeness") return "?cluster=foreign";
+  return /\/(latest|labels)$/.test(path) ? "?metric=up" : "";
+}
+
 describe.each(Object.entries(ROLES))("the role %s", (role, routes) => {
   let url: string;
   let kill = async (): Promise<void> => {};
@@ -145,7 +151,7 @@ describe.each(Object.entries(ROLES))("the role %s", (role, routes) => {
     const { body, headers } = bodyOf(route);
     const got: Record<string, number | "in"> = {};
     for (const caller of CALLERS) {
-      const answer = await fetch(`${url}${path}${/\/(latest|labels)$/.test(path) ? "?metric=up" : ""}`, {
+      const answer = await fetch(`${url}${path}${queryOf(path)}`, {
         method,
         headers: { ...headers, ...headersOf(caller) },
         ...(body === undefined ? {} : { body }),

@@ -26,6 +26,7 @@ const ROUTES: readonly [method: string, path: string, scope: "open" | "read" | "
   ["GET", "/metrics", "read"],
   ["HEAD", "/metrics", "read"],
   ["GET", "/metrics/status", "read"],
+  ["GET", "/metrics/completeness?cluster=edge-1", "read"],
   ["GET", "/clusters", "read"],
   ["GET", "/clusters/edge-1", "read"],
   ["GET", "/cluster-metrics/edge-1/latest?metric=up", "read"],

@@ -7,7 +7,15 @@ import { createSeriesQuery } from "#query/series/series.ts";
 import { useEngine } from "../helpers/engine.ts";
 import { createManualClock } from "../helpers/manual-clock.ts";
 import { point, storeMetrics, storeRecord } from "../helpers/stored-world.ts";
-import { ACCESS, CLUSTER, type Harness, startHarness, STATUS, TOKENS } from "./http-harness.ts";
+import {
+  ACCESS,
+  CLUSTER,
+  completenessOf,
+  type Harness,
+  startHarness,
+  STATUS,
+  TOKENS,
+} from "./http-harness.ts";
 import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 // Two clusters with the same metrics, everything wired as in all-in-one, and a token for one of the two.
@@ -76,6 +84,7 @@ beforeAll(async () => {
       clusterAdmin: { create: never, update: never, remove: never },
       diagnoseCluster: never,
       diagnoseStorage: never,
+      completeness: completenessOf(both),
       collection: { start: never, status: async () => statusOfBoth() },
       clusterState: createClusterState(deps, settings),
       latest: lookup.latest,
@@ -102,7 +111,7 @@ function statusOfBoth(): CollectionStatus {
 
 /** A well-formed request for each operation; `{id}` stands for the cluster. */
 function toOperations({ paths, components }: Document): Operation[] {
-  const values: Record<string, string> = { metric: "node_load1" };
+  const values: Record<string, string> = { metric: "node_load1", cluster: "{id}" };
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { parameters = [], requestBody }]) => {
       const query = parameters
@@ -138,7 +147,7 @@ async function call(
   id: string,
   token: string,
 ): Promise<{ status: number; text: string; headers: string[] }> {
-  const path = operation.path.replace("{id}", id) + operation.query;
+  const path = (operation.path + operation.query).replaceAll("{id}", id);
   const answer = await fetch(harness.url + path, {
     method: operation.method,
     headers: {
@@ -153,8 +162,8 @@ async function call(
   return { status: answer.status, text: await answer.text(), headers };
 }
 
-const isAboutOne = ({ path, body }: Operation): boolean =>
-  path.includes("{id}") || JSON.stringify(body ?? {}).includes("{id}");
+const isAboutOne = ({ path, query, body }: Operation): boolean =>
+  (path + query).includes("{id}") || JSON.stringify(body ?? {}).includes("{id}");
 
 describe("a token for some clusters", () => {
   it("is tried on every route, and the requests are such as are answered", async () => {

@@ -2,16 +2,21 @@ import { createHash } from "node:crypto";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Cluster } from "#clusters/cluster.ts";
+import { createClusterCompleteness, type ClusterCompleteness } from "#collect/completeness.ts";
 import type { Collection, CollectionStatus, RoundResult } from "#collect/status.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { LatestSamples } from "#http/routes/cluster-metrics.ts";
 import { createHttpServer, type HttpServerDeps, type HttpServerSettings } from "#http/server.ts";
 import type { ApiToken } from "#http/tokens.ts";
 import { systemClock } from "#lib/clock.ts";
+import { createTally, lastHours } from "#lib/completeness.ts";
 import { createSecret } from "#lib/secret.ts";
+import { createTurns } from "#lib/turns.ts";
+import { toQueries } from "#prometheus/catalogue.ts";
 import { createQueryAdmission } from "#query/admission.ts";
 import { createLogger } from "#telemetry/logger.ts";
 import { createOwnMetrics } from "#telemetry/metrics.ts";
+import { createMemoryStore } from "../helpers/memory-store.ts";
 import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
 /** Plain texts of the tokens; none of them may ever be in a log or an answer. */
@@ -131,6 +136,7 @@ export const STATUS: CollectionStatus = {
           reason: "gone",
         },
       ],
+      completeness: createTally(lastHours(Date.parse("2025-06-01T12:00:02Z"))).summary(),
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
       clock_skew_seconds: -0.2,
@@ -174,6 +180,17 @@ function createFakeCollection() {
     setBusy: (ids: string[]) => (busy = ids),
     fail: (error: Error) => (failure = error),
   };
+}
+
+/** Of clusters that were never collected. */
+export function completenessOf(clusters: readonly Cluster[]): ClusterCompleteness {
+  return createClusterCompleteness(
+    { registry: { list: async () => [...clusters] }, store: createMemoryStore(), turns: createTurns() },
+    {
+      queries: toQueries([{ name: "node_load1", promql: "node_load1", group: "node" }]),
+      stretchMs: 3_600_000,
+    },
+  );
 }
 
 const fakeLatest: LatestSamples = async ({ clusterId, metric, limit }) => {
@@ -234,7 +251,12 @@ export async function startHarness(options: HarnessOptions = {}) {
       ),
       ...(options.bare
         ? {}
-        : { collection: fake.collection, clusters: { list: async () => [CLUSTER] }, latest: fakeLatest }),
+        : {
+            collection: fake.collection,
+            completeness: completenessOf([CLUSTER]),
+            clusters: { list: async () => [CLUSTER] },
+            latest: fakeLatest,
+          }),
       ...options.deps,
     },
     {

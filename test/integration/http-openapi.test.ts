@@ -58,6 +58,7 @@ describe("the OpenAPI document", () => {
       "GET /clusters/{id}",
       "GET /healthz",
       "GET /metrics",
+      "GET /metrics/completeness",
       "GET /metrics/status",
       "GET /readyz",
       "OPTIONS /metrics/collect-all",

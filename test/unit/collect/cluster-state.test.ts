@@ -10,11 +10,19 @@ import {
   type LastCollection,
 } from "#collect/progress.ts";
 import { BridgeError, toErrorBody } from "#errors/error.ts";
+import { createTally, lastHours } from "#lib/completeness.ts";
 import { createSecret } from "#lib/secret.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 
 const INTERVAL = 5 * MINUTE;
-const FACTS = { nowMs: START, collecting: false, intervalMs: INTERVAL, lagMs: LAG, queries: ["a", "b"] };
+const FACTS = {
+  nowMs: START,
+  collecting: false,
+  intervalMs: INTERVAL,
+  lagMs: LAG,
+  queries: ["a", "b"],
+  completeness: createTally(lastHours(START)).summary(),
+};
 
 const failedAt = (ms: number): LastCollection["error"] => ({
   ...toErrorBody(new BridgeError("tunnel_closed", "closed")),
@@ -83,6 +91,7 @@ test("before the first collection there is nothing to say", () => {
     series: 0,
     groups: {},
     gaps: [],
+    completeness: FACTS.completeness,
     transport: "tunnel",
     prometheus_pod: null,
     clock_skew_seconds: null,

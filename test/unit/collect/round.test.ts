@@ -5,6 +5,8 @@ import { commit, emptyProgress, newQueryProgress } from "#collect/progress.ts";
 import { createRounds, type RoundDeps, type RoundSettings } from "#collect/round.ts";
 import type { ClusterResult } from "#collect/status.ts";
 import { BridgeError, toErrorBody, type ErrorCode } from "#errors/error.ts";
+import { createTurns } from "#lib/turns.ts";
+import { toQueries } from "#prometheus/catalogue.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
@@ -72,6 +74,7 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     registry: { list: () => bench.list() },
     collectCluster: (cluster, signals) => bench.collect(cluster, signals),
     store,
+    turns: createTurns(),
     clock,
     logger: createSilentLogger(),
     metrics: {
@@ -90,7 +93,8 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     lagMs: LAG,
     clustersMax: 10,
     clusterDeadlineMs: 240 * SECOND,
-    queryNames: ["a"],
+    queries: toQueries([{ name: "a", promql: "a", group: "test" }]),
+    stretchMs: 3_600_000,
     warnings: ["from the configuration"],
     ...change,
   };

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ClusterResult, ClusterStatus, CollectionStatus, RoundResult } from "#collect/status.ts";
+import { createTally, lastHours } from "#lib/completeness.ts";
 import { toVisibleStatus } from "#http/visible-status.ts";
 
 const result = (cluster_id: string, outcome: ClusterResult["outcome"], points = 1): ClusterResult => ({
@@ -27,6 +28,7 @@ const status = (cluster_id: string, collecting = false): ClusterStatus => ({
   series: 1,
   groups: {},
   gaps: [],
+  completeness: createTally(lastHours(0)).summary(),
   transport: "tunnel",
   prometheus_pod: null,
   clock_skew_seconds: null,
