@@ -11,6 +11,8 @@ export interface PrometheusTarget {
   service: string;
   /** The Service's port (not the Pod's). */
   port: number;
+  /** The port inside of the Pod, in place of the Service's: a Pod may listen on one that no Service has. */
+  podPort?: number;
   scheme: "http" | "https";
   /** Begins with "/" and does not end with one, or empty. */
   pathPrefix: string;

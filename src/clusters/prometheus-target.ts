@@ -9,15 +9,20 @@ const dnsLabel = z
   .string("must be a text")
   .regex(DNS_LABEL, "must be a Kubernetes name: a-z, 0-9 and -, at most 63 characters");
 
+const portField = z
+  .int("must be a whole number")
+  .min(1, "must be from 1 to 65535")
+  .max(65_535, "must be from 1 to 65535");
+
 /** Where the Service is. A cluster that is read without a tunnel has none of them. */
 const serviceFields = {
   namespace: dnsLabel,
   service: dnsLabel,
-  port: z
-    .int("must be a whole number")
-    .min(1, "must be from 1 to 65535")
-    .max(65_535, "must be from 1 to 65535")
-    .meta({ description: "The Service's port" }),
+  port: portField.meta({ description: "The Service's port" }),
+  pod_port: portField.meta({
+    description:
+      "The port inside of the Pod, instead of the Service's: for a Prometheus that listens behind a proxy on localhost of its Pod (OpenShift)",
+  }),
 };
 
 /** The address of a cluster's Prometheus, as CLUSTERS_FILE, requests, records and answers name its fields. A new field begins here. */
@@ -61,6 +66,7 @@ export const shownTarget = {
     .int()
     .nullable()
     .meta({ description: `The Service's port; ${OF_A_TUNNEL}` }),
+  pod_port: z.int().nullable().meta({ description: "null: the one that the Service's port leads to" }),
   path_prefix: z.string(),
 };
 type ShownFields = { [Name in keyof typeof shownTarget]: z.infer<(typeof shownTarget)[Name]> };
@@ -74,6 +80,7 @@ export const TUNNEL_FIELDS = [
   "namespace",
   "service",
   "port",
+  "pod_port",
   "scheme",
   "path_prefix",
 ] as const satisfies (keyof TargetFields)[];
@@ -91,11 +98,12 @@ export function toTarget(
   fields: Partial<TargetFields> & { ca?: string },
   defaults: PrometheusTarget,
 ): PrometheusTarget {
-  const { url, path_prefix: prefix, accept_partial: acceptPartial, ...given } = fields;
+  const { url, pod_port: podPort, path_prefix: prefix, accept_partial: acceptPartial, ...given } = fields;
   return {
     ...defaults,
     ...given,
     ...(prefix === undefined ? {} : { pathPrefix: prefix.replace(/\/$/, "") }),
+    ...(podPort === undefined ? {} : { podPort }),
     ...(url === undefined ? {} : toDirectTarget(url)),
     ...(acceptPartial ? { acceptPartial } : {}),
   };
@@ -108,8 +116,8 @@ function toDirectTarget(text: string): Pick<PrometheusTarget, "url" | "scheme" |
 
 /** The reverse, without the CA. */
 export function toTargetFields(target: PrometheusTarget): ShownFields {
-  const { ca: _ca, pathPrefix, acceptPartial, url, ...rest } = target;
+  const { ca: _ca, pathPrefix, podPort, acceptPartial, url, ...rest } = target;
   const service = url === undefined ? {} : { namespace: null, service: null, port: null };
-  const shown = { ...rest, url: url ?? null, path_prefix: pathPrefix };
+  const shown = { ...rest, pod_port: podPort ?? null, url: url ?? null, path_prefix: pathPrefix };
   return { ...shown, ...service, accept_partial: acceptPartial ?? false };
 }

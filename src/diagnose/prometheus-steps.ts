@@ -118,7 +118,13 @@ function serviceSteps(runner: StepRunner, cluster: Cluster, before: Before) {
     [before.credentials, ...rightsOf(before, "get services")],
     async (signal) => {
       const found = await findService(before.credentials.value().kube, target, signal);
-      return passed(found, `${label} has the port ${target.port}`);
+      const { podPort, port } = target;
+      return passed(
+        found,
+        podPort === undefined
+          ? `${label} has the port ${port}`
+          : `${label} is there; prometheus.pod_port is ${podPort}`,
+      );
     },
   );
   const pods = runner.step<PodTarget>(

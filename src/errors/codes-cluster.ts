@@ -68,7 +68,8 @@ export const CLUSTER_ERRORS = {
     cause: "The Service does not have the configured port.",
     retryable: false,
     httpStatus: 502,
-    remedy: "Set PROMETHEUS_PORT, or this cluster's prometheus.port, to one of the Service's ports.",
+    remedy:
+      "Set PROMETHEUS_PORT, or this cluster's prometheus.port, to one of the Service's ports, or prometheus.pod_port to the port on which Prometheus listens in its Pod.",
   },
   prometheus_pod_not_ready: {
     cause: "No Pod behind the Service is ready: the Pods are starting, crashing or being replaced.",
@@ -81,7 +82,7 @@ export const CLUSTER_ERRORS = {
     retryable: true,
     httpStatus: 502,
     remedy:
-      "Nothing listens on the port inside Prometheus' Pod; check the Service's targetPort and Prometheus' --web.listen-address.",
+      "Nothing listens on the port inside Prometheus' Pod; check the Service's targetPort, or this cluster's prometheus.pod_port, and Prometheus' --web.listen-address.",
   },
   tunnel_timeout: {
     cause:

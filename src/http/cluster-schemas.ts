@@ -21,6 +21,7 @@ const viewExample = {
     namespace: "bud-system",
     service: "bud-metrics-kube-prometheu-prometheus",
     port: 9090,
+    pod_port: null,
     scheme: "http",
     path_prefix: "",
     accept_partial: false,

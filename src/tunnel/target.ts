@@ -9,6 +9,8 @@ export interface TunnelTarget {
   service: string;
   /** The Service's port. */
   port: number;
+  /** The port inside of the Pod, whatever ports the Service has. */
+  podPort?: number;
   scheme: "http" | "https";
   /** PEM of the CA that an https server is verified with, instead of the system's. */
   ca?: string;
@@ -226,6 +228,7 @@ async function notFound(
 }
 
 function findServicePort(spec: ServiceSpec, target: TunnelTarget): ServicePort {
+  if (target.podPort !== undefined) return { port: target.podPort };
   const ports = (spec.ports ?? []).filter((port) => isTcp(port.protocol));
   const port = ports.find((each) => each.port === target.port);
   if (port) return port;
@@ -275,7 +278,7 @@ function createPodCollector(
 
   return {
     add: (slice) => {
-      const podPort = isHeadless ? port.port : slicePort(slice, port.name ?? "");
+      const podPort = target.podPort ?? (isHeadless ? port.port : slicePort(slice, port.name ?? ""));
       for (const each of slice.ports ?? []) {
         if (ports.length < PORTS_SHOWN_MAX) ports.push({ name: each.name ?? "", port: each.port ?? null });
       }

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
@@ -94,7 +94,60 @@ const gzipping: StandIn = (call) => {
 const mimir: StandIn = (call) =>
   call.request.headers["x-scope-orgid"] !== TENANT && sendText(call, 401, "no org id\n");
 
+const timeAs =
+  (resultType: string, result: (at: number) => unknown): StandIn =>
+  (call) => {
+    if (call.form.get("query") !== "time()") return false;
+    return send(call, { status: "success", data: { resultType, result: result(Date.now() / 1000) } });
+  };
+
+const encoded =
+  (encoding: string, body: (json: Buffer) => Buffer): StandIn =>
+  (call) => {
+    const bytes = body(Buffer.from(JSON.stringify({ status: "success", data: call.data })));
+    call.response.writeHead(200, { "content-encoding": encoding, "content-length": bytes.length });
+    call.response.end(bytes);
+    return true;
+  };
+
+/** Two members, one after the other (RFC 1952 section 2.2). */
+const members = (json: Buffer): Buffer =>
+  Buffer.concat([gzipSync(json.subarray(0, 20)), gzipSync(json.subarray(20))]);
+
+const redirect =
+  (status: number, location: string): StandIn =>
+  (call) =>
+    sendText(call, status, "", { location });
+
+const NGINX =
+  "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head><body><center><h1>400 Bad Request</h1></center></body></html>";
+
 const STAND_INS: Readonly<Record<string, StandIn>> = {
+  "time-vector": timeAs("vector", (at) => [{ metric: {}, value: [at, String(at)] }]),
+  "time-matrix": timeAs("matrix", (at) => [{ metric: {}, values: [[at, String(at)]] }]),
+  "time-number": timeAs("scalar", (at) => [at, at]),
+  "time-nothing": timeAs("vector", () => []),
+  "gzip-members": encoded("gzip", members),
+  "gzip-x": encoded("X-GZIP", (json) => gzipSync(json)),
+  "gzip-false": encoded("gzip", (json) => json),
+  "gzip-cut": encoded("gzip", (json) => gzipSync(json).subarray(0, -9)),
+  "gzip-unnamed": encoded("identity", (json) => gzipSync(json)),
+  deflate: encoded("deflate", (json) => deflateSync(json)),
+  zstd: encoded("zstd", (json) => zstdCompressSync(json)),
+  "301": redirect(301, "/prometheus/graph"),
+  "303-login": redirect(303, "login?rd=%2Fapi"),
+  "307-https": (call) =>
+    sendText(call, 307, "", { location: `https://prometheus.example.com${call.request.url?.split("?")[0]}` }),
+  "302-nowhere": (call) => sendText(call, 302, ""),
+  "401-page": (call) =>
+    sendText(call, 401, "<html><body>401 Authorization Required</body></html>", {
+      "content-type": "text/html",
+    }),
+  nginx: (call) => sendText(call, 400, NGINX, { "content-type": "text/html" }),
+  page: (call) =>
+    sendText(call, 200, "<!doctype html><title>Grafana</title>", { "content-type": "text/html" }),
+  "page-unnamed": (call) =>
+    sendText(call, 200, "<!doctype html><title>Sign in</title>", { "content-type": "application/json" }),
   victoria,
   "thanos-young": youngThanos(Date.now() - 7 * MINUTE),
   "thanos-emptied": emptiedThanos,
@@ -102,6 +155,9 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
   "thanos-accepted": brokenThanos,
   "no-post": noPost,
   gzip: gzipping,
+  "pod-port": () => false,
+  "pod-port-closed": () => false,
+  "port-unknown": () => false,
   mimir,
   "mimir-tenant": mimir,
   brotli: (call) => sendText(call, 200, "\u001B", { "content-encoding": "br" }),
@@ -112,6 +168,10 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
 };
 
 const MORE: Readonly<Record<string, object>> = {
+  // OpenShift: the Service has the proxy's port only, and Prometheus listens on localhost of its Pod.
+  "pod-port": { port: 9091, pod_port: 9090 },
+  "pod-port-closed": { pod_port: 9999 },
+  "port-unknown": { port: 9091 },
   "thanos-accepted": { accept_partial: true },
   "mimir-tenant": { headers: { "X-Scope-OrgID": TENANT } },
 };
@@ -177,6 +237,10 @@ test.each([
   ["no-post", 30],
   ["gzip", 30],
   ["mimir-tenant", 30],
+  ["pod-port", 30],
+  ["time-vector", 30],
+  ["gzip-members", 30],
+  ["gzip-x", 30],
   ["thanos-accepted", 30],
 ])("%s is collected", (id, samples) => {
   expect(resultOf(id)).toMatchObject({ outcome: "successful", error: null });
@@ -202,6 +266,24 @@ test("accept_partial takes an answer that lacks a store, and the status says so"
 test.each([
   ["thanos-broken", "prometheus_answer_partial", /prometheus\.accept_partial: true/],
   ["thanos-emptied", "prometheus_answer_partial", /Bring the store/],
+  ["pod-port-closed", "tunnel_refused", /prometheus\.pod_port/],
+  ["port-unknown", "prometheus_port_not_found", /prometheus\.pod_port/],
+  ["time-matrix", "prometheus_answer_invalid", /./],
+  ["time-number", "prometheus_answer_invalid", /./],
+  ["time-nothing", "prometheus_answer_invalid", /./],
+  ["gzip-false", "prometheus_unexpected_answer", /./],
+  ["gzip-cut", "prometheus_answer_truncated", /./],
+  ["gzip-unnamed", "prometheus_unexpected_answer", /./],
+  ["deflate", "prometheus_unexpected_answer", /./],
+  ["zstd", "prometheus_unexpected_answer", /./],
+  ["301", "prometheus_unexpected_answer", /path_prefix/],
+  ["303-login", "prometheus_login_required", /behind the login proxy/],
+  ["307-https", "prometheus_tls_required", /prometheus\.scheme to https/],
+  ["302-nowhere", "prometheus_unexpected_answer", /path_prefix/],
+  ["401-page", "prometheus_unauthorized", /bearer_token/],
+  ["nginx", "prometheus_tls_required", /prometheus\.scheme to https/],
+  ["page", "prometheus_unexpected_answer", /another program|path_prefix/i],
+  ["page-unnamed", "prometheus_unexpected_answer", /path_prefix/],
   ["brotli", "prometheus_unexpected_answer", /./],
   ["mimir", "prometheus_unauthorized", /prometheus\.headers, for example X-Scope-OrgID/],
   ["tls", "prometheus_tls_required", /prometheus\.scheme to https/],
