@@ -1,11 +1,12 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { childrenOf } from "../helpers/processes.ts";
 
 // CPU and memory of a bridge: ROLE=bridge as a process of its own, collecting simulated clusters over real TLS and port-forwards, for rounds of five minutes.
 // The figures of docs/operations.md ("Sizing"). The simulator shares the machine, so the wall clock says little; processor time and memory are those
@@ -57,11 +58,7 @@ async function waitFor<T>(what: string, look: () => T | undefined | Promise<T | 
 
 /** User and system seconds of the bridge and its workers so far, and the sum of their peak RSS in MB. */
 function costOf(pid: number): { cpuSeconds: number; peakMb: number } {
-  const tasks = readdirSync(`/proc/${pid}/task`);
-  const children = tasks.flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean).map(Number),
-  );
-  const costs = [pid, ...children].map(costOfProcess);
+  const costs = [pid, ...childrenOf(pid)].map(costOfProcess);
   return {
     cpuSeconds: costs.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0),
     peakMb: costs.reduce((sum, { peakMb }) => sum + peakMb, 0),

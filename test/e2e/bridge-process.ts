@@ -1,7 +1,11 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { ClusterProgress } from "#collect/progress.ts";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
+import { createSqliteStore } from "#state/sqlite-store.ts";
+import { createSilentLogger } from "../helpers/silent-logger.ts";
 
 /** The program in a process of its own, as users run it. */
 export interface BridgeProcess {
@@ -10,8 +14,10 @@ export interface BridgeProcess {
   /** POST /metrics/collect-all */
   collectSoon(): Promise<void>;
   status(): Promise<CollectionStatus>;
+  pid: number;
   /** Its output so far. */
   output(): string;
+  hasEnded(): boolean;
   kill(signal: "SIGKILL" | "SIGTERM"): Promise<number | null>;
 }
 
@@ -25,7 +31,11 @@ export async function startBridge(
 ): Promise<BridgeProcess> {
   const base = `http://127.0.0.1:${port}`;
   const child = run({ ...environment, PORT: String(port) });
-  await untilReady(base, child);
+  const hasEnded = (): boolean => child.process.exitCode !== null || child.process.signalCode !== null;
+  await untilReady(base, child).catch((error: unknown) => {
+    child.process.kill("SIGKILL");
+    throw error;
+  });
   const call = async <T>(method: string, path: string): Promise<T> => {
     const answer = await fetch(`${base}${path}`, { method, headers });
     const body = await answer.text();
@@ -36,9 +46,11 @@ export async function startBridge(
     collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
     collectSoon: async () => void (await call("POST", "/metrics/collect-all")),
     status: () => call("GET", "/metrics/status"),
+    pid: child.process.pid!,
     output: () => child.output.join(""),
+    hasEnded,
     kill: async (signal) => {
-      if (child.process.exitCode === null && child.process.signalCode === null) {
+      if (!hasEnded()) {
         const ended = once(child.process, "exit");
         child.process.kill(signal);
         await ended;
@@ -46,6 +58,19 @@ export async function startBridge(
       return child.process.exitCode;
     },
   };
+}
+
+/** What the bridge that kept its state in this folder, and has ended, recorded of a cluster. */
+export async function readProgress(dataDirectory: string, clusterId: string): Promise<ClusterProgress> {
+  const store = createSqliteStore({
+    path: join(dataDirectory, "state.sqlite"),
+    logger: createSilentLogger(),
+  });
+  try {
+    return (await store.get<ClusterProgress>(`progress:${clusterId}`))!.value;
+  } finally {
+    await store.close();
+  }
 }
 
 /** Runs the program to its end; throws when its exit code is not 0. */

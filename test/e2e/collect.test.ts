@@ -3,11 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { ClusterProgress } from "#collect/progress.ts";
 import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
-import { createSqliteStore } from "#state/sqlite-store.ts";
-import { createSilentLogger } from "../helpers/silent-logger.ts";
-import { runToEnd, startBridge, type BridgeProcess } from "./bridge-process.ts";
+import { readProgress, runToEnd, startBridge, type BridgeProcess } from "./bridge-process.ts";
 import { compareEverything } from "./comparison.ts";
 import { openSource, type Source } from "./source.ts";
 import { clickhouseEnvironment, freePort, startStack, type Stack } from "./stack.ts";
@@ -67,18 +64,6 @@ afterAll(async () => {
   await stack?.stop();
   if (directory) await rm(directory, { recursive: true, force: true });
 });
-
-async function readProgress(): Promise<ClusterProgress> {
-  const store = createSqliteStore({
-    path: join(directory, "data", "state.sqlite"),
-    logger: createSilentLogger(),
-  });
-  try {
-    return (await store.get<ClusterProgress>(`progress:${CLUSTER}`))!.value;
-  } finally {
-    await store.close();
-  }
-}
 
 describe("the bridge on real parts", () => {
   it("collects", { timeout: 180_000 }, async () => {
@@ -149,7 +134,7 @@ describe("the bridge on real parts", () => {
     const { clusters } = await bridge!.status();
     expect(clusters[0]).toMatchObject({ gaps: [] });
     expect(await bridge!.kill("SIGTERM")).toBe(0);
-    const progress = await readProgress();
+    const progress = await readProgress(join(directory, "data"), CLUSTER);
     const { total, empty, wrong, resets, late } = await compareEverything(
       { database: stack.database, source, clusterId: CLUSTER },
       progress,

@@ -30,9 +30,11 @@ export interface Source {
   close(): Promise<void>;
 }
 
-/** By E2E_PROMETHEUS_URL directly; without it through a port-forward of its own. */
-export async function openSource(kubeconfigPath: string): Promise<Source> {
-  const direct = process.env["E2E_PROMETHEUS_URL"];
+/** By its URL directly; without one through a port-forward of its own. */
+export async function openSource(
+  kubeconfigPath: string,
+  direct = process.env["E2E_PROMETHEUS_URL"],
+): Promise<Source> {
   const way = direct
     ? { dispatcher: new Agent() as Dispatcher, origin: direct }
     : await openForward(kubeconfigPath);

@@ -25,6 +25,8 @@ export interface Stack {
   thawClickHouse(): Promise<void>;
   /** The Collector's log since its first start. */
   collectorLog(): Promise<string>;
+  /** Ids of the containers. Their ports stay when they are started again. */
+  containers: { clickhouse: string; collector: string };
   stop(): Promise<void>;
 }
 
@@ -34,14 +36,16 @@ const PASSWORD = "e2e-password";
 
 /** Starts both. Fails without a Docker engine, so that nobody mistakes tests that did not run for passed ones. */
 export async function startStack(): Promise<Stack> {
-  const network = await new Network().start();
+  await using started = new AsyncDisposableStack();
+  const network = started.use(await new Network().start());
   const clickhouse = await new GenericContainer(CLICKHOUSE_IMAGE)
     .withNetwork(network)
     .withNetworkAliases("clickhouse")
     .withEnvironment({ CLICKHOUSE_USER: "bud", CLICKHOUSE_PASSWORD: PASSWORD, CLICKHOUSE_DB: "metrics" })
-    .withExposedPorts(8123)
+    .withExposedPorts({ container: 8123, host: await freePort() })
     .withWaitStrategy(Wait.forHttp("/ping", 8123))
     .start();
+  started.use(clickhouse);
   const port = await freePort();
   const collector = await new GenericContainer(COLLECTOR_IMAGE)
     .withNetwork(network)
@@ -59,6 +63,7 @@ export async function startStack(): Promise<Stack> {
     .withExposedPorts({ container: 4318, host: port }, 13133)
     .withWaitStrategy(Wait.forHttp("/", 13133))
     .start();
+  started.use(collector);
   const clickhouseUrl = `http://${clickhouse.getHost()}:${clickhouse.getMappedPort(8123)}`;
   const database = createClickHouse({
     url: clickhouseUrl,
@@ -67,18 +72,16 @@ export async function startStack(): Promise<Stack> {
     timeoutMs: 120_000,
     logger: createSilentLogger(),
   });
+  started.defer(() => database.close());
   const switchable = await controlOf(collector, clickhouse);
+  const all = started.move();
   return {
     clickhouseUrl,
     database,
     collectorUrl: `http://${collector.getHost()}:${port}`,
     ...switchable,
-    stop: async () => {
-      await database.close();
-      await collector.stop();
-      await clickhouse.stop();
-      await network.stop();
-    },
+    containers: { clickhouse: clickhouse.getId(), collector: collector.getId() },
+    stop: () => all.disposeAsync(),
   };
 }
 
