@@ -5,7 +5,7 @@ import { QueryError, tooManySamples } from "./query-error.ts";
 import { larger, mean, quantile, smaller, sum } from "./reduce.ts";
 import { labelValue, selectSeries } from "./select.ts";
 import { compareLabels, createSampleBuffer, latestSample, readSamples } from "./series.ts";
-import type { Horizon, Label, SampleBuffer, SimulatedSeries } from "./series.ts";
+import type { Horizon, Label, SampleBuffer, Scrapes, SimulatedSeries } from "./series.ts";
 import { scrapedBy } from "./world.ts";
 import type { ClusterWorld } from "./world.ts";
 
@@ -39,6 +39,8 @@ export interface EngineSettings {
   version: PrometheusVersion;
   replica: number;
   samplesMax: number;
+  /** Default: it scrapes all targets. */
+  scrapes?: Scrapes;
 }
 
 const LOOKBACK_MS = 300_000;
@@ -47,7 +49,7 @@ type StepValue = number | VectorItem[];
 
 /** PromQL over a simulated cluster. Throws QueryError. */
 export function createEngine(world: ClusterWorld, settings: EngineSettings): Engine {
-  const { version, replica, samplesMax } = settings;
+  const { version, replica, samplesMax, scrapes } = settings;
   const openMs = version === 3 ? 1 : 0;
   const buffer = createSampleBuffer();
 
@@ -56,8 +58,10 @@ export function createEngine(world: ClusterWorld, settings: EngineSettings): Eng
     return selectSeries(world.metrics, matchers, span, version);
   };
 
+  const horizonNow = (): Horizon => ({ ...world.horizon(replica), ...(scrapes ? { scrapes } : {}) });
+
   const instant = (expression: Expression, atMs: number): InstantResult => {
-    const horizon = world.horizon(replica);
+    const horizon = horizonNow();
     if (expression.kind === "text") return { type: "string", value: expression.value };
     if (expression.kind === "matrix") {
       const { selector, rangeMs } = expression;
@@ -88,7 +92,7 @@ export function createEngine(world: ClusterWorld, settings: EngineSettings): Eng
       const problem = `invalid expression type "${type}" for range query, must be Scalar or instant Vector`;
       throw new QueryError(400, "bad_data", `invalid parameter "query": ${problem}`);
     }
-    const horizon = world.horizon(replica);
+    const horizon = horizonNow();
     const step = createStepper(expression, { select, horizon, openMs, fromMs: startMs, toMs: endMs });
     const found = new Map<string, RangeSeries>();
     let samples = 0;

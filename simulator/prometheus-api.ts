@@ -12,6 +12,7 @@ import type { Route } from "./prometheus-routes.ts";
 import { QueryError, tooManySamples } from "./query-error.ts";
 import { readParameters } from "./query-parameters.ts";
 import type { Parameters } from "./query-parameters.ts";
+import type { Scrapes } from "./series.ts";
 import { wholesaleAnswer } from "./spoiled-answer.ts";
 import type { ClusterWorld } from "./world.ts";
 
@@ -20,6 +21,8 @@ export interface PrometheusSettings {
   version?: PrometheusVersion;
   /** Number of this replica among those that scrape the same targets. Default 0. */
   replica?: number;
+  /** The targets that it scrapes. Default: all. */
+  scrapes?: Scrapes;
   /** Empty, or begins with "/" and does not end with one. Default empty. */
   pathPrefix?: string;
   /** --query.max-samples. Default: no limit. */
@@ -61,7 +64,8 @@ export function createPrometheusApi(
       return plain(response, 405, "Method Not Allowed\n");
     }
     const limit = fault?.kind === "max-samples" ? fault.samples : samplesMax;
-    const engine = createEngine(world, { version, replica, samplesMax: limit });
+    const scrapes = settings.scrapes ? { scrapes: settings.scrapes } : {};
+    const engine = createEngine(world, { version, replica, samplesMax: limit, ...scrapes });
     const open = (): TextSink => openBody(exchange, version, deps);
     const send = async (json: string): Promise<void> => {
       const sink = open();

@@ -92,7 +92,11 @@ export interface Horizon {
   oldestMs: number;
   nowMs: number;
   replica: number;
+  /** Does this Prometheus scrape the target at this time? Default: it scrapes all. */
+  scrapes?: Scrapes;
 }
+
+export type Scrapes = (target: ScrapeTarget, scrapedMs: number) => boolean;
 
 /** Bounds of the scrape numbers whose samples can lie in [fromMs, toMs]. */
 function scrapeNumbers(series: SimulatedSeries, fromMs: number, toMs: number): [first: number, last: number] {
@@ -107,7 +111,8 @@ function isVisible(series: SimulatedSeries, k: number, horizon: Horizon): boolea
     scrapedMs >= series.bornMs &&
     scrapedMs < series.goneMs &&
     scrapedMs >= horizon.oldestMs &&
-    scrapedMs <= horizon.nowMs
+    scrapedMs <= horizon.nowMs &&
+    (horizon.scrapes?.(series.target, scrapedMs) ?? true)
   );
 }
 

@@ -14,9 +14,10 @@ import { startKubeApi } from "./kube-api.ts";
 import { bridgeRights } from "./kube-rights.ts";
 import { createKubeState } from "./kube-state.ts";
 import type { KubeState, Listener } from "./kube-state.ts";
-import { hashText, uuidOf } from "./noise.ts";
+import { hashText, mix, uuidOf } from "./noise.ts";
 import { createPrometheusApi } from "./prometheus-api.ts";
 import type { PrometheusSettings } from "./prometheus-api.ts";
+import type { Scrapes, ScrapeTarget } from "./series.ts";
 import { createWorld } from "./world.ts";
 import type { ClusterWorld, World, WorldSettings } from "./world.ts";
 
@@ -24,9 +25,13 @@ export interface SimulatorSettings extends WorldSettings {
   /** Default: the real one. Faults that wait, wait by this clock. */
   clock?: Clock;
   /** How each Prometheus answers. `replica` is given by its Pod. */
-  prometheus?: Omit<PrometheusSettings, "replica">;
-  /** Prometheus Pods behind each Service. Default 1. */
+  prometheus?: Omit<PrometheusSettings, "replica" | "scrapes">;
+  /** Prometheus Pods behind each Service, of each shard. Default 1. */
   replicas?: number;
+  /** Prometheus behind each Service that share the targets among them, as Prometheus operator's shards. Default 1. */
+  shards?: number;
+  /** Name of a shard's replica. Default: as Prometheus operator names them. */
+  podName?: (shard: number, replica: number) => string;
   /** The name that other machines reach the API servers by; without it they listen on loopback. */
   hostName?: string;
   /** A real Prometheus that the first cluster's port-forward leads to, in place of the simulated one. */
@@ -52,6 +57,8 @@ export interface SimulatedCluster {
   kube: KubeState;
   /** The truth. */
   world: ClusterWorld;
+  /** Which targets a Prometheus Pod scrapes when, by the Pod's name; to be changed while it runs. Pods that are not listed scrape all. */
+  scrapes: Map<string, Scrapes>;
 }
 
 export interface Simulator {
@@ -112,11 +119,21 @@ async function startCluster(
   const source = board.source(id);
   const state = createKubeState(id);
   const token = uuidOf(hashText(`token/${id}`, world.layout.hash)).replaceAll("-", "");
-  const servers = Array.from({ length: settings.replicas ?? 1 }, (_, replica) => {
-    const podName = `prometheus-${PROMETHEUS.service}-${replica}`;
+  const { shards = 1, replicas = 1, podName: nameOf = operatorPodName } = settings;
+  const scrapes = new Map<string, Scrapes>();
+  const servers = Array.from({ length: shards * replicas }, (_, i) => {
+    const [shard, replica] = [Math.floor(i / replicas), i % replicas];
+    const podName = nameOf(shard, replica);
+    if (shards > 1) scrapes.set(podName, (target) => shardOf(target, shards) === shard);
     const restartPod = (): void => state.restartPod(podName);
     const deps = { world, clock, faults: source, restartPod };
-    const server = createServer(createPrometheusApi(deps, { ...settings.prometheus, replica }));
+    const server = createServer(
+      createPrometheusApi(deps, {
+        ...settings.prometheus,
+        replica,
+        scrapes: (target, scrapedMs) => scrapes.get(podName)?.(target, scrapedMs) ?? true,
+      }),
+    );
     server.on("clientError", (_error, socket) => socket.destroy());
     const real = isFirst ? settings.realPrometheus : undefined;
     addPrometheusPod(state, podName, world, (stream) =>
@@ -145,6 +162,7 @@ async function startCluster(
     metricsUrl,
     kube: state,
     world,
+    scrapes,
   };
   return {
     cluster,
@@ -153,6 +171,17 @@ async function startCluster(
       await Promise.all([api.stop(), ...servers.map(close), close(exposition)]);
     },
   };
+}
+
+/** Shard 0 has the name of the Prometheus alone. */
+function operatorPodName(shard: number, replica: number): string {
+  const name = shard === 0 ? PROMETHEUS.service : `${PROMETHEUS.service}-shard-${shard}`;
+  return `prometheus-${name}-${replica}`;
+}
+
+/** As the operator's hashmod of a target's address. */
+export function shardOf(target: ScrapeTarget, shards: number): number {
+  return mix(target.hash, shards) % shards;
 }
 
 function addPrometheusPod(state: KubeState, name: string, world: ClusterWorld, listener: Listener): void {

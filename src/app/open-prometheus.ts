@@ -43,7 +43,7 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
         ? await openUrl(config, deps, cluster, signal)
         : await openPath(config, { ...deps, turns }, cluster, pinnedPodUid, signal);
       metrics.tunnelOpened();
-      const { dispatcher, origin, pod, otherPods, nodeNames, warnings } = tunnel;
+      const { dispatcher, origin, pod, otherPods, unreadyPods, nodeNames, warnings } = tunnel;
       const client = clientOf(cluster, { dispatcher, clock, turns }, prometheus, {
         origin,
         timeoutMs,
@@ -53,7 +53,7 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
         metrics.tunnelClosed();
         await tunnel.close();
       };
-      return { client, pod, otherPods, nodeNames, warnings, close };
+      return { client, pod, otherPods, unreadyPods, nodeNames, warnings, close };
     } catch (thrown) {
       const error = toBridgeError(thrown, "cluster_api_error");
       metrics.tunnelFailed(error.code);

@@ -1,5 +1,8 @@
 import type { Secret } from "#lib/secret.ts";
 
+/** Shards of one cluster's Prometheus that are read. */
+export const SHARDS_MAX = 32;
+
 /** Where a cluster's Prometheus is: behind a Service inside of the cluster, or at a URL. */
 export interface PrometheusTarget {
   /**
@@ -20,6 +23,8 @@ export interface PrometheusTarget {
   ca?: string;
   /** Answers count even when they say that a part of the data may be missing. */
   acceptPartial?: true;
+  /** How several Pods behind the Service are read: one of them, or so many shards. Absent: the bridge tells shards from replicas. */
+  shards?: "none" | number;
 }
 
 /** How the API server is reached: the outcome of the allow-list parser, or, for a trusted cluster, the file as kubectl would read it. */

@@ -83,7 +83,7 @@ const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
  * Reads CLUSTERS_FILE: YAML with a list `clusters`, each with id, kubeconfig (a path relative to the file, or the text or mapping
  * itself) or kubeconfig_jwe (sealed with a key of the keyring), and optionally name (default: the id), platform (default "kubernetes"),
  * context, trusted, validate_certs, enabled and prometheus {namespace, service, port, scheme, path_prefix, ca (PEM or path),
- * accept_partial, and, only beside a kubeconfig in clear text, headers and bearer_token or basic_auth {username, password}}. A cluster with
+ * accept_partial, shards, and, only beside a kubeconfig in clear text, headers and bearer_token or basic_auth {username, password}}. A cluster with
  * prometheus.url has no kubeconfig, and optionally credentials_jwe or, in clear text, the same credentials and client_certificate {cert, key}.
  *
  * Every kubeconfig is read and checked now, a sealed one is opened for it and dropped; one that is not `trusted` goes through the allow-list

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { flagField } from "./cluster-fields.ts";
-import type { PrometheusTarget } from "./cluster.ts";
+import { SHARDS_MAX, type PrometheusTarget } from "./cluster.ts";
 import { toPrometheusUrl, urlField } from "./prometheus-url.ts";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -13,6 +13,17 @@ const portField = z
   .int("must be a whole number")
   .min(1, "must be from 1 to 65535")
   .max(65_535, "must be from 1 to 65535");
+
+const SHARDS_PROBLEM = `must be auto, none or a whole number from 1 to ${SHARDS_MAX}`;
+const shardsField = z
+  .union(
+    [z.enum(["auto", "none"]), z.int().min(1, SHARDS_PROBLEM).max(SHARDS_MAX, SHARDS_PROBLEM)],
+    SHARDS_PROBLEM,
+  )
+  .meta({
+    description:
+      "Several Pods behind the Service: auto tells shards (each is read) from replicas (one is read); none reads one Pod; a number is the number of shards to expect",
+  });
 
 /** Where the Service is. A cluster that is read without a tunnel has none of them. */
 const serviceFields = {
@@ -29,7 +40,7 @@ const serviceFields = {
 const targetFields = {
   url: urlField.meta({
     description:
-      "Read Prometheus at this URL, without a tunnel: https (or http without credentials), with the path in front of /api/v1. Instead of namespace, service, port, scheme and path_prefix, and of a kubeconfig",
+      "Read Prometheus at this URL, without a tunnel: https (or http without credentials), with the path in front of /api/v1. Instead of namespace, service, port, scheme, path_prefix and shards, and of a kubeconfig",
   }),
   ...serviceFields,
   scheme: z.enum(["http", "https"], "must be http or https"),
@@ -40,6 +51,7 @@ const targetFields = {
   accept_partial: flagField.meta({
     description: "Store answers even if the backend says that a part of the data may be missing",
   }),
+  shards: shardsField,
 };
 
 type Shape = typeof targetFields;
@@ -83,6 +95,7 @@ export const TUNNEL_FIELDS = [
   "pod_port",
   "scheme",
   "path_prefix",
+  "shards",
 ] as const satisfies (keyof TargetFields)[];
 
 /** Fields that contradict each other, as the end of a sentence about `prometheus`; undefined when none do. */
@@ -98,7 +111,14 @@ export function toTarget(
   fields: Partial<TargetFields> & { ca?: string },
   defaults: PrometheusTarget,
 ): PrometheusTarget {
-  const { url, pod_port: podPort, path_prefix: prefix, accept_partial: acceptPartial, ...given } = fields;
+  const {
+    url,
+    pod_port: podPort,
+    path_prefix: prefix,
+    accept_partial: acceptPartial,
+    shards,
+    ...given
+  } = fields;
   return {
     ...defaults,
     ...given,
@@ -106,6 +126,7 @@ export function toTarget(
     ...(podPort === undefined ? {} : { podPort }),
     ...(url === undefined ? {} : toDirectTarget(url)),
     ...(acceptPartial ? { acceptPartial } : {}),
+    ...(shards === undefined || shards === "auto" ? {} : { shards }),
   };
 }
 
@@ -116,8 +137,8 @@ function toDirectTarget(text: string): Pick<PrometheusTarget, "url" | "scheme" |
 
 /** The reverse, without the CA. */
 export function toTargetFields(target: PrometheusTarget): ShownFields {
-  const { ca: _ca, pathPrefix, podPort, acceptPartial, url, ...rest } = target;
+  const { ca: _ca, pathPrefix, podPort, acceptPartial, url, shards = "auto", ...rest } = target;
   const service = url === undefined ? {} : { namespace: null, service: null, port: null };
   const shown = { ...rest, pod_port: podPort ?? null, url: url ?? null, path_prefix: pathPrefix };
-  return { ...shown, ...service, accept_partial: acceptPartial ?? false };
+  return { ...shown, ...service, accept_partial: acceptPartial ?? false, shards };
 }

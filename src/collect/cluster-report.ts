@@ -9,8 +9,7 @@ import type { MetricDescription } from "#otlp/request-encoder.ts";
 import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import { missingIn } from "./intervals.ts";
-import { settledIntervals, watermarkOf, type ClusterProgress } from "./progress.ts";
+import { mergeQuery, type ShardEnd } from "./merged-progress.ts";
 
 /** Sends the `budcluster_*` metrics of one collection of one cluster. */
 export interface ClusterReport {
@@ -29,8 +28,8 @@ export interface ClusterReport {
   sendDown(signal: AbortSignal): Promise<void>;
   /** Does the Collector accept a point of this kind that is known to be good? One request. */
   probe(kind: PointKind, signal: AbortSignal): Promise<boolean>;
-  /** Watermark, samples and gaps of each query. Throws the Collector's BridgeError. */
-  sendQueries(progress: ClusterProgress, endMs: number, signal: AbortSignal): Promise<void>;
+  /** Watermark, samples and gaps of each query over all shards. Throws the Collector's BridgeError. */
+  sendQueries(shards: readonly ShardEnd[], signal: AbortSignal): Promise<void>;
 }
 
 /** Kubernetes lists up to 5,000 nodes, each with a name and a few addresses. */
@@ -122,20 +121,18 @@ export function createClusterReport(
       const [batch] = encode([kind === "sum" ? probe : up(1, upAtMs)]);
       return await deps.exporter.isAccepted(batch!, signal);
     },
-    sendQueries: async (progress, endMs, signal) => {
+    sendQueries: async (shards, signal) => {
       const timestampMs = deps.clock.now();
       const samples = settings.queries.flatMap((query): OwnSample[] => {
-        const state = progress.queries[query.name]!;
-        const labels = { query: query.name, group: query.group };
-        const openGaps = missingIn([state.from, endMs], settledIntervals(state)).length;
-        const lostGaps = state.gaps.filter((gap) => gap.state === "lost").length;
-        const at = { labels, timestampMs };
+        const merged = mergeQuery(shards, query.name);
+        if (!merged) return [];
+        const at = { labels: { query: query.name, group: query.group }, timestampMs };
         return [
-          { ...at, metric: CLUSTER_METRICS.watermark, value: watermarkOf(state) / 1000 },
-          { ...at, metric: CLUSTER_METRICS.read, value: state.samples_read },
-          { ...at, metric: CLUSTER_METRICS.sent, value: state.samples_sent },
-          { ...at, metric: CLUSTER_METRICS.openGaps, value: openGaps },
-          { ...at, metric: CLUSTER_METRICS.lostGaps, value: lostGaps },
+          { ...at, metric: CLUSTER_METRICS.watermark, value: merged.watermarkMs / 1000 },
+          { ...at, metric: CLUSTER_METRICS.read, value: merged.samplesRead },
+          { ...at, metric: CLUSTER_METRICS.sent, value: merged.samplesSent },
+          { ...at, metric: CLUSTER_METRICS.openGaps, value: merged.openGaps },
+          { ...at, metric: CLUSTER_METRICS.lostGaps, value: merged.lostGaps },
         ];
       });
       const byMetric = samples.toSorted((a, b) =>

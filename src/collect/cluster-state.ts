@@ -4,14 +4,10 @@ import { type BridgeError, toErrorBody } from "#errors/error.ts";
 import { boundList, boundObject, boundText } from "#lib/bounds.ts";
 import type { CompletenessSummary } from "#lib/completeness.ts";
 import { missingIn } from "./intervals.ts";
-import {
-  emptyProgress,
-  settledIntervals,
-  watermarkOf,
-  type ClusterProgress,
-  type QueryProgress,
-} from "./progress.ts";
-import type { ClusterCondition, ClusterStatus, GapReport } from "./status.ts";
+import { worstWatermark } from "./merged-progress.ts";
+import { emptyProgress, settledIntervals, type ClusterProgress, type QueryProgress } from "./progress.ts";
+import type { ShardMembers } from "./sharding.ts";
+import type { ClusterCondition, ClusterStatus, GapReport, PodsReport } from "./status.ts";
 
 const GAPS_REPORTED_MAX = 100;
 /** 64 KiB for the whole record of a cluster, of which its last error has 8. */
@@ -20,6 +16,8 @@ const WARNINGS_BYTES_MAX = 12 << 10;
 const WARNING_BYTES_MAX = 1 << 10;
 const GROUPS_BYTES_MAX = 8 << 10;
 const ERROR_BYTES_MAX = 8 << 10;
+/** Of at most 32 shards; a name has 253 characters at most, and a shard of replicas without an operator several names. */
+const SHARD_NAME_BYTES_MAX = 256;
 /** A watermark this many intervals behind its best possible value is stale. */
 const STALE_INTERVALS = 3;
 
@@ -33,20 +31,6 @@ export interface StatusFacts {
   completeness: CompletenessSummary;
 }
 
-/** Everything at or before this time is stored or named as a gap; null when nothing of the queries was ever committed. */
-export function clusterWatermark(progress: ClusterProgress, queries: readonly string[]): number | null {
-  const states = knownStates(progress, queries).map(([, state]) => state);
-  const hasCommitted = states.some(({ committed }) => committed.length > 0);
-  return hasCommitted ? Math.min(...states.map((state) => watermarkOf(state))) : null;
-}
-
-function knownStates(progress: ClusterProgress, queries: readonly string[]): [string, QueryProgress][] {
-  return queries.flatMap((name): [string, QueryProgress][] => {
-    const state = progress.queries[name];
-    return state ? [[name, state]] : [];
-  });
-}
-
 /** The status of a cluster whose progress record can't be read: nothing is known of it but this. */
 export function toDamagedStatus(cluster: Cluster, error: BridgeError, facts: StatusFacts): ClusterStatus {
   return {
@@ -56,15 +40,23 @@ export function toDamagedStatus(cluster: Cluster, error: BridgeError, facts: Sta
   };
 }
 
-/** The status of a cluster from its progress record alone, so that it is the same after a restart. */
+/**
+ * The status of a cluster from its progress records alone, so that it is the same after a restart. `progress` is the cluster's own record;
+ * `shards` has the records of all shards in the order of `sharding.shards`, or that one alone.
+ */
 export function toClusterStatus(
   cluster: Cluster,
   progress: ClusterProgress,
   facts: StatusFacts,
+  shards: readonly ClusterProgress[] = [progress],
 ): ClusterStatus {
-  const watermarkMs = clusterWatermark(progress, facts.queries);
+  const states = shards.flatMap((shard, i) => {
+    const label = shards.length > 1 ? progress.sharding?.shards[i] : undefined;
+    return statesOf(shard, facts.queries).map((each) => ({ ...each, label }));
+  });
+  const watermarkMs = watermarkOfShards(shards, facts.queries);
   const { last } = progress;
-  const allGaps = knownStates(progress, facts.queries).flatMap(([name, state]) => gapsOf(name, state));
+  const allGaps = states.flatMap(({ name, state, label }) => gapsOf(name, state, label));
   const gaps = boundList(allGaps.slice(0, GAPS_REPORTED_MAX), GAPS_BYTES_MAX).kept;
   const lagMs = watermarkMs === null ? null : facts.nowMs - watermarkMs;
   const lastFailed = last?.error != null && Date.parse(last.error.at) >= last.at;
@@ -85,6 +77,7 @@ export function toClusterStatus(
     completeness: facts.completeness,
     transport: cluster.prometheus.url === undefined ? "tunnel" : "direct",
     prometheus_pod: progress.pod?.name ?? null,
+    prometheus_pods: podsOf(progress, shards, facts.queries),
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
     warnings: boundWarnings([
       ...(cluster.validateCerts ? [] : [uncheckedWarning]),
@@ -93,6 +86,46 @@ export function toClusterStatus(
       ...(gaps.length === allGaps.length ? [] : [`${allGaps.length - gaps.length} more gaps are not shown`]),
       ...(last?.warnings ?? []),
     ]),
+  };
+}
+
+function statesOf(
+  { queries }: ClusterProgress,
+  names: readonly string[],
+): { name: string; state: QueryProgress }[] {
+  return names.flatMap((name) => (queries[name] ? [{ name, state: queries[name] }] : []));
+}
+
+/** The watermark of the worst shard, ms; null when nothing was committed yet, or a shard's record has no query. */
+export function watermarkOfShards(
+  shards: readonly ClusterProgress[],
+  names: readonly string[],
+): number | null {
+  const states = shards.map((shard) => statesOf(shard, names).map(({ state }) => state));
+  const hasCommitted = states.flat().some(({ committed }) => committed.length > 0);
+  if (!hasCommitted || states.some((own) => own.length === 0)) return null;
+  return worstWatermark(states.flat());
+}
+
+function podsOf(
+  { sharding }: ClusterProgress,
+  records: readonly ClusterProgress[],
+  names: readonly string[],
+): PodsReport | null {
+  if (!sharding) return null;
+  const { decision, reason, decided_at, shards } = sharding;
+  return {
+    decision,
+    reason,
+    decided_at: isoOf(decided_at)!,
+    shards: shards.map(({ number, name, failed, gone_since }, i) => ({
+      shard: number,
+      name: boundText(name, SHARD_NAME_BYTES_MAX),
+      pod: records[i]?.pod?.name ?? null,
+      watermark: records[i] ? isoOf(watermarkOfShards([records[i]], names)) : null,
+      failing: failed === true,
+      gone_since: isoOf(gone_since ?? null),
+    })),
   };
 }
 
@@ -138,9 +171,10 @@ function conditionOf(
 }
 
 /** The recorded gaps, and open ones: unsettled time before the newest time that was tried. */
-function gapsOf(name: string, state: QueryProgress): GapReport[] {
+function gapsOf(name: string, state: QueryProgress, shard: ShardMembers | undefined): GapReport[] {
+  const inShard = (text: string): string => (shard ? `shard ${shard.number}: ${text}` : text);
   const kept = state.gaps.map(({ from, to, state: kind, reason, points }): GapReport => {
-    const gap = { query: name, from: isoOf(from)!, to: isoOf(to)!, state: kind, reason };
+    const gap = { query: name, from: isoOf(from)!, to: isoOf(to)!, state: kind, reason: inShard(reason) };
     return kind === "refused" ? { ...gap, points } : gap;
   });
   const open = missingIn([state.from, state.attempted], settledIntervals(state)).map(
@@ -149,9 +183,11 @@ function gapsOf(name: string, state: QueryProgress): GapReport[] {
       from: isoOf(from)!,
       to: isoOf(to)!,
       state: "open",
-      reason: state.absent?.some((absent) => absent.from < to && from < absent.to)
-        ? "no ready Prometheus Pod has samples of that time; it is lost if that is still so in an interval's time"
-        : "not stored yet; the next round reads it",
+      reason: inShard(
+        state.absent?.some((absent) => absent.from < to && from < absent.to)
+          ? "no ready Prometheus Pod has samples of that time; it is lost if that is still so in an interval's time"
+          : "not stored yet; the next round reads it",
+      ),
     }),
   );
   return [...kept, ...open];

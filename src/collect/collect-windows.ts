@@ -59,6 +59,8 @@ export interface CollectionRun {
   report: ClusterReport;
   /** Absent: samples are not counted for a proof of completeness. */
   proof?: ProofLedger;
+  /** Progress of the other shards: a metric that this one sees for the first time gets the kind that it has there. */
+  peers?: readonly ClusterProgress[];
 }
 
 /**
@@ -78,7 +80,7 @@ export async function collectWindows(
     if (run.proof?.count(read) ?? true) commitWindow(progress, read, logger);
     saves.start();
   });
-  const kinds = createMetricKinds(progress, parts.metadata, () => file.save());
+  const kinds = createMetricKinds(progress, parts.metadata, () => file.save(), run.peers);
   const memory = deps.memory?.open(() => writer.flush(), signals.signal);
   const delivery = openDelivery(deps, settings, run, { ledger, kinds, memory });
   const writer = openWriter(deps, settings, run, { delivery, memory });

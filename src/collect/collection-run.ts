@@ -1,251 +1,237 @@
-import { toBridgeError } from "#errors/error.ts";
-import { assert } from "#lib/assert.ts";
+import { BridgeError, toBridgeError } from "#errors/error.ts";
+import { createLimiter } from "#lib/limit.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Metadata } from "#prometheus/metadata.ts";
-import type { StateRecords } from "#state/store.ts";
-import type { Logger } from "#telemetry/logger.ts";
-import type { OwnMetrics } from "#telemetry/metrics.ts";
-import type { ClusterReport } from "./cluster-report.ts";
+import { isPerSeries } from "#prometheus/promql.ts";
+import type { CollectionRun } from "./collect-windows.ts";
+import { decideShards, type ShardPods } from "./decide-shards.ts";
+import { reportLosses } from "./outcome.ts";
+import type { PrometheusConnection } from "./ports.ts";
+import { createPodConnections, type PodConnections } from "./pod-connections.ts";
+import type { CommitTarget } from "./progress-store.ts";
+import { openShardFiles, type Shard, type ShardFiles } from "./shard-files.ts";
 import {
-  collectWindows,
-  type CollectionRun,
-  type CollectWindowsDeps,
-  type CollectWindowsSettings,
-} from "./collect-windows.ts";
-import { lossText, reportLosses } from "./outcome.ts";
-import { earliestStart, planReads, preparePlan, type PlanSettings } from "./plan.ts";
-import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
-import type { ClusterProgress, Loss } from "./progress.ts";
-import { lateText, openProofRun, type ProofRun } from "./proof-run.ts";
-import type { ProofSettings } from "./proof-schedule.ts";
-import { createReadPlan, type ReadPlan } from "./read-plan.ts";
-import { openSources, type Sources } from "./sources.ts";
-import type { ReadTotals } from "./window-ledger.ts";
+  beginShard,
+  collectShard,
+  planUnread,
+  type ShardRunDeps,
+  type ShardRunSettings,
+  type ShardSession,
+} from "./shard-run.ts";
+import type { ShardMembers } from "./sharding.ts";
+import { addTotals, emptyTotals, type ReadTotals } from "./window-ledger.ts";
 
-export interface CollectionRunDeps extends CollectWindowsDeps {
-  openPrometheus: OpenPrometheus;
-  store: StateRecords;
-  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "timeLost">;
+export type CollectionRunDeps = ShardRunDeps;
+
+export interface CollectionRunSettings extends ShardRunSettings {
+  /** Where committed windows are stored; undefined where only the Collector knows. */
+  database?: CommitTarget;
 }
 
-export interface CollectionRunSettings extends CollectWindowsSettings, PlanSettings {
-  queries: readonly Query[];
-  /** Longest window that one request reads. */
-  windowMsMax: number;
-  /** Windows end this long before Prometheus' now. */
-  lagMs: number;
-  /** Absent: samples are not counted for a proof of completeness. */
-  proof?: ProofSettings;
-}
-
-/** A larger difference between Prometheus' clock and ours is worth a warning, and not followed into the future. */
-const SKEW_TOLERATED_MS = 30_000;
-/** Time that is this new is read before any back-fill. Two rounds, so that one that fails does not fall behind it. */
-const FRESH_INTERVALS = 2;
-
-/** The times of one collection by Prometheus' clock, ms. */
-interface CollectionTimes {
-  nowMs: number;
-  /** End of the newest window. */
-  endMs: number;
-  /** Prometheus' clock minus the bridge's. */
+/** The end of a collection of all shards. `skewMs`: the largest difference of a Prometheus' clock. */
+export interface CollectionTotals {
+  totals: ReadTotals;
   skewMs: number;
 }
 
-/** Connects to the cluster's Prometheus and collects the open windows. Throws BridgeError when it fails before the first window. */
+/**
+ * Connects to the cluster's Prometheus and collects the open windows: of one Pod, or of each shard in turn. A shard that failed the last time
+ * comes after the others, so that it can't use up their time. Throws BridgeError when it fails before the first window.
+ */
 export async function runCollection(
   deps: CollectionRunDeps,
   settings: CollectionRunSettings,
   run: CollectionRun,
-): Promise<{ totals: ReadTotals; skewMs: number }> {
-  const { cluster, file, report } = run;
-  const { signal } = run.signals;
-  const connection = await deps.openPrometheus(cluster, file.progress.pod?.uid, signal);
-  let sources: Sources | undefined;
+): Promise<CollectionTotals> {
+  const { cluster, file, signals } = run;
+  const first = await deps.openPrometheus(cluster, file.progress.pod?.uid, signals.signal);
+  const connections = createPodConnections(deps.openPrometheus, cluster, first, signals.signal);
   try {
-    const times = toTimes(await connection.client.now(signal), deps.clock.now(), settings.lagMs);
-    const warnings = [...connection.warnings, ...skewWarnings(times.skewMs)];
-    const [metadata] = await Promise.all([
-      readMetadata(connection, signal, warnings),
-      // Known good data first: it shows that the Collector takes data before Prometheus is asked for any.
-      report.sendUp(signal),
-    ]);
-    // Before the samples: a reader of those finds the names of their nodes.
-    warnings.push(...(await report.sendNodes(connection.nodeNames, signal)));
-    const proof = await openProofOf(deps, settings, run, connection, times);
-    sources = await findSources(deps, settings, run, { connection, times, proof });
-    const parts = { connection, sources, metadata, times, proof };
-    const totals = await collectOpen(deps, settings, run, parts);
-    for (const warning of [...warnings, ...sources.warnings, ...totalsWarnings(totals)])
-      totals.warnings.add(warning);
-    await sendQueries(report, file.progress, times.endMs, totals, signal);
-    return { totals, skewMs: times.skewMs };
-  } finally {
-    await sources?.close();
-    await connection.close();
-  }
-}
-
-/** Plans the round, records the plan, and collects its windows. */
-async function collectOpen(
-  deps: CollectionRunDeps,
-  settings: CollectionRunSettings,
-  run: CollectionRun,
-  parts: {
-    connection: PrometheusConnection;
-    sources: Sources;
-    metadata: Metadata;
-    times: CollectionTimes;
-    proof: ProofRun | undefined;
-  },
-): Promise<ReadTotals> {
-  const { file, logger, signals } = run;
-  const { connection, sources, metadata, times, proof } = parts;
-  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs, proof);
-  rememberPod(file.progress, connection, times.endMs, logger);
-  await file.save();
-  reportLosses(losses, deps.metrics, logger);
-  const counted = proof ? { ...run, proof } : run;
-  const totals = await collectWindows(deps, settings, counted, { sources, metadata, plan });
-  reportLosses(totals.losses, deps.metrics, logger);
-  totals.losses.unshift(...losses);
-  if (proof) {
-    const { readSignal: signal = signals.signal, isStopping } = signals;
-    await proof.compare(connection.client, { signal, isStopping });
-    // After the progress: counts must not be of windows that will be read again.
-    await proof.save();
-    totals.late.push(...proof.late);
-  }
-  return totals;
-}
-
-async function openProofOf(
-  deps: CollectionRunDeps,
-  settings: CollectionRunSettings,
-  { cluster, file, logger }: CollectionRun,
-  connection: PrometheusConnection,
-  { nowMs, endMs }: CollectionTimes,
-): Promise<ProofRun | undefined> {
-  if (!settings.proof) return undefined;
-  return await openProofRun(
-    deps,
-    { ...settings, proof: settings.proof },
-    {
-      clusterId: cluster.id,
-      progress: file.progress,
-      isRestart: file.restart !== undefined,
-      pod: connection.pod.name,
-      acceptPartial: cluster.prometheus.acceptPartial === true,
-      nowMs,
-      endMs,
-      logger,
-    },
-  );
-}
-
-function toTimes(nowMs: number, ourNowMs: number, lagMs: number): CollectionTimes {
-  // A Prometheus whose clock runs ahead must not commit times that are still to come: a corrected clock would never read them.
-  const trustedNowMs = Math.min(nowMs, ourNowMs + SKEW_TOLERATED_MS);
-  const endMs = Math.floor((trustedNowMs - lagMs) / 1000) * 1000;
-  assert(endMs <= nowMs, "a window ends before Prometheus' now");
-  return { nowMs, endMs, skewMs: nowMs - ourNowMs };
-}
-
-async function findSources(
-  deps: CollectionRunDeps,
-  settings: CollectionRunSettings,
-  { cluster, file, signals }: CollectionRun,
-  {
-    connection,
-    times: { endMs, nowMs },
-    proof,
-  }: { connection: PrometheusConnection; times: CollectionTimes; proof: ProofRun | undefined },
-): Promise<Sources> {
-  const unread = earliestStart(file.progress, settings.queries, endMs, settings);
-  const earliestMs = Math.min(unread, proof?.earliest() ?? Infinity);
-  const times = { earliestMs, endMs, nowMs, maxBackfillMs: settings.maxBackfillMs };
-  return await openSources(deps, cluster, connection, file.progress, times, signals.signal);
-}
-
-function planRound(
-  deps: CollectionRunDeps,
-  settings: CollectionRunSettings,
-  progress: ClusterProgress,
-  sources: Sources,
-  endMs: number,
-  proof: ProofRun | undefined,
-): { plan: ReadPlan; losses: Loss[] } {
-  const { queries, windowMsMax, lanes } = settings;
-  const changed = preparePlan(progress, queries, endMs, sources, settings);
-  proof?.begin(progress, queries, endMs);
-  const boundaries = [...sources.boundaries, ...(proof?.boundaries() ?? [])];
-  const { reads, losses } = planReads(progress, queries, endMs, boundaries, settings, proof);
-  for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
-  const freshMs = FRESH_INTERVALS * settings.intervalMs;
-  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes }, reads, endMs);
-  return { plan, losses: [...changed, ...losses] };
-}
-
-async function sendQueries(
-  report: ClusterReport,
-  progress: ClusterProgress,
-  endMs: number,
-  totals: ReadTotals,
-  signal: AbortSignal,
-): Promise<void> {
-  if (signal.aborted || totals.failures.some(({ error }) => error.code.startsWith("collector_"))) return;
-  try {
-    await report.sendQueries(progress, endMs, signal);
-  } catch (thrown) {
-    totals.failures.push({ query: "budcluster_query_*", error: toBridgeError(thrown) });
-  }
-}
-
-async function readMetadata(
-  connection: PrometheusConnection,
-  signal: AbortSignal,
-  warnings: string[],
-): Promise<Metadata> {
-  try {
-    return await connection.client.metadata(signal);
-  } catch (thrown) {
-    const error = toBridgeError(thrown);
-    if (signal.aborted || /^(cluster|tunnel)_/.test(error.code)) throw error;
-    warnings.push(`metric types are known by their names only: /api/v1/metadata failed (${error.message})`);
-    return new Map();
-  }
-}
-
-function skewWarnings(skewMs: number): string[] {
-  if (Math.abs(skewMs) < SKEW_TOLERATED_MS) return [];
-  const seconds = Math.round(Math.abs(skewMs) / 1000);
-  return [
-    `Prometheus' clock is ${seconds} s ${skewMs > 0 ? "ahead of" : "behind"} this one; windows follow Prometheus' clock`,
-  ];
-}
-
-function totalsWarnings({ losses, histogramSamples, late }: ReadTotals): string[] {
-  return [
-    ...(losses.length > 0 ? [`lost: ${lossText(losses)}`] : []),
-    ...(late.length > 0 ? [`late: ${lateText(late)}`] : []),
-    ...(histogramSamples > 0
-      ? [`${histogramSamples} native histogram samples were left out: they are not converted yet`]
-      : []),
-  ];
-}
-
-function rememberPod(
-  progress: ClusterProgress,
-  connection: PrometheusConnection,
-  endMs: number,
-  logger: Logger,
-): void {
-  const { pod } = connection;
-  if (progress.pod?.uid === pod.uid) return;
-  if (progress.pod)
-    logger.info(
-      { from: progress.pod.name, to: pod.name },
-      "windows are read from another Prometheus Pod from here on",
+    const ready = [first.pod, ...first.otherPods].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const pods = { ready, unready: first.unreadyPods };
+    const decision = await decideShards(
+      { clock: deps.clock, connections, logger: run.logger },
+      settings,
+      { cluster, progress: file.progress, pods },
+      signals.signal,
     );
-  progress.pod = { ...pod, since: endMs };
+    const files = await openShardFiles(deps.store, cluster.id, file, decision, settings.database);
+    const collection = new ShardCollection(deps, settings, run, connections, files);
+    const { totals, skewMs } = await collection.collect(first, decision.warnings);
+    for (const error of decision.errors) totals.failures.push({ query: "prometheus.shards", error });
+    return { totals, skewMs };
+  } finally {
+    await connections.close();
+  }
+}
+
+/** One collection of the shards of a cluster. */
+class ShardCollection {
+  readonly #deps: CollectionRunDeps;
+  readonly #settings: CollectionRunSettings;
+  readonly #run: CollectionRun;
+  readonly #connections: PodConnections;
+  readonly #files: ShardFiles;
+  /** The only one, without a number. */
+  readonly #isOne: boolean;
+  readonly #totals = emptyTotals();
+  /** Ends of the newest windows of the shards that were read. */
+  readonly #ends = new Map<Shard, number>();
+  #skewMs = 0;
+  #sendingUp: Promise<void> | undefined;
+  #isNodesSent = false;
+
+  constructor(
+    deps: CollectionRunDeps,
+    settings: CollectionRunSettings,
+    run: CollectionRun,
+    connections: PodConnections,
+    files: ShardFiles,
+  ) {
+    this.#deps = deps;
+    this.#run = run;
+    this.#connections = connections;
+    this.#files = files;
+    this.#isOne = files.shards.length + files.damaged.length === 1;
+    const queries = settings.queries.filter((query) => this.#isOne || isReadByShard(query));
+    this.#settings = { ...settings, queries };
+    for (const { name } of settings.queries.filter((query) => !queries.includes(query)))
+      this.#totals.failures.push({ query: name, error: spansShards(name) });
+  }
+
+  async collect(
+    { nodeNames, warnings }: Pick<PrometheusConnection, "nodeNames" | "warnings">,
+    moreWarnings: readonly string[],
+  ): Promise<CollectionTotals> {
+    const { shards, damaged } = this.#files;
+    for (const warning of [...warnings, ...moreWarnings]) this.#totals.warnings.add(warning);
+    for (const { shard, error } of damaged) this.#fail(shard, error);
+    const hasFailed = ({ members }: Shard): boolean => members?.failed === true;
+    for (const group of [shards.filter((shard) => !hasFailed(shard)), shards.filter(hasFailed)]) {
+      const sessions = await this.#begin(group);
+      if (sessions.length > 0) await this.#sendNodes(nodeNames);
+      const metadata = joinMetadata(sessions);
+      for (const session of sessions) await this.#collectOne({ ...session, metadata });
+    }
+    if (this.#ends.size === 0) throw this.#totals.failures[0]!.error;
+    await this.#planUnread();
+    await this.#sendQueries();
+    return { totals: this.#totals, skewMs: this.#skewMs };
+  }
+
+  /** Connects to shards, several at once. */
+  async #begin(shards: readonly Shard[]): Promise<ShardSession[]> {
+    const { lanes } = this.#settings;
+    const limit = createLimiter(lanes);
+    const { signal } = this.#run.signals;
+    const onAnswer = (): Promise<void> => (this.#sendingUp ??= this.#run.report.sendUp(signal));
+    const begin = (shard: Shard): Promise<ShardSession> =>
+      beginShard(this.#deps, this.#settings, this.#connections, shard, onAnswer, signal);
+    const begun = await Promise.all(
+      shards.map((shard) => limit(() => this.#guarded(shard, () => begin(shard)))),
+    );
+    return begun.filter((session) => session !== undefined);
+  }
+
+  async #sendNodes(nodeNames: ReadonlyMap<string, string>): Promise<void> {
+    if (this.#isNodesSent) return;
+    this.#isNodesSent = true;
+    // Before the samples: a reader of those finds the names of their nodes.
+    const warnings = await this.#run.report.sendNodes(nodeNames, this.#run.signals.signal);
+    for (const warning of warnings) this.#totals.warnings.add(warning);
+  }
+
+  async #collectOne(session: ShardSession): Promise<void> {
+    const { shard, times } = session;
+    const { members, file } = shard;
+    const logger = members ? this.#run.logger.child({ shard: members.number }) : this.#run.logger;
+    const peers = this.#files.shards.filter((other) => other !== shard).map((other) => other.file.progress);
+    const run = { ...this.#run, file, logger, peers };
+    const totals = await this.#guarded(shard, () => collectShard(this.#deps, this.#settings, run, session));
+    if (!totals) return;
+    this.#ends.set(shard, times.endMs);
+    if (Math.abs(times.skewMs) >= Math.abs(this.#skewMs)) this.#skewMs = times.skewMs;
+    if (members) setFailed(members, totals.failures.length > 0);
+    addTotals(this.#totals, {
+      ...totals,
+      failures: totals.failures.map(({ query, error }) => ({ query, error: inShard(shard, error) })),
+    });
+  }
+
+  /** A failure of one shard leaves the others; one of the Collector or the state store, or of the only Prometheus, ends the collection. */
+  async #guarded<T>(shard: Shard, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (thrown) {
+      const error = toBridgeError(thrown);
+      if (this.#isOne || /^(collector|state)_/.test(error.code)) throw error;
+      this.#fail(shard, error);
+      return undefined;
+    }
+  }
+
+  #fail(shard: ShardPods, error: BridgeError): void {
+    if (shard.members) setFailed(shard.members, true);
+    this.#totals.failures.push({ query: "*", error: inShard(shard, error) });
+  }
+
+  /** The open time of a shard that could not be read must be known, or the others' would look like the whole. */
+  async #planUnread(): Promise<void> {
+    const { metrics } = this.#deps;
+    const endMs = Math.max(...this.#ends.values());
+    for (const shard of this.#files.shards) {
+      if (this.#ends.has(shard)) continue;
+      const losses = planUnread(this.#deps, this.#settings, shard.file.progress, endMs);
+      await shard.file.save();
+      reportLosses(losses, metrics, this.#run.logger);
+      this.#totals.losses.push(...losses);
+      this.#ends.set(shard, endMs);
+    }
+  }
+
+  async #sendQueries(): Promise<void> {
+    const { report, signals } = this.#run;
+    const { failures } = this.#totals;
+    const isPointless = failures.some(({ error }) => error.code.startsWith("collector_"));
+    // Without one of the records, the watermarks of the others would claim too much.
+    if (signals.signal.aborted || isPointless || this.#files.damaged.length > 0) return;
+    const ends = [...this.#ends].map(([{ file }, endMs]) => ({ progress: file.progress, endMs }));
+    try {
+      await report.sendQueries(ends, signals.signal);
+    } catch (thrown) {
+      failures.push({ query: "budcluster_query_*", error: toBridgeError(thrown) });
+    }
+  }
+}
+
+function setFailed(members: ShardMembers, isFailed: boolean): void {
+  if (isFailed) members.failed = true;
+  else delete members.failed;
+}
+
+/** Only in shards: what combines series can't be computed from a part of them. */
+function isReadByShard(query: Query): boolean {
+  return query.kind === "selector" || isPerSeries(query.promql);
+}
+
+function spansShards(name: string): BridgeError {
+  const text = `the query ${name} combines series, and each shard has only a part of them`;
+  return new BridgeError("prometheus_query_spans_shards", text, { details: { query: name } });
+}
+
+function inShard({ members }: ShardPods, error: BridgeError): BridgeError {
+  if (!members) return error;
+  const { number, name } = members;
+  return new BridgeError(error.code, `shard ${number} (${name}): ${error.message}`, {
+    cause: error,
+    hint: error.hint,
+    details: { ...error.details, shard: number, shard_name: name },
+  });
+}
+
+/** A metric must be of the same kind in all shards: each decides by what all of them say, the first one first. */
+function joinMetadata(sessions: readonly ShardSession[]): Metadata {
+  const [first, ...others] = sessions;
+  if (!first || others.length === 0) return first?.metadata ?? new Map();
+  return new Map(sessions.toReversed().flatMap(({ metadata }) => [...metadata]));
 }

@@ -13,7 +13,7 @@ import type { Turns } from "#lib/turns.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { StateRecords } from "#state/store.ts";
 import type { ClusterProgress } from "./progress.ts";
-import { readProgress } from "./progress-store.ts";
+import { readShards } from "./progress-store.ts";
 import { emptyProof, type ClusterProof } from "./proof.ts";
 import { readProof } from "./proof-store.ts";
 import { stretchesOf, type Stretch } from "./stretches.ts";
@@ -102,11 +102,12 @@ export async function readCollectionRecords(
   clusterId: string,
   stretchMs: number,
 ): Promise<[CollectionRecords, ...CollectionRecords[]]> {
-  const [progress, proof] = await Promise.all([
-    readProgress(store, clusterId),
-    stretchMs === 0 ? emptyProof(HOUR_MS) : readProof(store, clusterId, stretchMs),
-  ]);
-  return [{ progress, proof }];
+  const [first, ...others] = await readShards(store, clusterId);
+  const withProof = async ({ recordId, progress }: typeof first): Promise<CollectionRecords> => ({
+    progress,
+    proof: stretchMs === 0 ? emptyProof(HOUR_MS) : await readProof(store, recordId, stretchMs),
+  });
+  return await Promise.all([withProof(first), ...others.map(withProof)]);
 }
 
 /** The last 24 hours of a cluster. `records`: one for each shard of its Prometheus. */

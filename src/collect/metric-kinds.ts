@@ -18,12 +18,14 @@ const TYPE_BYTES = 48;
 
 /**
  * Decides the kind that each metric is sent as. A point may only leave after `saved`: a restart must know the kind of every point that may
- * have arrived, else the same window could be sent again under another kind, into another table.
+ * have arrived, else the same window could be sent again under another kind, into another table. `peers`: the progress of other shards, in which
+ * a metric must be of the same kind.
  */
 export function createMetricKinds(
   progress: ClusterProgress,
   metadata: Metadata,
   save: () => Promise<void>,
+  peers: readonly ClusterProgress[] = [],
 ): MetricKinds {
   const known = new Map<string, MetricDescription>();
   let isNew = false;
@@ -45,7 +47,16 @@ export function createMetricKinds(
 
   const describe = ({ query, window }: ReadTask, metric: string): MetricDescription => {
     const state = progress.queries[query.name]!;
-    if (!Object.hasOwn(state.types, metric)) checkRoom(query.name, metric);
+    if (!Object.hasOwn(state.types, metric)) {
+      checkRoom(query.name, metric);
+      const there = peers
+        .map(({ queries }) => queries[query.name])
+        .find((peer) => hasKind(peer, state, metric));
+      if (there) {
+        state.types[metric] = structuredClone(there.types[metric]!);
+        isNew = true;
+      }
+    }
     const source = metricTypeOf(metric, metadata);
     const before = kindsOf(state, metric);
     const kind =
@@ -91,6 +102,10 @@ function listedOrKnown(
 ): MetricType["kind"] {
   if (hasType(metric, metadata) || (listed === "counter" && metadata.has(metric))) return listed;
   return before.at(-1)?.kind ?? listed;
+}
+
+function hasKind(peer: QueryProgress | undefined, { promql_hash }: QueryProgress, metric: string): boolean {
+  return peer?.promql_hash === promql_hash && Object.hasOwn(peer.types, metric);
 }
 
 function bytesOfType(metric: string): number {

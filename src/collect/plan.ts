@@ -72,6 +72,7 @@ export function preparePlan(
     progress.queries[name] = fresh;
   }
   delete progress.restart_from;
+  delete progress.begin_from;
   return losses;
 }
 
@@ -82,7 +83,8 @@ function promiseFrom(query: QueryProgress, oldestMs: number | undefined): void {
 
 function beginningOf(progress: ClusterProgress, endMs: number, settings: PlanSettings): number {
   const lookback = endMs - settings.initialLookbackMs;
-  return Math.min(lookback, progress.restart_from ?? lookback);
+  const shardBegin = Math.max(progress.begin_from ?? lookback, endMs - settings.maxBackfillMs);
+  return Math.min(lookback, shardBegin, progress.restart_from ?? lookback);
 }
 
 /**

@@ -1,12 +1,19 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
 
+export interface PodRef {
+  uid: string;
+  name: string;
+}
+
 /** A connection to one Pod of a cluster's Prometheus, for one collection. */
 export interface PrometheusConnection {
   client: PrometheusClient;
-  pod: { uid: string; name: string };
+  pod: PodRef;
   /** The other ready Pods of the Service, by name. */
-  otherPods: readonly { uid: string; name: string }[];
+  otherPods: readonly PodRef[];
+  /** Names of the Service's Pods that are not ready. */
+  unreadyPods: readonly string[];
   /** Node address -> node name. */
   nodeNames: ReadonlyMap<string, string>;
   warnings: string[];

@@ -1,17 +1,31 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
+import { SHARDS_MAX } from "#clusters/cluster.ts";
+import { assert } from "#lib/assert.ts";
+import { createLimiter } from "#lib/limit.ts";
 import { createRecord } from "#lib/records.ts";
 import type { StateRecords } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
 import { proofKey } from "./proof-store.ts";
 
-/** One cluster's progress record while it is being collected. */
+/** The progress record of a cluster, or of a further shard of its Prometheus, while it is being collected. */
 export interface ProgressFile {
+  /** The cluster's id, with the number of a further shard: the keys of its records end with it. */
+  recordId: string;
   progress: ClusterProgress;
   /** Why everything back to MAX_BACKFILL is read again, if it is. */
   restart: string | undefined;
   /** Writes the record; calls while a write is under way are joined into one more. Rejects when the store fails. */
   save(): Promise<void>;
 }
+
+interface ShardProgress {
+  recordId: string;
+  progress: ClusterProgress;
+}
+
+type NonEmpty<T> = [T, ...T[]];
+
+const DELETES_AT_ONCE = 8;
 
 /** Saves the record while the collection goes on. */
 export class BackgroundSaves {
@@ -38,15 +52,40 @@ export class BackgroundSaves {
   }
 }
 
-/** Throws BridgeError `state_*`. */
-export async function readProgress(store: StateRecords, clusterId: string): Promise<ClusterProgress> {
-  return toProgress(clusterId, (await store.get<unknown>(key(clusterId)))?.value);
+/** The progress of a shard of the cluster's Prometheus. Throws BridgeError `state_*`. */
+export async function readProgress(
+  store: StateRecords,
+  clusterId: string,
+  shard = 0,
+): Promise<ClusterProgress> {
+  const recordKey = progressKey(recordIdOf(clusterId, shard));
+  return toProgress(recordKey, (await store.get<unknown>(recordKey))?.value);
 }
 
+/** The progress of each shard, in the order of `sharding.shards`; the cluster's own record alone where there are none. Throws BridgeError `state_*`. */
+export async function readShards(store: StateRecords, clusterId: string): Promise<NonEmpty<ShardProgress>> {
+  const first = { recordId: clusterId, progress: await readProgress(store, clusterId) };
+  const { shards = [] } = first.progress.sharding ?? {};
+  const all = await Promise.all(
+    shards.map(async ({ number }): Promise<ShardProgress> => {
+      if (number === 0) return first;
+      const progress = await readProgress(store, clusterId, number);
+      return { recordId: recordIdOf(clusterId, number), progress };
+    }),
+  );
+  const [one = first, ...others] = all;
+  return [one, ...others];
+}
+
+/** Deletes the records of all shards that there may be: the record that lists them may be lost. */
 export async function deleteProgress(store: StateRecords, clusterId: string): Promise<void> {
-  await store.delete(key(clusterId));
-  await store.delete(proofKey(clusterId));
-  await store.delete(beginKey(clusterId));
+  const limit = createLimiter(DELETES_AT_ONCE);
+  await Promise.all(progressKeys(clusterId).map((key) => limit(() => store.delete(key))));
+}
+
+export async function deleteShard(store: StateRecords, clusterId: string, shard: number): Promise<void> {
+  assert(shard > 0, "the first shard's records are the cluster's");
+  for (const key of keysOf(recordIdOf(clusterId, shard))) await store.delete(key);
 }
 
 /** The database that windows are committed to; `isNew`: it has nothing that was committed before it. */
@@ -63,20 +102,24 @@ export async function openProgress(
   store: StateRecords,
   clusterId: string,
   target?: CommitTarget,
+  shard = 0,
 ): Promise<ProgressFile> {
-  const record = await store.get<unknown>(key(clusterId));
-  const stored = toProgress(clusterId, record?.value);
-  const { progress, restart } = await restarted(store, clusterId, stored, record !== undefined, target);
+  const recordId = recordIdOf(clusterId, shard);
+  const [recordKey, begin] = [progressKey(recordId), beginKey(recordId)];
+  const record = await store.get<unknown>(recordKey);
+  const stored = toProgress(recordKey, record?.value);
+  const { progress, restart } = await restarted(store, begin, stored, record !== undefined, target);
   let etag = record?.etag;
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
   const write = async (): Promise<void> => {
-    if (!progress.is_begin_recorded) await recordBegin(store, clusterId, progress);
-    etag = await store.put(key(clusterId), progress, etag);
+    if (!progress.is_begin_recorded) await recordBegin(store, begin, progress);
+    etag = await store.put(recordKey, progress, etag);
   };
 
   return {
+    recordId,
     progress,
     restart,
     save: async () => {
@@ -99,7 +142,7 @@ export async function openProgress(
 
 async function restarted(
   store: StateRecords,
-  clusterId: string,
+  beginOf: string,
   stored: ClusterProgress,
   isStored: boolean,
   target: CommitTarget | undefined,
@@ -110,7 +153,7 @@ async function restarted(
     (stored.database === undefined ? target.isNew : stored.database !== target.id);
   const database = target === undefined ? {} : { database: target.id };
   if (isStored && !isOther) return { progress: { ...stored, ...database }, restart: undefined };
-  const begin = await readBegin(store, clusterId);
+  const begin = await readBegin(store, beginOf);
   const froms = [
     ...Object.values(stored.queries).map(({ from }) => from),
     ...(begin === undefined ? [] : [begin]),
@@ -124,31 +167,28 @@ async function restarted(
   };
 }
 
-async function readBegin(store: StateRecords, clusterId: string): Promise<number | undefined> {
-  const value = (await store.get<unknown>(beginKey(clusterId)))?.value;
+async function readBegin(store: StateRecords, beginOf: string): Promise<number | undefined> {
+  const value = (await store.get<unknown>(beginOf))?.value;
   const from = (value as { from?: unknown } | null | undefined)?.from;
   return typeof from === "number" ? from : undefined;
 }
 
 /** Written once for a cluster: it distinguishes a lost progress from a cluster that was never collected. */
-async function recordBegin(store: StateRecords, clusterId: string, progress: ClusterProgress): Promise<void> {
+async function recordBegin(store: StateRecords, beginOf: string, progress: ClusterProgress): Promise<void> {
   const froms = Object.values(progress.queries).map(({ from }) => from);
   if (froms.length === 0) return;
-  const record = await store.get<unknown>(beginKey(clusterId));
-  if (!record) await store.put(beginKey(clusterId), { from: Math.min(...froms) }, undefined);
+  const record = await store.get<unknown>(beginOf);
+  if (!record) await store.put(beginOf, { from: Math.min(...froms) }, undefined);
   progress.is_begin_recorded = true;
 }
 
 /** Checks the outermost members only: the program itself wrote the record. */
-function toProgress(clusterId: string, value: unknown): ClusterProgress {
+function toProgress(recordKey: string, value: unknown): ClusterProgress {
   if (value === undefined) return emptyProgress();
   const { version, queries, pod, last } = (value ?? {}) as Partial<ClusterProgress>;
   const isFrame = typeof queries === "object" && queries !== null && pod !== undefined && last !== undefined;
   if (version === 1 && isFrame) return withoutPrototypes(value as ClusterProgress);
-  throw new BridgeError(
-    "state_record_damaged",
-    `the record ${key(clusterId)} is not a collection's progress`,
-  );
+  throw new BridgeError("state_record_damaged", `the record ${recordKey} is not a collection's progress`);
 }
 
 /** JSON.parse gives plain objects, in which a query named `constructor` would seem to have a progress already. */
@@ -159,16 +199,25 @@ function withoutPrototypes(progress: ClusterProgress): ClusterProgress {
   return { ...progress, queries, last: last && { ...last, groups: createRecord(last.groups) } };
 }
 
-/** Kept apart from the progress, and copied with the registry, so that it outlives a lost progress. */
-function beginKey(clusterId: string): string {
-  return `collected:${clusterId}`;
-}
-
-/** The keys of all records that a collection of the cluster reads and writes. */
+/** The keys of all records that a collection of the cluster may read and write. */
 export function progressKeys(clusterId: string): string[] {
-  return [key(clusterId), proofKey(clusterId), beginKey(clusterId)];
+  return Array.from({ length: SHARDS_MAX }, (_, shard) => keysOf(recordIdOf(clusterId, shard))).flat();
 }
 
-function key(clusterId: string): string {
-  return `progress:${clusterId}`;
+function keysOf(recordId: string): string[] {
+  return [progressKey(recordId), proofKey(recordId), beginKey(recordId)];
+}
+
+/** The first shard's records, and those of a Prometheus without shards, have the cluster's id. An id has no colon. */
+function recordIdOf(clusterId: string, shard: number): string {
+  return shard === 0 ? clusterId : `${clusterId}:${shard}`;
+}
+
+function progressKey(recordId: string): string {
+  return `progress:${recordId}`;
+}
+
+/** Kept apart from the progress, and copied with the registry, so that it outlives a lost progress. */
+function beginKey(recordId: string): string {
+  return `collected:${recordId}`;
 }

@@ -6,6 +6,7 @@ import { boundText } from "#lib/bounds.ts";
 import { STRETCH_REASONS } from "#lib/stretch-states.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, isDisjoint, missingIn, type Interval } from "./intervals.ts";
+import type { Sharding } from "./sharding.ts";
 import type { WindowLength } from "./window-length.ts";
 
 /** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector or the bridge (other points of it are stored). */
@@ -73,7 +74,7 @@ export interface LastCollection {
   warnings: string[];
 }
 
-/** The state record `progress:<cluster id>`. Its objects with outside names as keys have no prototype (`createRecord`). */
+/** The state record `progress:<cluster id>`, and `progress:<cluster id>:<n>` of a further shard of its Prometheus. Its objects with outside names as keys have no prototype (`createRecord`). */
 export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
@@ -84,6 +85,10 @@ export interface ClusterProgress {
   is_begin_recorded?: true;
   /** The earlier progress was lost: until the next plan, queries begin at this time, the start of the collection. */
   restart_from?: number;
+  /** The first queries of a shard that was found later begin here, as far as MAX_BACKFILL reaches: where the cluster's collection began. */
+  begin_from?: number;
+  /** How the Pods behind the Service are read; absent in the records of further shards, and while there is one Pod. */
+  sharding?: Sharding;
   /** Prometheus has had samples of `up`: the oldest of them shows since when it has data. */
   up_seen?: boolean;
   queries: Record<string, QueryProgress>;

@@ -39,7 +39,8 @@ export interface ProofRunSettings {
 
 /** The collection that is under way. Times are ms, by Prometheus' clock. */
 export interface ProofContext {
-  clusterId: string;
+  /** Of the progress record: the counts are kept beside it. */
+  recordId: string;
   progress: ClusterProgress;
   /** The progress was lost. */
   isRestart: boolean;
@@ -62,12 +63,12 @@ export async function openProofRun(
   settings: ProofRunSettings,
   context: ProofContext,
 ): Promise<ProofRun> {
-  const { clusterId, pod, endMs, logger } = context;
+  const { recordId, pod, endMs, logger } = context;
   const { stretchMs } = settings.proof;
   const { maxBackfillMs } = settings;
   // Everything is read again: the counts of before would be added to the new ones.
-  if (context.isRestart) await deps.store.delete(proofKey(clusterId));
-  const file = await openProof(deps.store, clusterId, stretchMs);
+  if (context.isRestart) await deps.store.delete(proofKey(recordId));
+  const file = await openProof(deps.store, recordId, stretchMs);
   if (file.restart !== undefined)
     logger.warn(`${file.restart}: time that was collected before has no proof of completeness`);
   const ledger = createProofLedger(file.proof, { pod, floorMs: endMs - maxBackfillMs });

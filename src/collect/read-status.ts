@@ -5,14 +5,14 @@ import type { Turns } from "#lib/turns.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { StateStore } from "#state/store.ts";
 import {
-  clusterWatermark,
   toClusterStatus,
   toDamagedStatus,
   uncheckedWarning,
+  watermarkOfShards,
   type StatusFacts,
 } from "./cluster-state.ts";
 import { readCollectionRecords, summarize } from "./completeness.ts";
-import { readProgress } from "./progress-store.ts";
+import { readShards } from "./progress-store.ts";
 import type { ClusterStatus, CollectionStatus, RoundResult } from "./status.ts";
 
 /** Progress records that one status reads at once: the store may be a sidecar behind HTTP. */
@@ -38,7 +38,8 @@ export async function readClusterStatus(
   try {
     const records = await readCollectionRecords(store, cluster.id, stretchMs);
     const completeness = await summarize(queries, records, facts.nowMs, turns);
-    return toClusterStatus(cluster, records[0].progress, { ...facts, queries: names, completeness });
+    const shards = records.map(({ progress }) => progress);
+    return toClusterStatus(cluster, records[0].progress, { ...facts, queries: names, completeness }, shards);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     const completeness = await summarize([], [], facts.nowMs, turns);
@@ -54,7 +55,10 @@ export async function readWatermark(
 ): Promise<number | null> {
   const names = queries.map(({ name }) => name);
   try {
-    return clusterWatermark(await readProgress(store, clusterId), names);
+    return watermarkOfShards(
+      (await readShards(store, clusterId)).map(({ progress }) => progress),
+      names,
+    );
   } catch (error) {
     if (!isDamaged(error)) throw error;
     return null;

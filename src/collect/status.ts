@@ -54,6 +54,27 @@ export interface GapReport {
   points?: number;
 }
 
+/** replicas: one of the Pods is read. shards: each shard is read, with a progress of its own. */
+export interface PodsReport {
+  decision: "replicas" | "shards";
+  reason: string;
+  decided_at: string;
+  /** Empty for replicas. */
+  shards: ShardReport[];
+}
+
+interface ShardReport {
+  shard: number;
+  name: string;
+  /** The Pod that was read last. */
+  pod: string | null;
+  watermark: string | null;
+  /** Its last collection failed. */
+  failing: boolean;
+  /** The Service has had no Pod of it since this time. */
+  gone_since: string | null;
+}
+
 export interface ClusterStatus {
   cluster_id: string;
   cluster_name: string;
@@ -78,6 +99,8 @@ export interface ClusterStatus {
   transport: "tunnel" | "direct";
   /** The Prometheus Pod that windows are read from; direct: host and path of its URL. */
   prometheus_pod: string | null;
+  /** How several Pods behind the Service are read; null while there was one. */
+  prometheus_pods: PodsReport | null;
   /** Prometheus' clock minus the bridge's. */
   clock_skew_seconds: number | null;
   warnings: string[];

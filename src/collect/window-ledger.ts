@@ -139,7 +139,19 @@ export class WindowLedger {
   }
 }
 
-function emptyTotals(): ReadTotals {
+/** Adds the sums of another part of the collection. */
+export function addTotals(sum: ReadTotals, part: ReadTotals): void {
+  for (const name of ["series", "points", "refusedPoints", "bytes", "windows", "histogramSamples"] as const)
+    sum[name] += part[name];
+  sum.refusedSeries ??= part.refusedSeries;
+  for (const name of ["warnings", "groupsSeen", "groupsRead"] as const)
+    for (const each of part[name]) sum[name].add(each);
+  sum.failures.push(...part.failures);
+  sum.losses.push(...part.losses);
+  sum.late.push(...part.late);
+}
+
+export function emptyTotals(): ReadTotals {
   return {
     series: 0,
     points: 0,

@@ -77,6 +77,22 @@ export const CLUSTER_ERRORS = {
     httpStatus: 502,
     remedy: "Check Prometheus' Pods in the cluster: each one is unready or terminating.",
   },
+  prometheus_shards_mismatch: {
+    cause:
+      "The Pods behind the Service are not the shards that prometheus.shards expects, or a Pod belongs to none of the shards.",
+    retryable: true,
+    httpStatus: 502,
+    remedy:
+      "Compare prometheus.shards with the Pods of the Service: each shard needs a ready Pod whose name (as Prometheus operator gives it) or whose targets tell it from the others. `auto` lets the bridge decide; `none` reads one Pod.",
+  },
+  prometheus_query_spans_shards: {
+    cause:
+      "The query is an expression that combines series, and the cluster's Prometheus is several shards: each would compute it from its part of the series.",
+    retryable: false,
+    httpStatus: 502,
+    remedy:
+      "Collect the series themselves (a plain selector) and combine them when you query; or read from a backend in front of all shards (Thanos, a remote-write target); or set prometheus.shards: none if one Pod has all series.",
+  },
   tunnel_refused: {
     cause: "The port-forward was opened, but nothing listens on the port inside the Pod.",
     retryable: true,

@@ -25,6 +25,7 @@ const viewExample = {
     scheme: "http",
     path_prefix: "",
     accept_partial: false,
+    shards: "auto",
     auth: null,
     headers: [],
     client_certificate: false,

@@ -4,6 +4,7 @@ import type {
   ClusterStatus,
   CollectionStatus,
   GapReport,
+  PodsReport,
   RoundResult,
 } from "#collect/status.ts";
 import { completenessSummary, SUMMARY_EXAMPLE } from "./completeness-schemas.ts";
@@ -86,6 +87,29 @@ const gapReport = z
   })
   .meta({ id: "Gap" }) satisfies z.ZodType<GapReport>;
 
+const podsReport = z
+  .object({
+    decision: z.enum(["replicas", "shards"]).meta({
+      description:
+        "replicas: one of the Pods is read; shards: each shard is read, with a progress of its own",
+    }),
+    reason: z.string(),
+    decided_at: timestamp,
+    shards: z
+      .array(
+        z.object({
+          shard: count,
+          name: z.string(),
+          pod: z.string().nullable().meta({ description: "The Pod that was read last" }),
+          watermark: timestamp.nullable(),
+          failing: z.boolean().meta({ description: "Whether its last collection failed" }),
+          gone_since: timestamp.nullable().meta({ description: "Since when the Service has no Pod of it" }),
+        }),
+      )
+      .meta({ description: "Empty for replicas" }),
+  })
+  .meta({ id: "PrometheusPods" }) satisfies z.ZodType<PodsReport>;
+
 const clusterStatus = z
   .object({
     cluster_id: z.string(),
@@ -110,6 +134,9 @@ const clusterStatus = z
     prometheus_pod: z.string().nullable().meta({
       description: "The Pod that windows are read from; for transport direct, host and path of the URL",
     }),
+    prometheus_pods: podsReport
+      .nullable()
+      .meta({ description: "How several Pods behind the Service are read; null while there was one" }),
     clock_skew_seconds: seconds.nullable().meta({ description: "Prometheus' clock minus the bridge's" }),
     warnings: z.array(z.string()),
   })
@@ -139,6 +166,7 @@ const statusExample = {
       completeness: SUMMARY_EXAMPLE,
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
+      prometheus_pods: null,
       clock_skew_seconds: 0.1,
       warnings: [],
     },

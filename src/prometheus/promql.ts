@@ -1,3 +1,4 @@
+import type { SyntaxNode } from "@lezer/common";
 import { parsePromqlTree } from "#lib/promql-tree.ts";
 
 export type PromqlClass =
@@ -38,6 +39,35 @@ export function classifyPromql(promql: string): PromqlClass {
     default:
       return { kind: "expression" };
   }
+}
+
+/** Functions whose result of a series depends on that series alone, and keeps its labels. */
+const PER_SERIES =
+  /^(abs|ceil|changes|clamp|clamp_max|clamp_min|delta|deriv|exp|floor|idelta|increase|irate|ln|log10|log2|predict_linear|rate|resets|round|sgn|sqrt|timestamp|(avg|count|last|max|min|present|quantile|stddev|stdvar|sum)_over_time)$/;
+/**
+ * Can the expression be computed from a part of the series, so that the parts' results together are the whole? Only what treats each series by
+ * itself: functions of one series and arithmetic with numbers.
+ */
+export function isPerSeries(promql: string): boolean {
+  let selectors = 0;
+  let isEach = true;
+  parsePromqlTree(promql).iterate({
+    enter: ({ node }) => {
+      const { name } = node.type;
+      if (name === "VectorSelector") selectors++;
+      if (name === "AggregateExpr") isEach = false;
+      if (name === "FunctionIdentifier") isEach &&= PER_SERIES.test(promql.slice(node.from, node.to));
+      if (name === "BinaryExpr") isEach &&= !hasSelector(node.firstChild) || !hasSelector(node.lastChild);
+    },
+  });
+  return isEach && selectors > 0;
+}
+
+function hasSelector(node: SyntaxNode | null): boolean {
+  if (!node) return false;
+  if (node.type.name === "VectorSelector") return true;
+  for (let child = node.firstChild; child; child = child.nextSibling) if (hasSelector(child)) return true;
+  return false;
 }
 
 /** The metrics that these selectors read, or undefined when one of them has no plain name (`{__name__=~"x.*"}`). */

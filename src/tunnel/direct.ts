@@ -79,6 +79,7 @@ export async function openDirect(
     origin,
     pod: sourceOf(target.url),
     otherPods: [],
+    unreadyPods: [],
     nodeNames: new Map(),
     warnings: [],
     close: (reason) =>

@@ -47,6 +47,8 @@ export interface Tunnel {
   pod: { uid: string; name: string };
   /** The other ready Pods of the Service, by name. */
   otherPods: readonly { uid: string; name: string }[];
+  /** Names of the Service's Pods that are not ready. */
+  unreadyPods: readonly string[];
   /** Node name by node address (no port) and by the name itself. Empty when the nodes may not be listed. */
   nodeNames: ReadonlyMap<string, string>;
   warnings: string[];
@@ -89,6 +91,7 @@ export async function openTunnel(
     origin,
     pod: { uid: pod.podUid, name: pod.podName },
     otherPods: pod.others.map(({ podUid, podName }) => ({ uid: podUid, name: podName })),
+    unreadyPods: pod.unready,
     nodeNames: nodes.names,
     warnings: nodes.warning === undefined ? [] : [nodes.warning],
     close: (reason) => pool.close(reason),

@@ -85,7 +85,7 @@ const PODS_MAX = 1000;
 /**
  * Finds a Pod behind a Service: ready, not terminating, the pinned one if it is among them, else the first by name. Ports are those
  * of the EndpointSlices, where named target ports are already numbers; a headless Service's port is taken as it is (as kubectl does).
- * `others`: the other ready Pods, by name.
+ * `others`: the other ready Pods, by name. `unready`: the names of Pods that are not ready or terminating.
  *
  * Throws BridgeError prometheus_service_not_found, prometheus_service_unsupported, prometheus_port_not_found,
  * prometheus_pod_not_ready, and the client's cluster_* errors.
@@ -94,11 +94,11 @@ export async function resolveTarget(
   kube: KubeClient,
   target: TunnelTarget,
   options: { pinnedPodUid?: string; signal: AbortSignal },
-): Promise<PodTarget & { others: PodTarget[] }> {
+): Promise<PodTarget & { others: PodTarget[]; unready: string[] }> {
   const service = await findService(kube, target, options.signal);
-  const { pods, pinned } = await listReadyPods(kube, target, service, options);
+  const { pods, pinned, unready } = await listReadyPods(kube, target, service, options);
   const chosen = pinned ?? pods[0]!;
-  return { ...chosen, others: pods.filter(({ podUid }) => podUid !== chosen.podUid) };
+  return { ...chosen, others: pods.filter(({ podUid }) => podUid !== chosen.podUid), unready };
 }
 
 /** A Service with the port that was asked for. */
@@ -132,7 +132,7 @@ async function listReadyPods(
   target: TunnelTarget,
   service: FoundService,
   { pinnedPodUid, signal }: { pinnedPodUid?: string; signal: AbortSignal },
-): Promise<{ pods: PodTarget[]; pinned: PodTarget | undefined }> {
+): Promise<ReadyPods> {
   const list = {
     path: kubePath("/apis/discovery.k8s.io/v1/namespaces", target.namespace, "endpointslices"),
     query: { labelSelector: `kubernetes.io/service-name=${target.service}` },
@@ -245,10 +245,19 @@ function isTcp(protocol: string | null | undefined): boolean {
   return (protocol ?? "TCP") === "TCP";
 }
 
+interface ReadyPods {
+  /** By name. */
+  pods: PodTarget[];
+  /** If it is ready. */
+  pinned: PodTarget | undefined;
+  /** Names of the others: up to 1,000. */
+  unready: string[];
+}
+
 interface PodCollector {
   add: (slice: Slice) => void;
-  /** The ready Pods by name, and the pinned one if it is ready. Throws when there is none; the error lists the Pods that are not ready. */
-  result(): { pods: PodTarget[]; pinned: PodTarget | undefined };
+  /** Throws when no Pod is ready; the error lists the Pods that are not ready. */
+  result(): ReadyPods;
 }
 
 /** The ready Pods and their ports. */
@@ -260,6 +269,7 @@ function createPodCollector(
   let pods = new Map<string, PodTarget>();
   let pinned: PodTarget | undefined;
   const counts = { not_ready: 0, terminating: 0, without_pod: 0 };
+  const unready = new Set<string>();
   let withoutPort = 0;
   const ports: { name: string; port: number | null }[] = [];
 
@@ -276,6 +286,8 @@ function createPodCollector(
     );
   };
 
+  const noteUnready = (name: string): void => void (unready.size < PODS_MAX && unready.add(name));
+
   return {
     add: (slice) => {
       const podPort = target.podPort ?? (isHeadless ? port.port : slicePort(slice, port.name ?? ""));
@@ -285,10 +297,11 @@ function createPodCollector(
       for (const { conditions, targetRef } of slice.endpoints ?? []) {
         const isHere = (targetRef?.namespace ?? target.namespace) === target.namespace;
         if (targetRef?.kind !== "Pod" || !targetRef.name || !isHere) counts.without_pod++;
-        else if (conditions?.terminating === true) counts.terminating++;
-        // The API reference: interpret an absent `ready` as true.
-        else if (conditions?.ready === false) counts.not_ready++;
-        else if (podPort === undefined) withoutPort++;
+        else if (conditions?.terminating === true || conditions?.ready === false) {
+          // The API reference: interpret an absent `ready` as true.
+          counts[conditions.terminating === true ? "terminating" : "not_ready"]++;
+          noteUnready(targetRef.name);
+        } else if (podPort === undefined) withoutPort++;
         else {
           const podUid = targetRef.uid ?? `${target.namespace}/${targetRef.name}`;
           addPod({ podName: targetRef.name, podUid, port: podPort });
@@ -296,7 +309,7 @@ function createPodCollector(
       }
     },
     result: () => {
-      if (pods.size > 0) return { pods: byName().slice(0, PODS_MAX), pinned };
+      if (pods.size > 0) return { pods: byName().slice(0, PODS_MAX), pinned, unready: [...unready].sort() };
       if (withoutPort > 0) {
         const text = `the ready Pods of Service ${label(target)} have no container port for its port ${target.port}`;
         throw new BridgeError("prometheus_port_not_found", text, { details: { ports } });

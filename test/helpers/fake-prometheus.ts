@@ -227,7 +227,8 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       const client = createClient(pod.name, () => (other ? other.oldestMs : fake.oldestMs));
       const otherPods = [fake.pod, ...fake.otherPods].filter(({ uid }) => uid !== pod.uid);
       const { nodeNames, warnings } = fake;
-      return { client, pod: { uid: pod.uid, name: pod.name }, otherPods, nodeNames, warnings, close };
+      const refs = { pod: { uid: pod.uid, name: pod.name }, otherPods, unreadyPods: [] };
+      return { client, ...refs, nodeNames, warnings, close };
     },
   };
   return fake;

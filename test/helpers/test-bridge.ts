@@ -36,14 +36,18 @@ export interface TestBridge {
   resultOf(round: RoundResult, clusterId: string): ClusterResult;
   status(): Promise<CollectionStatus>;
   statusOf(clusterId: string): Promise<ClusterStatus>;
-  /** Stops the program and reads its record of a cluster. */
-  progress(clusterId: string): Promise<ClusterProgress>;
+  /** Stops the program and reads its record of a cluster, or of a further shard of its Prometheus. */
+  progress(clusterId: string, shard?: number): Promise<ClusterProgress>;
   /** Stops the program and starts it anew on the same DATA_DIR. */
   restart(environment?: Record<string, string>): Promise<void>;
   stop(): Promise<void>;
+  /** Replaces CLUSTERS_FILE: the next start reads it. */
+  writeClustersFile(text: string): void;
 }
 
 export interface TestBridgeParts {
+  /** Makes CLUSTERS_FILE of the simulator's own. */
+  clustersFile?: (text: string) => string;
   simulator: Simulator;
   collector: OtlpCollector;
   clock: JumpingClock;
@@ -56,11 +60,12 @@ export interface TestBridgeParts {
 /** The variables that a bridge between a simulator and a Collector needs, and the files that they name. */
 export function bridgeEnvironment(
   directory: string,
-  parts: Pick<TestBridgeParts, "simulator" | "collector" | "metrics">,
+  parts: Pick<TestBridgeParts, "simulator" | "collector" | "metrics" | "clustersFile">,
 ): Record<string, string> {
   const clustersFile = join(directory, "clusters.yaml");
   const queriesFile = join(directory, "queries.yaml");
-  writeFileSync(clustersFile, parts.simulator.clustersFile());
+  const text = parts.simulator.clustersFile();
+  writeFileSync(clustersFile, parts.clustersFile?.(text) ?? text);
   const queries = (parts.metrics ?? METRICS).map((name) => ({ name, group: "test" }));
   writeFileSync(queriesFile, JSON.stringify({ extends: "none", queries }));
   return {
@@ -117,14 +122,16 @@ export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridg
     resultOf: (round, clusterId) => found(round.clusters, clusterId),
     status: () => call<CollectionStatus>("GET", "/metrics/status"),
     statusOf: async (clusterId) => found((await bridge.status()).clusters, clusterId),
-    progress: async (clusterId) => {
+    progress: async (clusterId, shard = 0) => {
       await running.app.stop();
-      return await readProgressRecord(join(directory, "data"), clusterId);
+      const recordId = shard === 0 ? clusterId : `${clusterId}:${shard}`;
+      return await readProgressRecord(join(directory, "data"), recordId);
     },
     restart: async (more) => {
       await running.app.stop();
       running = await begin(more);
     },
+    writeClustersFile: (text) => writeFileSync(join(directory, "clusters.yaml"), text),
     stop: async () => {
       await running.app.stop();
       rmSync(directory, { recursive: true, force: true });
@@ -133,15 +140,15 @@ export async function startTestBridge(parts: TestBridgeParts): Promise<TestBridg
   return bridge;
 }
 
-/** The record of a cluster in the state file of a program that has ended. */
-export async function readProgressRecord(dataDirectory: string, clusterId: string): Promise<ClusterProgress> {
+/** The record of a cluster (`ID`, or `ID:1` of a further shard) in the state file of a program that has ended. */
+export async function readProgressRecord(dataDirectory: string, recordId: string): Promise<ClusterProgress> {
   const store = createSqliteStore({
     path: join(dataDirectory, "state.sqlite"),
     logger: createSilentLogger(),
   });
   try {
-    const record = await store.get<ClusterProgress>(`progress:${clusterId}`);
-    if (!record) throw new Error(`nothing is recorded of ${clusterId}`);
+    const record = await store.get<ClusterProgress>(`progress:${recordId}`);
+    if (!record) throw new Error(`nothing is recorded of ${recordId}`);
     return record.value;
   } finally {
     await store.close();

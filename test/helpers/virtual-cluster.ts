@@ -112,6 +112,7 @@ export function createVirtualCluster(
     client,
     pod: { uid: "pod", name: "prometheus-0" },
     otherPods: [],
+    unreadyPods: [],
     nodeNames: new Map(),
     warnings: [],
     close: async () => {},

@@ -139,6 +139,7 @@ export const STATUS: CollectionStatus = {
       completeness: createTally(lastHours(Date.parse("2025-06-01T12:00:02Z"))).summary(),
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
+      prometheus_pods: null,
       clock_skew_seconds: -0.2,
       warnings: ["certificates are not verified"],
     },

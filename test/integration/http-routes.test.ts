@@ -199,6 +199,7 @@ describe("what can be read", () => {
         scheme: "https",
         path_prefix: "/prom",
         accept_partial: false,
+        shards: "auto",
         auth: null,
         headers: [],
       },

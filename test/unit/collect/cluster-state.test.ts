@@ -94,6 +94,7 @@ test("before the first collection there is nothing to say", () => {
     completeness: FACTS.completeness,
     transport: "tunnel",
     prometheus_pod: null,
+    prometheus_pods: null,
     clock_skew_seconds: null,
     warnings: [],
   });
@@ -114,6 +115,7 @@ test("the cluster's watermark is the lowest of its queries', of those in the cat
     groups: { node: "present" },
     transport: "tunnel",
     prometheus_pod: "prometheus-0",
+    prometheus_pods: null,
     clock_skew_seconds: 1.5,
     warnings: ["w"],
   });

@@ -31,6 +31,7 @@ const status = (cluster_id: string, collecting = false): ClusterStatus => ({
   completeness: createTally(lastHours(0)).summary(),
   transport: "tunnel",
   prometheus_pod: null,
+  prometheus_pods: null,
   clock_skew_seconds: null,
   warnings: [`warning of ${cluster_id}`],
 });

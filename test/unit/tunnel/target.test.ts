@@ -72,7 +72,13 @@ async function failure(work: Promise<unknown>): Promise<BridgeError> {
 describe("resolveTarget", () => {
   test("gives the container's port that the Service's port stands for", async () => {
     const pod = await resolve({ slices: slices([endpoint("prometheus-0")]) });
-    expect(pod).toEqual({ podName: "prometheus-0", podUid: "uid-prometheus-0", port: 19_090, others: [] });
+    expect(pod).toEqual({
+      podName: "prometheus-0",
+      podUid: "uid-prometheus-0",
+      port: 19_090,
+      others: [],
+      unready: [],
+    });
   });
 
   test("matches an unnamed port", async () => {
