@@ -194,6 +194,7 @@ describe("what can be read", () => {
       labels: {},
       prometheus: {
         namespace: "bud-system",
+        url: null,
         service: "prometheus",
         port: 9090,
         scheme: "https",
@@ -202,6 +203,7 @@ describe("what can be read", () => {
         shards: "auto",
         auth: null,
         headers: [],
+        client_certificate: false,
       },
       credentials: {
         sealed: false,
