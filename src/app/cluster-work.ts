@@ -19,6 +19,8 @@ import type { WorkSettings } from "./work-settings.ts";
 
 const DELIVERY_WAIT = { initialMs: 1000, multiplier: 2, maxMs: 15_000 };
 const BATCHES_IN_FLIGHT = 2;
+/** Of one answer, compressed: half a million samples or more. */
+const KEPT_BYTES = 8 << 20;
 /** Of MEMORY_BUDGET; the rest is for buffers that wait to be used again. */
 const IN_USE_SHARE = 7 / 8;
 /** Of one cluster in a round. */
@@ -104,6 +106,7 @@ function createCollect(
       lanes: config.QUERY_CONCURRENCY,
       batchPointsMax: config.METRICS_BATCH_SIZE,
       batchBytesMax: config.METRICS_BATCH_BYTES,
+      keptBytesMax: KEPT_BYTES,
       batchesInFlightMax: BATCHES_IN_FLIGHT,
       version,
       ...(database ? { database } : {}),

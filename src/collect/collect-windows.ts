@@ -1,15 +1,18 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { toBridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
-import type { MemoryAccount, MemoryBudget } from "#lib/memory-budget.ts";
+import { createMemoryBudget, type MemoryAccount, type MemoryBudget } from "#lib/memory-budget.ts";
 import { createCountedPool, type BufferPool } from "#otlp/buffer-pool.ts";
 import { createDelivery, type Delivery } from "#otlp/delivery.ts";
 import type { Exporter } from "#otlp/exporter.ts";
-import { createOtlpWriter, type OtlpWriter } from "#otlp/writer.ts";
+import type { KeptAnswerSettings } from "#otlp/kept-answer.ts";
+import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
 import type { Metadata } from "#prometheus/metadata.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { sawAbsent } from "./absence.ts";
+import { createAnswers } from "./answers.ts";
 import type { ClusterReport } from "./cluster-report.ts";
 import { createMetricKinds, type MetricKinds } from "./metric-kinds.ts";
 import { addGap, commit, type ClusterProgress } from "./progress.ts";
@@ -36,6 +39,8 @@ export interface CollectWindowsSettings {
   lanes: number;
   batchPointsMax: number;
   batchBytesMax: number;
+  /** Bytes that are kept of one window's answer at most, compressed, until it is whole. */
+  keptBytesMax: number;
   /** Batches of one cluster on their way at once. */
   batchesInFlightMax: number;
   version: string;
@@ -63,6 +68,8 @@ export interface CollectionRun {
   peers?: readonly ClusterProgress[];
 }
 
+const WAIT_WARNED_MS = 10_000;
+
 /**
  * Reads the windows of the plan, sends their samples to the Collector and commits each window whose points are all acknowledged or refused.
  * Returns when nothing is under way any more. Throws BridgeError `state_*` when the progress can't be saved.
@@ -81,16 +88,30 @@ export async function collectWindows(
     saves.start();
   });
   const kinds = createMetricKinds(progress, parts.metadata, () => file.save(), run.peers);
-  const memory = deps.memory?.open(() => writer.flush(), signals.signal);
+  const memory = (deps.memory ?? createMemoryBudget(Infinity)).open(() => writer.flush());
   const delivery = openDelivery(deps, settings, run, { ledger, kinds, memory });
-  const writer = openWriter(deps, settings, run, { delivery, memory });
+  const submit = (batch: Batch<WindowRead>): void => {
+    deps.metrics.batchStarted();
+    delivery.submit(batch);
+  };
+  const { clock, exporter, pool } = deps;
+  const requests = requestSettings(settings, run);
+  const writer = createOtlpWriter<WindowRead>({
+    ...requests,
+    pool: createCountedPool(pool, memory),
+    onBatch: submit,
+  });
+  const signal = signals.readSignal ?? signals.signal;
+  const answers = createAnswers({ exporter, pool, shared: writer, submit, clock, memory, signal }, requests);
   const reads: ReadDeps = {
     sources: parts.sources,
     ledger,
+    answers,
     writer,
     delivery,
-    clock: deps.clock,
-    signal: signals.readSignal ?? signals.signal,
+    memory,
+    clock,
+    signal,
     isStopping: signals.isStopping,
     describe: (task, metric) => kinds.describe(task, metric),
     onAbsent: ({ name }, { fromMs, toMs }) => {
@@ -104,9 +125,11 @@ export async function collectWindows(
     // Also after an abort: a batch that can't be sent any more fails its windows.
     writer.flush();
     await delivery.drained();
+    assert(memory.held() === 0, "a collection gives back its memory");
   } finally {
-    memory?.close();
+    memory.close();
   }
+  nameWait(ledger.totals, answers.waitedMs());
   await saves.finished();
   return ledger.totals;
 }
@@ -115,7 +138,7 @@ function openDelivery(
   deps: CollectWindowsDeps,
   settings: CollectWindowsSettings,
   { report, signals }: CollectionRun,
-  { ledger, kinds, memory }: { ledger: WindowLedger; kinds: MetricKinds; memory: MemoryAccount | undefined },
+  { ledger, kinds, memory }: { ledger: WindowLedger; kinds: MetricKinds; memory: MemoryAccount },
 ): Delivery<WindowRead> {
   return createDelivery<WindowRead>(
     {
@@ -127,7 +150,7 @@ function openDelivery(
       },
       toError: (error) => toBridgeError(error),
       signal: signals.signal,
-      ...(memory ? { memory } : {}),
+      memory,
     },
     { inFlightMax: settings.batchesInFlightMax },
   );
@@ -150,23 +173,23 @@ function savingKindsFirst(exporter: Exporter, kinds: MetricKinds): Exporter {
   };
 }
 
-function openWriter(
-  deps: CollectWindowsDeps,
-  settings: CollectWindowsSettings,
-  { report }: CollectionRun,
-  { delivery, memory }: { delivery: Delivery<WindowRead>; memory: MemoryAccount | undefined },
-): OtlpWriter<WindowRead> {
-  return createOtlpWriter<WindowRead>({
+function requestSettings(settings: CollectWindowsSettings, { report }: CollectionRun): KeptAnswerSettings {
+  return {
     resource: report.resource,
     scope: { name: "budcluster", version: settings.version },
     pointsMax: settings.batchPointsMax,
     bytesMax: settings.batchBytesMax,
-    pool: memory ? createCountedPool(deps.pool, memory) : deps.pool,
-    onBatch: (batch) => {
-      deps.metrics.batchStarted();
-      delivery.submit(batch);
-    },
-  });
+    keptBytesMax: settings.keptBytesMax,
+  };
+}
+
+/** The wait for memory takes from the cluster's deadline: it must not be taken for a slow cluster. */
+function nameWait(totals: ReadTotals, waitedMs: number): void {
+  if (waitedMs < WAIT_WARNED_MS) return;
+  const seconds = Math.round(waitedMs / 1000);
+  totals.warnings.add(
+    `reads waited ${seconds} s in total for memory: the answers of all clusters use up MEMORY_BUDGET`,
+  );
 }
 
 /** Commits a settled window and records its refused points. */

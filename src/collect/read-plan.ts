@@ -19,8 +19,11 @@ export interface ReadTask {
 export interface ReadPlan {
   /** The window to read next, or undefined while there is none: a window that is under way may still be given back in two halves. */
   next(): ReadTask | undefined;
-  /** Must be called once for each task of `next`. Returns true when the window will be read again in this round, in smaller pieces. */
-  ended(task: ReadTask, end: ReadEnd): boolean;
+  /**
+   * Must be called once for each task of `next`. `bytes`: of the answer of a window that is done, compressed. Returns true when the window will be
+   * read again in this round, in smaller pieces.
+   */
+  ended(task: ReadTask, end: ReadEnd, bytes?: number): boolean;
   /** Queries that still have windows to read. */
   pending(): Query[];
 }
@@ -32,6 +35,8 @@ export interface ReadPlanSettings {
   freshMs: number;
   /** Windows that are read at once. */
   lanes: number;
+  /** Bytes that may be kept of one answer, compressed. */
+  keptBytesMax: number;
 }
 
 /** The time that one query has to read. */
@@ -51,6 +56,8 @@ const WINDOW_MS_MIN = 1000;
 /** Slow reads of one query in one round: each may occupy a connection for the whole request timeout. */
 const SLOW_READS_MAX = 3;
 const SKIP_DOUBLINGS_MAX = 20;
+/** Of `keptBytesMax`: the size that a window is planned for. No answer is like the one before. */
+const PLANNED_SHARE = 3 / 4;
 
 /** In the order in which queries are served: see `rankOf`. */
 type Rank = 0 | 1 | 2 | 3 | 4;
@@ -62,6 +69,9 @@ interface QueryState extends QueryReads {
   /** Reads of it that were slow in this round. */
   slowReads: number;
   underWay: number;
+  /** Windows that were read in this round: their length and the bytes of their answers. */
+  doneMs: number;
+  doneBytes: number;
   /** Fresh windows that failed one after another in this round. */
   freshFailures: number;
 }
@@ -106,12 +116,13 @@ class RoundPlan implements ReadPlan {
     const { windowMsMax, freshMs } = this.#settings;
     const state = this.#choose();
     if (!state) return undefined;
-    const window = takeWindow(state, lengthOf(state, windowMsMax).ms, this.#endMs, freshMs);
+    const lengthMs = Math.min(lengthOf(state, windowMsMax).ms, this.#fittingMs(state));
+    const window = takeWindow(state, lengthMs, this.#endMs, freshMs);
     state.underWay++;
     return { query: state.query, window, startedAt: this.#clock.monotonic() };
   }
 
-  ended(task: ReadTask, end: ReadEnd): boolean {
+  ended(task: ReadTask, end: ReadEnd, bytes = 0): boolean {
     const state = this.#states.get(task.query.name);
     assert(state !== undefined && state.underWay > 0, "a window that ended was under way");
     state.underWay--;
@@ -121,9 +132,20 @@ class RoundPlan implements ReadPlan {
     const windowMs = task.window.toMs - task.window.fromMs;
     if (task.window.toMs > this.#freshFromMs) state.freshFailures = 0;
     else if (state.progress.backfill) state.progress.backfill.failures = 0;
-    const { windowMsMax } = this.#settings;
-    setLength(state, afterSuccess(lengthOf(state, windowMsMax), windowMs, windowMsMax), windowMsMax);
+    state.doneMs += windowMs;
+    state.doneBytes += bytes;
+    const { windowMsMax, keptBytesMax } = this.#settings;
+    const length = lengthOf(state, windowMsMax);
+    const mayGrow = bytes * 2 <= keptBytesMax;
+    setLength(state, afterSuccess(length, windowMs, { msMax: windowMsMax, mayGrow }), windowMsMax);
     return false;
+  }
+
+  /** The length of window whose answer can be kept, by the windows that were read before in this round. */
+  #fittingMs({ doneMs, doneBytes }: QueryState): number {
+    if (doneBytes === 0) return Infinity;
+    const bytesMax = PLANNED_SHARE * this.#settings.keptBytesMax;
+    return Math.max(WINDOW_MS_MIN, Math.floor((bytesMax * doneMs) / doneBytes));
   }
 
   pending(): Query[] {
@@ -181,7 +203,16 @@ function toState(reads: QueryReads, nowMs: number): QueryState {
   const { progress } = reads;
   // The clock was set back since then: the query must not wait until that time comes again.
   if ((progress.read_at ?? 0) > nowMs) delete progress.read_at;
-  return { ...reads, open: [...reads.open], wasTried: false, slowReads: 0, underWay: 0, freshFailures: 0 };
+  return {
+    ...reads,
+    open: [...reads.open],
+    wasTried: false,
+    slowReads: 0,
+    underWay: 0,
+    doneMs: 0,
+    doneBytes: 0,
+    freshFailures: 0,
+  };
 }
 
 /** Makes the query's windows shorter than this one. False when they can't be. */

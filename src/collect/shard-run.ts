@@ -194,14 +194,14 @@ function planRound(
   endMs: number,
   proof: ProofRun | undefined,
 ): { plan: ReadPlan; losses: Loss[] } {
-  const { queries, windowMsMax, lanes } = settings;
+  const { queries, windowMsMax, lanes, keptBytesMax } = settings;
   const changed = preparePlan(progress, queries, endMs, sources, settings);
   proof?.begin(progress, queries, endMs);
   const boundaries = [...sources.boundaries, ...(proof?.boundaries() ?? [])];
   const { reads, losses } = planReads(progress, queries, endMs, boundaries, settings, proof);
   for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
   const freshMs = FRESH_INTERVALS * settings.intervalMs;
-  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes }, reads, endMs);
+  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes, keptBytesMax }, reads, endMs);
   return { plan, losses: [...changed, ...losses] };
 }
 

@@ -1,6 +1,7 @@
 import { BridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import type { PartOutcome } from "#otlp/delivery-outcome.ts";
+import type { ScanResult } from "#prometheus/matrix-scanner.ts";
 import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Loss } from "./progress.ts";
 import type { LateSamples } from "./proof-ledger.ts";
@@ -13,8 +14,9 @@ export interface WindowRead {
   fromMs: number;
   /** The oldest sample that was read, ms; Infinity when there was none. */
   oldestMs: number;
-  /** Points handed to the writer, and those that the bridge itself refused. */
+  /** Points of the answer, and those that the bridge itself refused. */
   read: number;
+  series: number;
   acknowledged: number;
   /** By the Collector, or by the bridge when a series can never be stored. */
   refused: { code: RefusedCode | "collector_refused"; reason: string; points: number }[];
@@ -70,6 +72,7 @@ export class WindowLedger {
       fromMs: task.window.fromMs,
       oldestMs: Infinity,
       read: 0,
+      series: 0,
       acknowledged: 0,
       refused: [],
       refusedPoints: 0,
@@ -81,21 +84,34 @@ export class WindowLedger {
     };
   }
 
-  /** The writer took the samples of a series. */
+  /** An answer begins, or begins again: nothing of an earlier one counts. */
+  beginAnswer(read: WindowRead, pod: string): void {
+    read.pod = pod;
+    read.read = 0;
+    read.series = 0;
+    read.oldestMs = Infinity;
+  }
+
+  /** The samples of a series belong to the answer. */
   addSeries(read: WindowRead, series: ScannedSeries): void {
     read.read += series.sampleCount;
     read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
-    this.totals.series++;
+    read.series++;
   }
 
-  /** Samples of native histograms were read and left out. */
-  leaveOut(read: WindowRead, histogramSamples: number): void {
+  /** The answer is whole. */
+  endAnswer(read: WindowRead, { histogramSamples, refused, warnings }: ScanResult): void {
+    const { totals } = this;
+    totals.series += read.series;
+    // They are left out.
     read.histograms += histogramSamples;
-    this.totals.histogramSamples += histogramSamples;
+    totals.histogramSamples += histogramSamples;
+    for (const each of refused) this.#refuse(read, each);
+    for (const warning of warnings) totals.warnings.add(`${read.task.query.name}: ${warning}`);
   }
 
   /** The bridge refused series that can never be stored. */
-  refuse(read: WindowRead, { code, reason, series, samples }: RefusedSeries): void {
+  #refuse(read: WindowRead, { code, reason, series, samples }: RefusedSeries): void {
     read.read += samples;
     read.refused.push({ code, reason, points: samples });
     read.refusedPoints += samples;

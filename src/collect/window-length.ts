@@ -28,13 +28,20 @@ export function longestWindow(msMax: number): WindowLength {
   return { ms: msMax, streak: 0, streakToGrow: 1, isUnproven: false, failures: 0 };
 }
 
-/** The length after a window of `windowMs` was read to its end. Shorter windows than the length prove nothing. */
-export function afterSuccess(length: WindowLength, windowMs: number, msMax: number): WindowLength {
+/**
+ * The length after a window of `windowMs` was read to its end. Shorter windows than the length prove nothing. `mayGrow`: false when the answer of a
+ * window of twice the length would be too large.
+ */
+export function afterSuccess(
+  length: WindowLength,
+  windowMs: number,
+  { msMax, mayGrow = true }: { msMax: number; mayGrow?: boolean },
+): WindowLength {
   if (windowMs < length.ms) return length;
   const streakToGrow = length.isUnproven ? Math.max(1, length.streakToGrow >> 1) : length.streakToGrow;
   const streak = length.streak + 1;
   const proven = { ms: length.ms, streak, streakToGrow, isUnproven: false, failures: 0 };
-  if (length.ms >= msMax || streak < streakToGrow) return proven;
+  if (!mayGrow || length.ms >= msMax || streak < streakToGrow) return proven;
   return { ...proven, ms: Math.min(msMax, length.ms * 2), streak: 0, isUnproven: true };
 }
 

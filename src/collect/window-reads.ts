@@ -1,11 +1,16 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
+import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
+import type { MemoryAccount } from "#lib/memory-budget.ts";
 import type { Delivery } from "#otlp/delivery.ts";
+import type { KeptAnswer } from "#otlp/kept-answer.ts";
 import type { MetricDescription } from "#otlp/request-encoder.ts";
 import type { OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
+import type { ScanResult } from "#prometheus/matrix-scanner.ts";
 import type { Window } from "#prometheus/window.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
+import type { Answers } from "./answers.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import { toReadEnd } from "./read-end.ts";
 import type { ReadPlan, ReadTask } from "./read-plan.ts";
@@ -16,8 +21,11 @@ import type { WindowLedger, WindowRead } from "./window-ledger.ts";
 export interface ReadDeps {
   sources: Pick<Sources, "of" | "askedAll">;
   ledger: WindowLedger;
-  writer: OtlpWriter<WindowRead>;
+  answers: Answers;
+  /** What the answers of small windows share. */
+  writer: Pick<OtlpWriter<WindowRead>, "flush">;
   delivery: Pick<Delivery<WindowRead>, "room" | "stopped">;
+  memory: Pick<MemoryAccount, "isShort">;
   describe(task: ReadTask, metric: string): MetricDescription;
   /** Called for each stretch without samples in any ready Pod, when it is older than the data that any Pod is known to have. */
   onAbsent(query: Query, stretch: Window): void;
@@ -28,7 +36,7 @@ export interface ReadDeps {
   isStopping: () => boolean;
 }
 
-/** Samples that were read are sent after this time even when their batch is not full: a deadline or the end of the process must not undo a slow round. */
+/** Whole answers are sent after this time even when their batch is not full: a deadline or the end of the process must not undo a slow round. */
 const FLUSH_MS = 5000;
 /** After this many failures in a row because the cluster can't be reached, the other windows are not tried. */
 const UNREACHABLE_MAX = 3;
@@ -73,26 +81,39 @@ class WindowReads {
   async #read(task: ReadTask): Promise<void> {
     const { ledger, clock, signal } = this.#deps;
     const read = ledger.open(task);
-    const failure = await readWindow(this.#deps, read);
-    if (!failure) {
+    const end = await this.#readWindow(read);
+    if (!("failure" in end)) {
       this.#unreachableInARow = 0;
-      this.#plan.ended(task, "done");
+      this.#plan.ended(task, "done", end.bytes);
+      noteWhole(this.#deps, read, end);
       ledger.settleIfDone(read);
       this.#flushSometimes();
       return;
     }
+    const { failure } = end;
     if (isUnreachable(failure) && ++this.#unreachableInARow >= UNREACHABLE_MAX) this.#unreachable ??= failure;
     const tookMs = clock.monotonic() - task.startedAt;
-    const end = toReadEnd(failure, { hasSamples: read.read > 0, tookMs, isAborted: signal.aborted });
-    const isReadAgain = this.#plan.ended(task, end);
-    // Points of it that were sent may still be acknowledged: the smaller windows send them again, and they overwrite the same rows.
+    const kind = toReadEnd(failure, { hasSamples: read.read > 0, tookMs, isAborted: signal.aborted });
+    const isReadAgain = this.#plan.ended(task, kind);
     if (isReadAgain && !this.#unreachable) read.failure = failure;
     else ledger.fail(read, failure);
   }
 
+  async #readWindow(read: WindowRead): Promise<PodAnswer | { failure: BridgeError }> {
+    try {
+      // It holds nothing as yet: here it may wait.
+      await this.#deps.delivery.room();
+      return await readWindow(this.#deps, read, () => this.#stopReason());
+    } catch (thrown) {
+      return { failure: toBridgeError(thrown) };
+    }
+  }
+
   #flushSometimes(): void {
-    const nowMs = this.#deps.clock.monotonic();
-    if (nowMs - this.#flushedAt < FLUSH_MS) return;
+    const { clock, memory } = this.#deps;
+    const nowMs = clock.monotonic();
+    // A read that waits for memory waits for what is here as well.
+    if (nowMs - this.#flushedAt < FLUSH_MS && !memory.isShort()) return;
     this.#flushedAt = nowMs;
     this.#deps.writer.flush();
   }
@@ -108,27 +129,26 @@ class WindowReads {
   }
 }
 
-/** Reads the window from the first of its Pods that has samples. Resolves with the failure, if it could not be read to its end. */
-async function readWindow(deps: ReadDeps, read: WindowRead): Promise<BridgeError | undefined> {
-  const { query, window } = read.task;
-  const { pods, isCovered } = deps.sources.of(window);
-  let samples = 0;
-  try {
-    for (const pod of pods) {
-      const answer = await readFrom(deps, pod, read);
-      read.pod = pod.pod.name;
-      // Before the oldest data that is as it should be; later, a store is gone.
-      if (answer.noStores && isCovered) throw storeGone();
-      samples = answer.samples;
-      if (samples > 0) break;
-    }
-  } catch (thrown) {
-    return toBridgeError(thrown);
+/** Reads the window from the first of its Pods that has samples. */
+async function readWindow(
+  deps: ReadDeps,
+  read: WindowRead,
+  stopReason: () => BridgeError | undefined,
+): Promise<PodAnswer> {
+  const { pods, isCovered } = deps.sources.of(read.task.window);
+  let answer: PodAnswer = { samples: 0, bytes: 0, isCovered };
+  for (const pod of pods) {
+    answer = await readFrom(deps, { pod, isCovered, stopReason }, read);
+    if (answer.samples > 0) break;
   }
-  deps.ledger.totals.groupsRead.add(query.group);
+  return answer;
+}
+
+/** The window was read to its end. Its batches may be settled already: what follows from both must not wait in between. */
+function noteWhole(deps: ReadDeps, read: WindowRead, { samples, isCovered }: PodAnswer): void {
+  deps.ledger.totals.groupsRead.add(read.task.query.group);
   if (isCovered) read.whole = true;
   else settleUncovered(deps, read, samples > 0);
-  return undefined;
 }
 
 function storeGone(): BridgeError {
@@ -138,19 +158,70 @@ function storeGone(): BridgeError {
   );
 }
 
-/** Reads the window from one Pod. `samples`: the number that the Pod has, native histograms included. */
-async function readFrom(
+interface PodRead {
+  pod: PrometheusConnection;
+  isCovered: boolean;
+  /** Looked at after a wait for memory. */
+  stopReason: () => BridgeError | undefined;
+}
+
+/** A whole answer. `samples`: the number that the Pod has, native histograms included. `bytes`: about, compressed. `isCovered`: see Sources. */
+interface PodAnswer {
+  samples: number;
+  bytes: number;
+  isCovered: boolean;
+}
+
+/** Reads the window from one Pod, and sends the answer when it is whole. One for which there is no memory is read again when there is. */
+async function readFrom(deps: ReadDeps, from: PodRead, read: WindowRead): Promise<PodAnswer> {
+  const usual = await readOnce(deps, from, read, "usual");
+  if (usual) return usual;
+  const largest = await readOnce(deps, from, read, "largest");
+  assert(largest !== undefined, "the largest answer fits into what is reserved for it");
+  return largest;
+}
+
+/** Undefined: there was no memory for the answer. */
+async function readOnce(
+  deps: ReadDeps,
+  { pod, isCovered, stopReason }: PodRead,
+  read: WindowRead,
+  size: "usual" | "largest",
+): Promise<PodAnswer | undefined> {
+  const { ledger } = deps;
+  const answer = await deps.answers.open(read, size);
+  try {
+    const stopped = stopReason();
+    if (stopped) throw stopped;
+    read.task.startedAt = deps.clock.monotonic();
+    ledger.beginAnswer(read, pod.pod.name);
+    const result = await readInto(deps, pod, read, answer);
+    // Before the oldest data that is as it should be; later, a store is gone.
+    if (result.noStores && isCovered) throw storeGone();
+    const bytes = await answer.send();
+    ledger.endAnswer(read, result);
+    const refused = result.refused.reduce((sum, { samples }) => sum + samples, 0);
+    return { samples: result.samples + refused + result.histogramSamples, bytes, isCovered };
+  } catch (thrown) {
+    await answer.drop();
+    if (answer.ranOut()) return undefined;
+    throw thrown;
+  }
+}
+
+async function readInto(
   deps: ReadDeps,
   pod: PrometheusConnection,
   read: WindowRead,
-): Promise<{ samples: number; noStores: boolean }> {
-  const { ledger, writer, delivery } = deps;
+  answer: KeptAnswer,
+): Promise<ScanResult> {
+  const { ledger, delivery } = deps;
   const { query, window } = read.task;
   const describe = createSeriesDescriber(read.task, (task, metric) => deps.describe(task, metric));
   const sink = {
     series: (series: ScannedSeries): string | undefined => {
       ledger.totals.groupsSeen.add(query.group);
-      const refusal = writer.series(series, describe(series), read);
+      const refusal = answer.series(series, describe(series));
       if (refusal === undefined) ledger.addSeries(read, series);
       return refusal;
     },
@@ -158,15 +229,9 @@ async function readFrom(
   const pause = (): Promise<void> | undefined => {
     const stopped = delivery.stopped();
     if (stopped) throw stopped;
-    return delivery.room();
+    return answer.room();
   };
-  const result = await pod.client.read(query, window, { sink, pause }, deps.signal);
-  ledger.leaveOut(read, result.histogramSamples);
-  for (const refused of result.refused) ledger.refuse(read, refused);
-  for (const warning of result.warnings) ledger.totals.warnings.add(`${query.name}: ${warning}`);
-  const refusedSamples = result.refused.reduce((sum, { samples }) => sum + samples, 0);
-  const samples = result.samples + refusedSamples + result.histogramSamples;
-  return { samples, noStores: result.noStores === true };
+  return await pod.client.read(query, window, { sink, pause }, deps.signal);
 }
 
 /**

@@ -210,7 +210,8 @@ export const CLUSTER_ERRORS = {
       "Even the smallest window has more samples than Prometheus allows: raise its --query.max-samples or narrow the selector in QUERIES_FILE.",
   },
   prometheus_answer_too_large: {
-    cause: "The answer has more bytes or series than the program accepts, even in the smallest window.",
+    cause:
+      "The answer has more bytes or series than the program accepts (8 MiB of samples after compression), even in the smallest window.",
     retryable: false,
     httpStatus: 502,
     remedy:

@@ -7,9 +7,9 @@ import type { Batch } from "./writer.ts";
 
 /** The batches of one cluster on their way to the Collector. */
 export interface Delivery<Owner> {
-  /** Starts to send, or fails the batch unsent once `stopped`; never throws, never waits. */
+  /** Sends the batch as soon as fewer than `inFlightMax` are on their way, or fails it unsent once `stopped`; never throws, never waits. */
   submit(batch: Batch<Owner>): void;
-  /** Undefined while another batch may be submitted, else a promise of it: readers wait for it between chunks. */
+  /** Undefined while a batch that is submitted would leave at once, else a promise of it: reads wait for it before they begin. */
   room(): Promise<void> | undefined;
   /** Resolves when nothing is on its way. */
   drained(): Promise<void>;
@@ -25,8 +25,8 @@ export interface DeliveryDeps<Owner> {
   /** A thrown signal reason or defect as the error that the points of the batch failed with. */
   toError: (error: unknown) => BridgeError;
   signal: AbortSignal;
-  /** Counts what is on its way (its encoded form is at most as large), and says when reading must wait for memory. */
-  memory?: MemoryAccount;
+  /** Counts what is submitted: its encoded form is at most as large. */
+  memory?: Pick<MemoryAccount, "add">;
 }
 
 export function createDelivery<Owner>(
@@ -34,7 +34,9 @@ export function createDelivery<Owner>(
   settings: { inFlightMax: number },
 ): Delivery<Owner> {
   const { memory } = deps;
-  const round = createIsolationRound();
+  const { inFlightMax } = settings;
+  const round = createIsolationRound((bytes) => memory?.add(bytes));
+  const queue: Batch<Owner>[] = [];
   let inFlight = 0;
   let stop: BridgeError | undefined;
   let waiters: (() => void)[] = [];
@@ -61,7 +63,6 @@ export function createDelivery<Owner>(
 
   const run = async (batch: Batch<Owner>): Promise<void> => {
     const bytes = batch.body.length;
-    memory?.add(bytes);
     try {
       const outcome = await send(batch);
       stop ??= outcome.stop;
@@ -72,24 +73,34 @@ export function createDelivery<Owner>(
     } finally {
       memory?.add(-bytes);
       inFlight--;
+      sendNext();
       const woken = waiters;
       waiters = [];
       for (const wake of woken) wake();
     }
   };
 
+  const sendNext = (): void => {
+    while (inFlight < inFlightMax && queue.length > 0) {
+      inFlight++;
+      void run(queue.shift()!);
+    }
+  };
+
+  const hasRoom = (): boolean => inFlight < inFlightMax;
+
   return {
     stopped: () => stop,
     submit: (batch) => {
-      inFlight++;
-      void run(batch);
+      memory?.add(batch.body.length);
+      queue.push(batch);
+      sendNext();
     },
     room: () =>
-      inFlight < settings.inFlightMax
-        ? memory?.room()
+      hasRoom()
+        ? undefined
         : (async () => {
-            while (inFlight >= settings.inFlightMax) await wait();
-            await memory?.room();
+            while (!hasRoom()) await wait();
           })(),
     drained: async () => {
       while (inFlight > 0) await wait();

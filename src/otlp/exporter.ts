@@ -28,6 +28,8 @@ export interface ExportOutcome<Owner> {
 }
 
 export interface Exporter {
+  /** Compresses a batch that is sent later, and releases it. */
+  pack<Owner>(batch: Batch<Owner>): Promise<Batch<Owner>>;
   /**
    * Sends a batch and releases it. `probe` sends a good point of a kind and tells whether it was accepted: it decides whether a refusal is
    * about the data or about the Collector. `round` is what the batches of one collection share. Throws only the signal's own reason.
@@ -50,6 +52,8 @@ export interface ExporterSettings {
 /** Some 150 bytes each. */
 const KNOWN_POINTS_MAX = 20_000;
 const UNAVAILABLE = 503;
+/** A request that is taken apart is in memory as a whole and, at most, in parts of the same size. */
+const PLAIN_COPIES = 2;
 
 /**
  * Sends batches. When one is refused (400, 413, 500), it divides it until what is refused stands alone, so that the rest arrives; only a
@@ -61,14 +65,26 @@ export function createExporter(deps: ExporterDeps, settings: ExporterSettings): 
   const known = createKnownPoints(KNOWN_POINTS_MAX);
 
   const encode = async (batch: Batch<unknown>): Promise<Payload> => {
+    const { body, packed } = batch;
     try {
-      return await deps.transport.encode(batch.body);
+      return packed
+        ? await deps.transport.unpack({ body, encoding: packed })
+        : await deps.transport.encode(body);
     } finally {
       batch.release();
     }
   };
 
   return {
+    pack: async (batch) => {
+      const { points, parts } = batch;
+      try {
+        const packed = await deps.transport.pack(batch.body);
+        return { body: withoutSlack(packed.body), packed: packed.encoding, points, parts, release: () => {} };
+      } finally {
+        batch.release();
+      }
+    },
     send: async (batch, probe, signal, round = createIsolationRound()) => {
       const { parts, points } = batch;
       const payload = await encode(batch);
@@ -124,14 +140,31 @@ async function sendAll<Owner>(
     logger.warn(facts, "a batch was not delivered");
     return failed;
   }
-  const request = splitRequest(await transport.decode(payload));
-  await probeKinds(request, result, context);
-  if (stopOf(context.round)) {
-    logger.warn(facts, "a batch was not delivered, and good data are not taken either");
-    return failed;
+  return await takeApart(context, payload, async (request) => {
+    await probeKinds(request, result, context);
+    if (stopOf(context.round)) {
+      logger.warn(facts, "a batch was not delivered, and good data are not taken either");
+      return failed;
+    }
+    logger.warn(facts, `${error.message}: sending what is taken without what is not`);
+    return await isolateRefused(context, request, parts, result);
+  });
+}
+
+/** The plain form of the request, and what is made of it, are in memory until `work` ends. */
+async function takeApart<T>(
+  { deps, round }: SendContext,
+  payload: Payload,
+  work: (request: SplitRequest) => Promise<T>,
+): Promise<T> {
+  const plain = await deps.transport.decode(payload);
+  const bytes = PLAIN_COPIES * plain.length;
+  round.hold(bytes);
+  try {
+    return await work(splitRequest(plain));
+  } finally {
+    round.hold(-bytes);
   }
-  logger.warn(facts, `${error.message}: sending what is taken without what is not`);
-  return await isolateRefused(context, request, parts, result);
 }
 
 async function isolateRefused<Owner>(
@@ -155,18 +188,19 @@ async function sendAcceptedKinds<Owner>(
   parts: readonly BatchPart<Owner>[],
 ): Promise<ExportOutcome<Owner>> {
   const { deps, round } = context;
-  const request = splitRequest(await deps.transport.decode(payload));
-  const owners = ownersOf(parts);
-  const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
-  const failed = [...byKind].flatMap(([kind, indexes]) => {
-    const error = round.down.get(kind);
-    return error ? sameOutcome(partsOf(indexes, owners), { state: "failed", error }) : [];
+  return await takeApart(context, payload, async (request) => {
+    const owners = ownersOf(parts);
+    const byKind = Map.groupBy(owners.keys(), (index) => request.kindOf(index));
+    const failed = [...byKind].flatMap(([kind, indexes]) => {
+      const error = round.down.get(kind);
+      return error ? sameOutcome(partsOf(indexes, owners), { state: "failed", error }) : [];
+    });
+    const accepted = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
+    if (accepted.length === 0) return { parts: failed, bytes: 0 };
+    const rest = await deps.transport.encode(request.select(accepted));
+    const outcome = await sendAll(context, rest, partsOf(accepted, owners));
+    return { ...outcome, parts: [...failed, ...outcome.parts] };
   });
-  const accepted = [...owners.keys()].filter((index) => !round.down.has(request.kindOf(index)));
-  if (accepted.length === 0) return { parts: failed, bytes: 0 };
-  const rest = await deps.transport.encode(request.select(accepted));
-  const outcome = await sendAll(context, rest, partsOf(accepted, owners));
-  return { ...outcome, parts: [...failed, ...outcome.parts] };
 }
 
 /** Probes which kinds of points are accepted; after a refusal one accepted kind is enough. */
@@ -182,6 +216,11 @@ async function probeKinds(
     else if (isVerdict(failure)) break;
   }
   if (down.length > 0) await noteDown(probe, round, down, failure.error);
+}
+
+/** zlib gives small results as a part of a larger buffer. */
+function withoutSlack(bytes: Buffer): Buffer {
+  return bytes.length < bytes.buffer.byteLength / 2 ? Buffer.from(bytes) : bytes;
 }
 
 function pointsOf(parts: readonly { points: number }[]): number {

@@ -23,10 +23,12 @@ export interface IsolationRound {
   requests: number;
   /** Kinds of which not even a good point is accepted, with the error. Their points stay open. */
   down: Map<PointKind, BridgeError>;
+  /** Counts the bytes of requests that are taken apart; below 0: given back. */
+  hold(bytes: number): void;
 }
 
-export function createIsolationRound(): IsolationRound {
-  return { requests: 0, down: new Map() };
+export function createIsolationRound(hold: (bytes: number) => void = () => {}): IsolationRound {
+  return { requests: 0, down: new Map(), hold };
 }
 
 export interface IsolationDeps {

@@ -53,7 +53,8 @@ const STRING_VALUE = 0x0a;
 
 /** The length of an enclosing message takes 4 bytes (a padded varint), which are filled in when the message is closed. */
 const OPEN_LENGTH = 4;
-const FIRST_BYTES = 256 << 10;
+/** Of the first buffer of a request. */
+export const FIRST_BYTES = 256 << 10;
 const NO_BUFFER = Buffer.alloc(0);
 /** Bytes beyond bytesMax that the buffer may have. */
 const SLACK_BYTES = 1024;
@@ -133,6 +134,23 @@ export class RequestEncoder {
     return count;
   }
 
+  /** Do the points of another request, made with the same settings, fit as well? */
+  hasRoomFor(body: Buffer): boolean {
+    const position = this.#position === 0 ? this.#prefix.bytes.length : this.#position;
+    return position + METRIC_END_BYTES + body.length - this.#prefix.bytes.length <= this.#bytesMax;
+  }
+
+  /** Adds the points of another request, made with the same settings. */
+  appendRequest(body: Buffer, points: number): void {
+    assert(this.hasRoomFor(body) || this.#points === 0, "an appended request fits");
+    if (this.#position === 0) this.#openRequest();
+    this.#closeMetric();
+    const { length } = this.#prefix.bytes;
+    this.#reserve(body.length - length + SLACK_BYTES);
+    this.#position += body.copy(this.#buffer, this.#position, length);
+    this.#points += points;
+  }
+
   /** The request is the first `bytes` of `buffer`, which is the caller's from now on. The next request starts empty. */
   finish(): { buffer: Buffer; bytes: number } {
     assert(this.#points > 0, "a finished request has points");
@@ -144,9 +162,8 @@ export class RequestEncoder {
     return finished;
   }
 
-  /** Drops a request without points. */
+  /** Drops the request. */
   discard(): void {
-    assert(this.#points === 0, "a discarded request has no points");
     if (this.#buffer.length > 0) this.#pool.give(this.#buffer);
     this.#reset();
   }

@@ -15,7 +15,7 @@ const gunzip = promisify(zlib.gunzip);
 const zstd = promisify(zlib.zstdCompress);
 const unzstd = promisify(zlib.zstdDecompress);
 
-type Compression = "gzip" | "zstd" | "none";
+export type Compression = "gzip" | "zstd" | "none";
 
 /** The result of one POST to the Collector. accepted: every point is stored (the Collector's queue waits for the insert). */
 export type ExportResult =
@@ -37,8 +37,12 @@ export interface Payload {
 }
 
 export interface Transport {
-  /** Compresses; the input may be used again afterwards. */
+  /** As it is sent: compresses; the input may be used again afterwards. */
   encode(body: Buffer): Promise<Payload>;
+  /** As it is kept until it is sent: always compressed. */
+  pack(body: Buffer): Promise<Payload>;
+  /** What was packed, as it is sent. */
+  unpack(payload: Payload): Promise<Payload>;
   decode(payload: Payload): Promise<Buffer>;
   /** One POST. Never throws but for the signal's own reason. */
   send(payload: Payload, signal: AbortSignal): Promise<ExportResult>;
@@ -109,11 +113,18 @@ export function createTransport(
     );
   };
 
+  const { compression } = settings;
+  const packing = compression === "none" ? "zstd" : compression;
+  const encode = async (encoding: Compression, body: Buffer): Promise<Payload> => ({
+    body: await compress(encoding, body),
+    encoding,
+  });
+
   return {
-    encode: async (body) => ({
-      body: await compress(settings.compression, body),
-      encoding: settings.compression,
-    }),
+    encode: (body) => encode(compression, body),
+    pack: (body) => encode(packing, body),
+    unpack: async (payload) =>
+      packing === compression ? payload : { body: await decompress(payload), encoding: "none" },
     decode: (payload) => decompress(payload),
     send: async (payload, signal) => {
       const timeout = new BridgeError(

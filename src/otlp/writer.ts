@@ -2,6 +2,7 @@ import { assert } from "#lib/assert.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { RequestEncoder, type MetricDescription } from "./request-encoder.ts";
+import type { Compression } from "./transport.ts";
 
 /** Points of one owner (a query's window) in a batch, in the order of the batch's points. */
 export interface BatchPart<Owner> {
@@ -12,12 +13,14 @@ export interface BatchPart<Owner> {
 /** One ExportMetricsServiceRequest. `body` is a view of a pooled buffer: call `release` once when it is no longer read. */
 export interface Batch<Owner> {
   body: Buffer;
+  /** How `body` is compressed, if it is. */
+  packed?: Compression;
   points: number;
   parts: BatchPart<Owner>[];
   release(): void;
 }
 
-export interface WriterSettings<Owner> {
+export interface BatchSettings {
   /** Resource attributes of every point: stable values only, they are part of what is stored. */
   resource: Readonly<Record<string, string>>;
   scope: { name: string; version: string };
@@ -25,6 +28,9 @@ export interface WriterSettings<Owner> {
   pointsMax: number;
   /** Bytes a batch before compression, at least 128 KiB. */
   bytesMax: number;
+}
+
+export interface WriterSettings<Owner> extends BatchSettings {
   pool: BufferPool;
   /** Called synchronously with each full batch. */
   onBatch(batch: Batch<Owner>): void;
@@ -36,8 +42,12 @@ export interface OtlpWriter<Owner> {
    * batch.
    */
   series(series: ScannedSeries, metric: MetricDescription, owner: Owner): string | undefined;
+  /** Adds the points of a batch that another writer with the same settings wrote, and releases it. */
+  append(batch: Batch<Owner>): void;
   /** Hands over what is buffered, if anything. */
   flush(): void;
+  /** Forgets what is buffered. */
+  discard(): void;
 }
 
 /**
@@ -65,6 +75,11 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
     settings.onBatch(batch);
   };
 
+  const discard = (): void => {
+    request.discard();
+    parts = [];
+  };
+
   const count = (owner: Owner, points: number): void => {
     const last = parts[parts.length - 1];
     if (last && last.owner === owner) last.points += points;
@@ -73,6 +88,15 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
 
   return {
     flush,
+    discard,
+    append: (batch) => {
+      assert(batch.packed === undefined, "a batch is appended as it was written");
+      if (request.points + batch.points > pointsMax || !request.hasRoomFor(batch.body)) flush();
+      request.appendRequest(batch.body, batch.points);
+      for (const part of batch.parts) count(part.owner, part.points);
+      batch.release();
+      if (request.points >= pointsMax) flush();
+    },
     series: (series, metric, owner) => {
       let done = 0;
       while (done < series.sampleCount) {

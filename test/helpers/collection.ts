@@ -105,6 +105,7 @@ export function createCollection(
     lanes: 2,
     batchPointsMax: 50,
     batchBytesMax: 256 << 10,
+    keptBytesMax: 8 << 20,
     batchesInFlightMax: 2,
     version: "1.2.3",
     ...rest,

@@ -8,7 +8,7 @@ export interface CrashingProcess {
 }
 
 /**
- * `crashAt` counts reads, state writes and sent batches (undefined: never crashes). With `isDone` the fatal call still takes effect, but its
+ * `crashAt` counts reads, state writes, and batches that are compressed or sent (undefined: never crashes). With `isDone` the fatal call still takes effect, but its
  * answer does not arrive.
  */
 export function createCrashingProcess(
@@ -49,6 +49,7 @@ export function createCrashingProcess(
       },
       exporter: {
         ...deps.exporter,
+        pack: (batch) => call(() => deps.exporter.pack(batch)),
         send: (batch, probe, signal) => call(() => deps.exporter.send(batch, probe, signal)),
       },
       openPrometheus: async (cluster, uid, signal) => {

@@ -17,6 +17,8 @@ export interface ComparisonOptions {
   between?: readonly [fromMs: number, toMs: number];
   /** Number of the Prometheus replica that was read. Default 0. */
   replica?: number;
+  /** Compares only these points. */
+  only?: (point: Pick<ReceivedPoint, "metric" | "labels">) => boolean;
   /** Points that are not expected, as the Collector refuses them. */
   without?: (point: Pick<ReceivedPoint, "metric" | "labels">) => boolean;
 }
@@ -39,12 +41,13 @@ export function compareWithExpected(
   options: ComparisonOptions = {},
 ): Comparison {
   const clusterId = world.shape.id;
-  const { between = EVER, replica = 0, without = () => false } = options;
+  const { between = EVER, replica = 0, only = () => true, without = () => false } = options;
   const left = new Map(
     [...collector.acknowledged].filter(
       ([, point]) =>
         point.clusterId === clusterId &&
         !isOwn(point) &&
+        only(point) &&
         point.timestampMs > between[0] &&
         point.timestampMs <= between[1],
     ),
@@ -58,13 +61,14 @@ export function compareWithExpected(
       if (fromMs >= toMs) continue;
       for (const { labels, timestamps, values } of world.expected({ fromMs, toMs, metric, replica })) {
         const own = labels.filter(([name]) => name !== "__name__");
-        if (without({ metric, labels: Object.fromEntries(own) })) continue;
+        const point = { metric, labels: Object.fromEntries(own) };
+        if (!only(point) || without(point)) continue;
         timestamps.forEach((timestampMs, i) => {
           const key = identity(clusterId, metric, own, timestampMs);
           result.samples++;
-          const point = left.get(key);
-          if (!point) note(result.missing, key);
-          else if (!Object.is(point.value, values[i])) note(result.different, key);
+          const stored = left.get(key);
+          if (!stored) note(result.missing, key);
+          else if (!Object.is(stored.value, values[i])) note(result.different, key);
           left.delete(key);
         });
       }

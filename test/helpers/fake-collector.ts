@@ -99,6 +99,13 @@ export function createFakeCollector(): FakeCollector {
   };
 
   const exporter: Exporter = {
+    pack: async <Owner>(batch: Batch<Owner>) => {
+      const { points, parts } = batch;
+      const copy = Buffer.from(batch.body);
+      await Promise.resolve();
+      batch.release();
+      return { body: copy, packed: "none" as const, points, parts, release: () => {} };
+    },
     send: async <Owner>(batch: Batch<Owner>, _probe: unknown, signal: AbortSignal) => {
       const points = take(batch);
       const verdict = fake.onSend(points);

@@ -42,6 +42,8 @@ export interface FakePrometheus {
   pod: { uid: string; name: string };
   /** Other ready Pods of the Service; each holds the samples after its own `oldestMs`. */
   otherPods: { uid: string; name: string; oldestMs: number }[];
+  /** By the name of a Pod: how much later than the series say it scrapes. */
+  scrapesLaterMs: Record<string, number>;
   /** Called when a connection to a Pod is opened; what it gives is how that fails. */
   onOpen: (podUid: string) => BridgeError | undefined;
   /** Samples at or before this time are gone. */
@@ -65,6 +67,8 @@ export interface FakePrometheus {
   counts: { selectors: readonly string[]; window: Window; pod: string }[];
   /** Windows that were asked for, in order. */
   reads: { query: string; window: Window; pod: string }[];
+  /** Those of them that were answered to the end. */
+  wholeReads: { query: string; window: Window; pod: string }[];
   pinned: (string | undefined)[];
   opened: number;
   closed: number;
@@ -133,7 +137,8 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     ready: async () => true,
     version: async () => "3.15.0",
     read: async (query, window, hooks, signal) => {
-      fake.reads.push({ query: query.name, window, pod });
+      const asked = { query: query.name, window, pod };
+      fake.reads.push(asked);
       const fault = await fake.onRead(query, window, signal);
       const result: ScanResult = {
         series: 0,
@@ -143,7 +148,9 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
         warnings: [],
       };
       if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
-      for (const each of fake.series.filter(({ metric }) => metric === query.promql)) {
+      const later = fake.scrapesLaterMs[pod] ?? 0;
+      for (const known of fake.series.filter(({ metric }) => metric === query.promql)) {
+        const each = { ...known, offsetMs: known.offsetMs + later };
         if (fault && fault !== "hang" && fault.afterSeries <= result.series) throw fault.error;
         const samples = arrivedIn(each, visible(window, oldestMsOf()));
         if (samples.length === 0) continue;
@@ -156,6 +163,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
         if (wait) await abortable(wait, signal);
       }
       if (fault && fault !== "hang") throw fault.error;
+      fake.wholeReads.push(asked);
       return result;
     },
     now: async (signal) => {
@@ -197,6 +205,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     warnings: [],
     pod: { uid: "pod-1", name: "prometheus-0" },
     otherPods: [],
+    scrapesLaterMs: {},
     onOpen: () => undefined,
     oldestMs: 0,
     onRead: () => undefined,
@@ -208,6 +217,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     countExtra: 0,
     counts: [],
     reads: [],
+    wholeReads: [],
     pinned: [],
     opened: 0,
     closed: 0,

@@ -53,6 +53,8 @@ export function createPoisonedCollector(verdict: Verdict): PoisonedCollector {
   };
   const transportBy = (log: number[][]): Transport => ({
     encode: (body) => Promise.resolve({ body: Buffer.from(body), encoding: "none" }),
+    pack: (body) => Promise.resolve({ body: Buffer.from(body), encoding: "none" }),
+    unpack: (payload) => Promise.resolve(payload),
     decode: ({ body }) => Promise.resolve(body),
     send: (payload, signal) => {
       signal.throwIfAborted();

@@ -130,7 +130,7 @@ describe("an answer that ends early", () => {
   it("has lost and doubled nothing when a whole answer follows", async () => {
     expect(await bridge.collect()).toMatchObject({ successful: positions.length });
     expect(collector.conflicts).toEqual([]);
-    expect(collector.repeats).toBeGreaterThan(0);
+    expect(collector.repeats).toBe(0);
     for (const { id, world } of simulator.clusters) {
       const record = await bridge.progress(id);
       for (const { from, committed, attempted } of Object.values(record.queries)) {

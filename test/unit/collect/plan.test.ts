@@ -37,7 +37,8 @@ function plan(
   const { reads } = planReads(progress, queries, endMs, boundaries, settings);
   const clock = createManualClock(endMs);
   const { windowMsMax } = settings;
-  const readPlan = createReadPlan({ clock }, { windowMsMax, freshMs: 10 * MINUTE, lanes: 1 }, reads, endMs);
+  const limits = { windowMsMax, freshMs: 10 * MINUTE, lanes: 1, keptBytesMax: 8 << 20 };
+  const readPlan = createReadPlan({ clock }, limits, reads, endMs);
   const tasks: [string, number, number][] = [];
   for (let task = readPlan.next(); task; task = readPlan.next()) {
     tasks.push([task.query.name, task.window.fromMs - START, task.window.toMs - START]);

@@ -5,7 +5,7 @@ import { toQueries } from "#prometheus/catalogue.ts";
 import { HOUR, MINUTE, START } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 
-const SETTINGS = { windowMsMax: HOUR, freshMs: 10 * MINUTE, lanes: 1 };
+const SETTINGS = { windowMsMax: HOUR, freshMs: 10 * MINUTE, lanes: 1, keptBytesMax: 8 << 20 };
 
 /** A plan of queries that were last read at these times by the bridge's clock, which says START. */
 function planOf(readAt: Readonly<Record<string, number | undefined>>) {

@@ -11,7 +11,9 @@ function read(times: number, answeredMs: number, start: WindowLength = longestWi
   for (let i = 0; i < times; i++) {
     tried.push(length.ms / MINUTE);
     length =
-      length.ms <= answeredMs ? afterSuccess(length, length.ms, HOUR) : afterTooMuch(length, length.ms, SLOW);
+      length.ms <= answeredMs
+        ? afterSuccess(length, length.ms, { msMax: HOUR })
+        : afterTooMuch(length, length.ms, SLOW);
   }
   return tried;
 }
@@ -36,7 +38,9 @@ describe("the length of a query's windows", () => {
     let length = longestWindow(HOUR);
     for (let i = 0; i < 200; i++) {
       length =
-        length.ms <= MINUTE ? afterSuccess(length, length.ms, HOUR) : afterTooMuch(length, length.ms, SLOW);
+        length.ms <= MINUTE
+          ? afterSuccess(length, length.ms, { msMax: HOUR })
+          : afterTooMuch(length, length.ms, SLOW);
     }
     expect(read(100, HOUR, length).at(-1)).toBe(60);
   });
@@ -44,7 +48,7 @@ describe("the length of a query's windows", () => {
   it("is not proved by a shorter window, nor shortened by one that was shorter already", () => {
     const length = afterTooMuch(longestWindow(HOUR), HOUR, SLOW);
     expect(length.ms).toBe(30 * MINUTE);
-    expect(afterSuccess(length, 5 * MINUTE, HOUR)).toBe(length);
+    expect(afterSuccess(length, 5 * MINUTE, { msMax: HOUR })).toBe(length);
     // Two windows of an hour were under way: the second failure says nothing new.
     expect(afterTooMuch(length, HOUR, SLOW)).toBe(length);
   });

@@ -27,6 +27,8 @@ function scripted(
     times,
     transport: {
       encode: (body) => Promise.resolve({ body, encoding: "none" }),
+      pack: (body) => Promise.resolve({ body, encoding: "none" }),
+      unpack: (payload) => Promise.resolve(payload),
       decode: ({ body }) => Promise.resolve(body),
       send: () => {
         times.push(clock.monotonic());
