@@ -94,7 +94,7 @@ export const queryAnswer = z
     completeness: rangeCompleteness,
     storage: z.enum(["raw", "hours"]).meta({
       description:
-        "The source of the answer: samples, or hourly roll-ups (steps of whole hours over more than a week, except for quantiles). Roll-ups give the same points; values differ only by rounding",
+        "The source of the answer: samples, or hourly roll-ups (steps of whole hours over more than a week or very many samples, except for quantiles). Roll-ups give the same points; values differ only by rounding",
     }),
     series_total: z
       .int()

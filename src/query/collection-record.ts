@@ -45,18 +45,25 @@ interface Row {
   base_ms: string;
   latest: number;
   latest_ms: string;
+  /** Time of the first after the requested one. */
+  next_ms: string;
+}
+
+/** The newest record, and beside it the queries' records as they were at a time (empty when there is none from the two hours before that). */
+export interface ReadRecords {
+  record: CollectionRecord;
+  before: QueryRecord[];
+  /** `before` is the same for the times fromMs <= t < toMs, unless a report arrives late. */
+  beforeHolds: { fromMs: number; toMs: number };
 }
 
 export interface CollectionRecords {
-  /**
-   * The newest record, and beside it the queries' records as they were at `baseMs` (empty when there is none from the two hours before that).
-   * Throws `cluster_not_found` when nothing is on record, at any time.
-   */
+  /** The newest record, and those at `baseMs`. Throws `cluster_not_found` when nothing is on record, at any time. */
   read(
     clusterId: string,
     times: { nowMs: number; baseMs: number },
     signal: AbortSignal | undefined,
-  ): Promise<{ record: CollectionRecord; before: QueryRecord[] }>;
+  ): Promise<ReadRecords>;
   /** Time of the first attempt to collect that is on record; Unix time in ms. */
   firstAttempt(clusterId: string, signal: AbortSignal | undefined): Promise<number | undefined>;
 }
@@ -73,15 +80,17 @@ export function createCollectionRecords(
     database.query<Row>(
       `SELECT metric_name, query,
          argMaxIf(value, time, is_base) AS base, toUnixTimestamp64Milli(maxIf(time, is_base)) AS base_ms,
-         argMaxIf(value, time, is_recent) AS latest, toUnixTimestamp64Milli(maxIf(time, is_recent)) AS latest_ms
+         argMaxIf(value, time, is_recent) AS latest, toUnixTimestamp64Milli(maxIf(time, is_recent)) AS latest_ms,
+         toUnixTimestamp64Milli(minIf(time, is_next)) AS next_ms
        FROM (${samplesSource(
          settings.databaseName,
          ["gauge", "sum"],
          `metric_name, labels['query'] AS query, time, value,
            time > fromUnixTimestamp64Milli({since:Int64}) AS is_recent,
-           time > fromUnixTimestamp64Milli({base_since:Int64}) AND time <= fromUnixTimestamp64Milli({base:Int64}) AS is_base`,
+           time > fromUnixTimestamp64Milli({base_since:Int64}) AND time <= fromUnixTimestamp64Milli({base:Int64}) AS is_base,
+           time > fromUnixTimestamp64Milli({base:Int64}) AND time <= fromUnixTimestamp64Milli({base_until:Int64}) AS is_next`,
          `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-           AND (is_base OR is_recent) AND time <= fromUnixTimestamp64Milli({until:Int64})`,
+           AND (is_base OR is_recent OR is_next) AND time <= fromUnixTimestamp64Milli({until:Int64})`,
        )})
        GROUP BY metric_name, query LIMIT ${ROWS_MAX}`,
       {
@@ -89,6 +98,7 @@ export function createCollectionRecords(
         names: [UP, CREDENTIALS_EXPIRY, WATERMARK, OPEN_GAPS, LOST_GAPS, READ, SENT],
         base: times.baseMs,
         base_since: times.baseSinceMs,
+        base_until: times.baseMs + NEAR_MS,
         since: times.sinceMs,
         until: times.untilMs,
       },
@@ -148,6 +158,7 @@ export function createCollectionRecords(
           queries: toQueryRecords(latest),
         },
         before: toQueryRecords(toReported(rows, "base")),
+        beforeHolds: toHolds(rows, baseMs),
       };
     },
     firstAttempt: (clusterId, signal) => find("min", clusterId, [UP], signal),
@@ -156,6 +167,17 @@ export function createCollectionRecords(
 
 function hasReport(rows: readonly Row[], which: "latest" | "base"): boolean {
   return rows.some((row) => row.metric_name === WATERMARK && row[`${which}_ms`] !== "0");
+}
+
+/** From the newest row at `baseMs` up to the next row. */
+function toHolds(rows: readonly Row[], baseMs: number): ReadRecords["beforeHolds"] {
+  const times = (name: "base_ms" | "next_ms"): number[] =>
+    rows.map((row) => Number(row[name])).filter((timeMs) => timeMs !== 0);
+  const before = times("base_ms");
+  return {
+    fromMs: before.length === 0 ? baseMs : Math.max(...before),
+    toMs: Math.min(...times("next_ms"), baseMs + NEAR_MS),
+  };
 }
 
 interface Reported {

@@ -5,7 +5,9 @@ import {
   type CollectionRecord,
   type CollectionRecords,
   type QueryRecord,
+  type ReadRecords,
 } from "./collection-record.ts";
+import { rememberRecords } from "./remembered-records.ts";
 import { toTimestamp } from "./range.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
@@ -73,7 +75,7 @@ interface StoredRange {
 /**
  * The completeness of an answer about a range, up to the range's end or the collection's watermark, whichever is earlier: of the query that
  * collects the metric, or of all queries when that is not known. null: nothing is on record about the cluster's collection, so its samples
- * come from elsewhere. Throws what a LimitedDatabase throws.
+ * come from elsewhere. It is at most five seconds old: read it before the data that it describes. Throws what a LimitedDatabase throws.
  */
 export type ReadCompleteness = (range: StoredRange) => Promise<Completeness | null>;
 
@@ -81,10 +83,11 @@ export function createReadCompleteness(
   deps: { database: LimitedDatabase; clock: Clock },
   settings: { databaseName: string; staleAfterMs: number },
 ): ReadCompleteness {
-  const records = createCollectionRecords(deps.database, settings);
+  const { database, clock } = deps;
+  const records = rememberRecords({ records: createCollectionRecords(database, settings), clock });
   return async ({ clusterId, metric, fromMs, toMs, signal }) => {
-    const nowMs = deps.clock.now();
-    let known: KnownRecords;
+    const nowMs = clock.now();
+    let known: ReadRecords;
     try {
       known = await records.read(clusterId, { nowMs, baseMs: fromMs }, signal);
     } catch (error) {
@@ -99,9 +102,6 @@ export function createReadCompleteness(
   };
 }
 
-/** The newest record, and the queries' records when the window began. */
-type KnownRecords = Awaited<ReturnType<CollectionRecords["read"]>>;
-
 interface Answered {
   clusterId: string;
   /** What the answer is made of; none: everything that is collected. */
@@ -115,7 +115,7 @@ interface Answered {
 /** Looks up when the collection began where no record is as old as the window. Throws what a LimitedDatabase throws. */
 export async function toCompleteness(
   records: CollectionRecords,
-  { record, before }: KnownRecords,
+  { record, before }: ReadRecords,
   answered: Answered,
   signal: AbortSignal | undefined,
 ): Promise<Completeness> {

@@ -21,6 +21,7 @@ export interface GridRequest {
 
 const MINUTE_MS = 60_000;
 const WEEK_MS = 7 * 24 * 60 * MINUTE_MS;
+const HOUR_MINUTES = 60;
 const WINDOW_MIN_MS = 2 * MINUTE_MS;
 const DEFAULT_POINTS_MAX = 1000;
 const STEP_MIN_MS = 1000;
@@ -67,9 +68,17 @@ export function planGrid(
 
 /** The smallest that gives at most 1,000 points; over more than a week of whole hours, which the roll-ups have. */
 function defaultStep(rangeMs: number): number {
-  const least = rangeMs > WEEK_MS ? 60 : 0;
+  return smallestStep(rangeMs, rangeMs > WEEK_MS ? HOUR_MINUTES : 0);
+}
+
+/** The smallest step of whole hours that gives at most 1,000 points; ms. */
+export function defaultHourStep(rangeMs: number): number {
+  return smallestStep(rangeMs, HOUR_MINUTES);
+}
+
+function smallestStep(rangeMs: number, leastMinutes: number): number {
   const fits = (minutes: number): boolean =>
-    minutes >= least && rangeMs / (minutes * MINUTE_MS) <= DEFAULT_POINTS_MAX;
+    minutes >= leastMinutes && rangeMs / (minutes * MINUTE_MS) <= DEFAULT_POINTS_MAX;
   const day = 1440;
   const minutes =
     DEFAULT_STEPS.find(fits) ?? Math.ceil(rangeMs / (day * MINUTE_MS * DEFAULT_POINTS_MAX)) * day;

@@ -9,19 +9,21 @@ const KIND: Record<SampleTable, string> = {
 /**
  * A SELECT of `columns` (of cluster_id, metric_name, series_id, labels, time, value, kind, unit) of the samples that `where` lets through, each once: what the
  * views `samples_gauge`, `samples_sum` and, of both tables, `samples` give. Planning a statement costs more than reading a day of a few series, and a view
- * a third more than its table.
+ * a third more than its table. `copies` are kept for timeSeries*ToGrid only, to which a sample's copy makes no difference.
  */
 export function samplesSource(
   databaseName: string,
   tables: readonly SampleTable[],
   columns: string,
   where: string,
+  copies: "merged" | "kept" = "merged",
 ): string {
+  const final = copies === "merged" ? "FINAL" : "";
   return tables
     .map(
       (table) => `SELECT ${columns} FROM (
         SELECT cluster_id, MetricName AS metric_name, series_id, Attributes AS labels, TimeUnix AS time, Value AS value, ${KIND[table]} AS kind, MetricUnit AS unit
-        FROM ${databaseName}.otel_metrics_${table} FINAL
+        FROM ${databaseName}.otel_metrics_${table} ${final}
       ) WHERE ${where}`,
     )
     .join(" UNION ALL ");

@@ -86,7 +86,7 @@ function anyValue() {
   );
 }
 
-test("any series, in any window", async () => {
+test("any series, in any window", { timeout: 300_000 }, async () => {
   let count = 0;
   const gridOf = { range: integer({ min: 60, max: 1800 }), step: integer({ min: 1, max: 400 }) };
   await assert(

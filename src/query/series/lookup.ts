@@ -13,8 +13,10 @@ import {
   type LimitedDatabase,
   type QueryLimits,
 } from "#query/limits.ts";
-import { toLabelsStatement } from "./series-sql.ts";
+import { createIsInSeriesTable } from "./series-table.ts";
+import { toLabelsStatement, toScopeParameters, type Scope, type Statement } from "./series-sql.ts";
 import { assertCluster, assertMetric, checkMetricName } from "./stored-metrics.ts";
+import { createReadTableMetrics, toTableNamedLabels, type MetricRow } from "./table-lookup.ts";
 
 const METRICS_MAX = 10_000;
 const LABEL_VALUES_MAX = 100;
@@ -91,14 +93,6 @@ export interface MetricLookup {
   labels: (request: LookupRange & { clusterId: string; metric: string }) => Promise<LabelsAnswer>;
 }
 
-interface MetricRow {
-  metric_name: string;
-  newest: { kind: MetricType; unit: string };
-  series: string;
-  first_ms: string;
-  last_ms: string;
-}
-
 interface LabelRow {
   label: string;
   series: string;
@@ -130,6 +124,8 @@ export function createMetricLookup(
   const { clock } = deps;
   const database = limitDatabase(deps.database, limits);
   const readCompleteness = createReadCompleteness({ database, clock }, settings);
+  const isInSeriesTable = createIsInSeriesTable(deps, settings);
+  const readTableMetrics = createReadTableMetrics({ database, isInSeriesTable }, settings);
   const toRange = (request: LookupRange): { fromMs: number; toMs: number } => {
     const nowMs = clock.now();
     const toMs = request.toMs ?? nowMs;
@@ -144,14 +140,20 @@ export function createMetricLookup(
       const { clusterId, signal } = request;
       checkClusterId(clusterId);
       const range = toRange(request);
-      const rows = await readMetrics(database, databaseName, { clusterId, ...range }, signal);
+      const completeness = await readCompleteness({ clusterId, ...range, signal });
+      const scope = { clusterId, ...range };
+      const known = await readTableMetrics(scope, METRICS_MAX + 1, signal);
+      const rows = known ?? (await readMetrics(database, databaseName, scope, signal));
+      if (rows.length > METRICS_MAX) {
+        throw refuseSize("metrics", `more than ${METRICS_MAX} metrics`, "Ask for a shorter range.");
+      }
       const newestMs = Math.max(...rows.map((row) => Number(row.last_ms)));
       return {
         cluster_id: clusterId,
         start_time: toTimestamp(range.fromMs),
         end_time: toTimestamp(range.toMs),
         as_of: rows.length === 0 ? null : toTimestamp(newestMs),
-        completeness: await readCompleteness({ clusterId, ...range, signal }),
+        completeness,
         metrics: rows.map((row) => ({
           metric_name: row.metric_name,
           type: row.newest.kind,
@@ -167,13 +169,16 @@ export function createMetricLookup(
       checkClusterId(clusterId);
       checkMetricName(metric, "metric");
       const range = toRange(request);
-      const rows = await readLabels(database, databaseName, { clusterId, metric, ...range }, signal);
+      const scope = { clusterId, metric, ...range };
+      const completeness = await readCompleteness({ ...scope, signal });
+      const known = await isInSeriesTable(range.fromMs, signal);
+      const rows = await readLabels(database, databaseName, scope, known, signal);
       return {
         cluster_id: clusterId,
         metric_name: metric,
         start_time: toTimestamp(range.fromMs),
         end_time: toTimestamp(range.toMs),
-        completeness: await readCompleteness({ clusterId, metric, ...range, signal }),
+        completeness,
         series: Number(rows[0]?.all_series ?? 0),
         // A series without labels has one row of an empty name.
         labels: rows
@@ -189,7 +194,7 @@ export function createMetricLookup(
   };
 }
 
-/** Throws `cluster_not_found` when nothing of the cluster is stored, `query_too_large`. */
+/** The metrics of every sample. Throws `cluster_not_found` when nothing of the cluster is stored. */
 async function readMetrics(
   database: LimitedDatabase,
   databaseName: string,
@@ -206,29 +211,33 @@ async function readMetrics(
     signal,
   );
   if (rows.length === 0) await assertCluster(database, databaseName, clusterId, signal);
-  if (rows.length > METRICS_MAX) {
-    throw refuseSize("metrics", `more than ${METRICS_MAX} metrics`, "Ask for a shorter range.");
-  }
   return rows;
 }
 
-/** Throws `cluster_not_found` or `metric_not_found` when no sample of the metric is stored. */
+/** From the table `series`, if it is `known` to have all of the scope. Throws `cluster_not_found` or `metric_not_found` when no sample of the metric is stored. */
 async function readLabels(
   database: LimitedDatabase,
   databaseName: string,
-  scope: { clusterId: string; metric: string; fromMs: number; toMs: number },
+  scope: Scope,
+  known: boolean,
   signal: AbortSignal | undefined,
 ): Promise<LabelRow[]> {
-  const stored = toLabelsStatement(databaseName, scope, "both", true);
-  const rows = await database.query<LabelRow>(
-    `SELECT label, count() AS series, uniqExact(text) AS values_total,
-       arraySlice(arraySort(groupUniqArray(text)), 1, ${LABEL_VALUES_MAX}) AS first_values, any(all) AS all_series
-     FROM (SELECT labels, count() OVER () AS all FROM (${stored.sql}))
-     LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
-     GROUP BY label ORDER BY label`,
-    stored.parameters,
-    signal,
-  );
+  const read = ({ sql, parameters }: Statement, holds = "1"): Promise<LabelRow[]> =>
+    database.query<LabelRow>(
+      `SELECT label, count() AS series, uniqExact(text) AS values_total,
+         arraySlice(arraySort(groupUniqArray(text)), 1, ${LABEL_VALUES_MAX}) AS first_values, any(all) AS all_series
+       FROM (SELECT labels, count() OVER () AS all FROM (${sql}) WHERE ${holds})
+       LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
+       GROUP BY label ORDER BY label`,
+      { ...toScopeParameters(scope), ...parameters },
+      signal,
+    );
+  if (known) {
+    const { labels, holds } = toTableNamedLabels(databaseName, scope);
+    const rows = await read(labels, holds);
+    if (rows.length > 0) return rows;
+  }
+  const rows = await read(toLabelsStatement(databaseName, scope, "both", true));
   if (rows.length === 0) await assertMetric(database, databaseName, { ...scope, signal });
   return rows;
 }

@@ -12,12 +12,21 @@ import type { Grid } from "#query/grid.ts";
 import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.ts";
 import type { Conditions } from "./matchers.ts";
 import { toNodeNamedSql } from "#query/node-addresses.ts";
+import { toTableLabelsSql } from "./series-table.ts";
 
 /** The tables with a metric's samples: one, or both after its type changed. */
 type SampleSource = "gauge" | "sum" | "both";
 
+/**
+ * One table of samples whose series are in the table `series`. `rates` by the engine's grid function, or exactly: the function is wrong after resets and infinite values.
+ */
+export interface TableSource {
+  table: SampleTable;
+  rates: "grid" | "exact";
+}
+
 /** The source of a metric's points. */
-export type Source = SampleSource | HourSource;
+export type Source = SampleSource | HourSource | TableSource;
 
 export interface Scope {
   clusterId: string;
@@ -83,7 +92,9 @@ export function toLabelsStatement(
  * column, and the same in all rows of a series but for the k8s.node.name of rows that an older version sent.
  */
 function toLabelsSql(databaseName: string, source: Source): string {
-  if (typeof source === "object") return toHourLabelsSql(databaseName, source);
+  if (typeof source === "object") {
+    return "hours" in source ? toHourLabelsSql(databaseName, source) : toTableLabelsSql(databaseName);
+  }
   const samples = (columns: string, where: string): string =>
     samplesSource(databaseName, TABLES[source], columns, where);
   const newest = `SELECT toStartOfHour(max(time)), series_id FROM (${samples("series_id, time", IN_SCOPE)}) GROUP BY series_id`;
@@ -109,6 +120,14 @@ export interface SeriesRow {
   values: (number | string)[];
   /** How many groups there are, before the limit. */
   total: string;
+  /** Of a TableSource. */
+  newest_ms?: string;
+  /** 1: the other table has samples of the scope too. */
+  elsewhere?: string;
+  /** 1: a series is not in the table `series`. */
+  unknown?: string;
+  /** 0: a rate needs the exact computation. */
+  safe?: number;
 }
 
 interface SeriesPlan {
@@ -133,23 +152,23 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
   const labels = toLabelsStatement(databaseName, scope, plan.source, plan.withNodes);
   const members = `SELECT series_id, ${group.sql} AS g FROM (${labels.sql}) WHERE ${conditions.sql}`;
   const condition = plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "";
-  const perSeries =
-    typeof plan.source === "object"
-      ? toHourPointsSql(databaseName, plan.source, aggregation.perSeries, condition)
-      : toPerSeriesSql(aggregation.perSeries, toSamplesSql(databaseName, plan.source, condition), grid);
+  const perSeries = toPointsSql(databaseName, plan, condition);
   const across = toReductionSql(aggregation.across);
+  // The same in all rows.
+  const safe = usesGridRates(plan) ? { key: "safe, ", sql: "min(safe)" } : { key: "", sql: "1" };
+  const checks = toChecksSql(databaseName, plan.source, plan.filtered || !whole ? labels.sql : undefined);
   return {
     sql: whole
-      ? `SELECT map() AS labels, points.1 AS indexes, points.2 AS values, 1 AS total
-        FROM (SELECT arraySort(groupArray((k, v))) AS points FROM (${inStages("k", across, perSeries)}))
+      ? `SELECT map() AS labels, points.1 AS indexes, points.2 AS values, 1 AS total, is_safe AS safe ${checks}
+        FROM (SELECT arraySort(groupArray((k, v))) AS points, ${safe.sql} AS is_safe FROM (${inStages(`${safe.key}k`, across, perSeries)}))
         WHERE notEmpty(points)`
-      : `SELECT mapFromArrays(g.1, g.2) AS labels, points.1 AS indexes, points.2 AS values, total
+      : `SELECT mapFromArrays(g.1, g.2) AS labels, points.1 AS indexes, points.2 AS values, total, is_safe AS safe ${checks}
         FROM (
-          SELECT g, arraySort(groupArray((k, v))) AS points, count() OVER () AS total
+          SELECT g, arraySort(groupArray((k, v))) AS points, count() OVER () AS total, ${safe.sql} AS is_safe
           FROM (${inStages(
-            "g, k",
+            `${safe.key}g, k`,
             across,
-            `SELECT g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`,
+            `SELECT ${safe.key}g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`,
           )})
           GROUP BY g
         )
@@ -162,9 +181,70 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
       last: String(grid.lastMs),
       step: String(grid.stepMs),
       window: String(grid.windowMs),
+      step_s: grid.stepMs / 1000,
+      window_s: grid.windowMs / 1000,
+      scope_s: (scope.toMs - scope.fromMs) / 1000,
+      newest_from: String(Math.max(scope.fromMs, scope.toMs - NEWEST_MS)),
       points: grid.points,
     },
   };
+}
+
+/** Where the newest sample is looked for first. */
+const NEWEST_MS = 3_600_000;
+
+/** What a TableSource takes for granted, as columns of the answer: it is looked at in the same statement. `labels`: the table's, if they matter. */
+function toChecksSql(databaseName: string, source: Source, labels: string | undefined): string {
+  if (typeof source !== "object" || "hours" in source) return "";
+  const samples = (table: SampleTable, where: string): string =>
+    `${databaseName}.otel_metrics_${table} WHERE cluster_id = {cluster:String} AND MetricName = {metric:String}
+      AND TimeUnix > fromUnixTimestamp64Milli({${where}:Int64}) AND TimeUnix <= fromUnixTimestamp64Milli({to:Int64})`;
+  const other = source.table === "gauge" ? "sum" : "gauge";
+  const unknown =
+    labels === undefined
+      ? "0"
+      : `(SELECT count() FROM (SELECT 1 FROM ${samples(source.table, "from")} AND series_id NOT IN (SELECT series_id FROM (${labels})) LIMIT 1))`;
+  return `, toUnixTimestamp64Milli((SELECT max(TimeUnix) FROM ${samples(source.table, "newest_from")})) AS newest_ms,
+    (SELECT count() FROM (SELECT 1 FROM ${samples(other, "from")} LIMIT 1)) AS elsewhere, ${unknown} AS unknown`;
+}
+
+/** (series_id, k, value): each series' values at the points k. With `usesGridRates` also `safe`, the same in all rows. */
+function toPointsSql(databaseName: string, plan: SeriesPlan, condition: string): string {
+  const { source, grid } = plan;
+  const { perSeries } = plan.aggregation;
+  if (typeof source === "object" && "hours" in source) {
+    return toHourPointsSql(databaseName, source, perSeries, condition);
+  }
+  if (typeof source === "string") {
+    return toPerSeriesSql(perSeries, toSamplesSql(databaseName, source, condition), grid);
+  }
+  return isRate(perSeries) && source.rates === "grid"
+    ? toGridRatesSql(databaseName, source.table, perSeries, condition)
+    : toPerSeriesSql(perSeries, toSamplesSql(databaseName, source.table, condition), grid);
+}
+
+function usesGridRates({ source, aggregation }: SeriesPlan): boolean {
+  const byGrid = typeof source === "object" && "table" in source && source.rates === "grid";
+  return byGrid && isRate(aggregation.perSeries);
+}
+
+/** Rates by timeSeriesRateToGrid, which needs no FINAL. `safe` is 0 when a series has a reset or an infinite value. */
+function toGridRatesSql(databaseName: string, table: SampleTable, rate: Rate, condition: string): string {
+  const samples = samplesSource(
+    databaseName,
+    [table],
+    "series_id, time, value",
+    `${IN_SCOPE} ${condition}`,
+    "kept",
+  );
+  const end = "fromUnixTimestamp64Milli({last:Int64})";
+  const perWindow = rate.of === "increase" ? "* {window_s:UInt32}" : "";
+  const rates = `SELECT series_id, timeSeriesRateToGrid(fromUnixTimestamp64Milli({first:Int64}), ${end}, {step_s:UInt32}, {window_s:UInt32})(time, value) AS rates,
+      timeSeriesResetsToGrid(${end}, ${end}, 1, {scope_s:UInt32})(time, value)[1] AS resets, countIf(NOT isFinite(value)) AS infinite
+    FROM (${samples}) GROUP BY series_id`;
+  return `SELECT series_id, toUInt32(place - 1) AS k, assumeNotNull(rate) ${perWindow} AS value, safe
+    FROM (SELECT series_id, rates, min(ifNull(resets, 0) = 0 AND infinite = 0) OVER () AS safe FROM (${rates}))
+    ARRAY JOIN rates AS rate, arrayEnumerate(rates) AS place WHERE isNotNull(rate)`;
 }
 
 /** The group as (names, values) over a column `labels`. */

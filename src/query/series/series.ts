@@ -1,33 +1,18 @@
 import type { Clock } from "#lib/clock.ts";
-import { chooseStorage } from "#storage/choose-storage.ts";
 import type { Database } from "#storage/database.ts";
-import {
-  isQuantile,
-  toAggregation,
-  toPromql,
-  toUnit,
-  type AggregationName,
-  type Grouping,
-  type MetricType,
-} from "./aggregations.ts";
+import { toPromql, toUnit, type AggregationName, type MetricType } from "./aggregations.ts";
 import { createReadCompleteness, type Completeness } from "#query/completeness.ts";
-import { planGrid, type Grid } from "#query/grid.ts";
+import { createDescribe } from "./describe.ts";
+import type { Grid } from "#query/grid.ts";
 import { toTimestamp } from "#query/range.ts";
-import { toHoursDescribeStatement } from "./hours-sql.ts";
 import { toJsonDouble, type JsonDouble } from "#query/json-double.ts";
-import { checkClusterId, limitDatabase, refuseField, refuseSize, type QueryLimits } from "#query/limits.ts";
-import { checkExpressions, checkLabels, toConditions, toSelector, type LabelFilter } from "./matchers.ts";
-import { assertMetric, checkMetricName } from "./stored-metrics.ts";
-import { NODE_NAME } from "#query/node-addresses.ts";
-import {
-  toDescribeStatement,
-  toLabelNamesStatement,
-  toScopeParameters,
-  toSeriesStatement,
-  type Scope,
-  type SeriesRow,
-  type Source,
-} from "./series-sql.ts";
+import { checkClusterId, limitDatabase, refuseField, type QueryLimits } from "#query/limits.ts";
+import { checkExpressions, toSelector, type LabelFilter } from "./matchers.ts";
+import { samplesMax, toHourPlan, toPlan } from "./plan.ts";
+import { createReadPoints, type CheckedRequest } from "./points.ts";
+import { createIsInSeriesTable } from "./series-table.ts";
+import type { SeriesRow } from "./series-sql.ts";
+import { checkMetricName } from "./stored-metrics.ts";
 
 export interface SeriesRequest {
   clusterId: string;
@@ -69,7 +54,7 @@ export interface SeriesAnswer {
   /** Up to the range's end or the collection's watermark, whichever is earlier; null: nothing is on record about the collection. */
   completeness: Completeness | null;
   /**
-   * What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week; quantiles always read samples). Hours
+   * What was read: samples, or their hours in the roll-ups (steps of whole hours over more than a week or very many samples; quantiles always read samples). Hours
    * give the same points, with values that differ by rounding only: the same numbers are added in another order. An average whose sum is more
    * than a double holds is infinite there.
    */
@@ -87,133 +72,42 @@ export interface SeriesAnswer {
  */
 export type SeriesQuery = (request: SeriesRequest) => Promise<SeriesAnswer>;
 
-const SERIES_DEFAULT = 100;
+/** timeSeries*ToGrid must be allowed: ClickHouse calls them experimental. */
+const GRID_FUNCTIONS = "allow_experimental_time_series_aggregate_functions = 1";
 const LABELS_MAX = 20;
 const TEXT_CHARS_MAX = 4096;
-
-interface Description {
-  type: MetricType;
-  unit: string;
-  source: Source;
-  newestMs: number;
-}
 
 export function createSeriesQuery(
   deps: { database: Database; clock: Clock },
   settings: { databaseName: string; limits: QueryLimits; staleAfterMs: number },
 ): SeriesQuery {
-  const { databaseName, limits } = settings;
-  const database = limitDatabase(deps.database, limits);
-  const readCompleteness = createReadCompleteness({ database, clock: deps.clock }, settings);
-
-  const assertSeries = (series: string): void => {
-    if (Number(series) <= limits.seriesMax) return;
-    throw refuseSize(
-      "series",
-      `the metric has ${series} series in the range, more than ${limits.seriesMax}`,
-      "Ask for a shorter range.",
-    );
-  };
-
-  /** undefined: nothing in the scope. */
-  const describeSamples = async (
-    scope: Scope,
-    signal: AbortSignal | undefined,
-  ): Promise<Description | undefined> => {
-    const { sql, parameters } = toDescribeStatement(databaseName, scope);
-    const [row] = await database.query<{
-      series: string;
-      newest_kind: MetricType | "";
-      newest_unit: string;
-      newest_ms: string;
-      in_gauge: number;
-      in_sum: number;
-    }>(sql, parameters, signal);
-    if (row === undefined || row.newest_kind === "") return undefined;
-    assertSeries(row.series);
-    const source = row.in_gauge && row.in_sum ? "both" : row.in_gauge ? "gauge" : "sum";
-    return { type: row.newest_kind, unit: row.newest_unit, source, newestMs: Number(row.newest_ms) };
-  };
-
-  /** The same from the hours. From the samples when the metric's type changed in the scope, because hours keep the types apart. */
-  const describeHours = async (
-    scope: Scope,
-    signal: AbortSignal | undefined,
-  ): Promise<Description | undefined> => {
-    const { sql, parameters } = toHoursDescribeStatement(databaseName, toScopeParameters(scope));
-    const [row] = await database.query<{
-      series: string;
-      newest_unit: string;
-      newest_ms: string;
-      gauges: string;
-      counters: string;
-    }>(sql, parameters, signal);
-    if (row === undefined || row.series === "0") return undefined;
-    if (row.gauges !== "0" && row.counters !== "0") return await describeSamples(scope, signal);
-    assertSeries(row.series);
-    const found = { unit: row.newest_unit, newestMs: Number(row.newest_ms) };
-    if (row.counters !== "0") return { ...found, type: "counter", source: { hours: "counter" } };
-    // Hours of gauges and of non-monotonic sums are alike.
-    const atNewest = { ...scope, fromMs: found.newestMs - 1, toMs: found.newestMs + 1 };
-    const newest = await describeSamples(atNewest, signal);
-    return { ...found, type: newest?.type ?? "gauge", source: { hours: "gauge" } };
-  };
-
-  /** Looks up the labels of the metric only when the answer itself does not prove that all labels of the request exist. */
-  const assertLabels = async (
-    request: Checked,
-    scope: Scope,
-    source: Source,
-    rows: readonly SeriesRow[],
-  ): Promise<void> => {
-    const groupBy = request.grouping === "each" ? [] : request.grouping;
-    const isSeen = groupBy.every((label) => rows.some(({ labels }) => (labels[label] ?? "") !== ""));
-    if (isSeen && request.filters.every((filter) => isMatchOf(filter) && rows.length > 0)) return;
-    const { sql, parameters } = toLabelNamesStatement(databaseName, scope, source);
-    const [row] = await database.query<{ names: string[] }>(sql, parameters, request.signal);
-    checkLabels({ groupBy, filters: request.filters }, row?.names ?? []);
-  };
+  const { limits } = settings;
+  const { clock } = deps;
+  const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
+  const readCompleteness = createReadCompleteness({ database, clock }, settings);
+  const isInSeriesTable = createIsInSeriesTable(deps, settings);
+  const describe = createDescribe({ database, isInSeriesTable }, settings);
+  const readPoints = createReadPoints({ database, describe, clock }, settings);
 
   return async (input) => {
     const request = check(input);
     const { clusterId, metric, grouping, filters, signal } = request;
-    const grid = planGrid(request, deps.clock.now(), limits);
-    const limit = toLimit(request.limit, grid, limits);
-    const scope = { clusterId, metric, fromMs: grid.firstMs - grid.windowMs, toMs: grid.lastMs };
-    const storage = chooseStorage({
-      rangeMs: scope.toMs - scope.fromMs,
-      stepMs: grid.stepMs,
-      needsEverySample: isQuantile(request.aggregation),
-    });
-    const [found, completeness] = await Promise.all([
-      (storage === "hours" ? describeHours : describeSamples)(scope, signal),
-      readCompleteness({ ...scope, signal }),
-    ]);
-    const { type, unit } =
-      found ?? (await assertMetric(database, databaseName, { clusterId, metric, signal }));
-    const aggregation = toAggregation(request.aggregation, type);
-    let rows: SeriesRow[] = [];
-    if (found) {
-      const { sql, parameters } = toSeriesStatement(databaseName, {
-        scope,
-        source: found.source,
-        grid,
-        aggregation,
-        conditions: toConditions(filters),
-        filtered: filters.length > 0,
-        grouping,
-        withNodes: namesNode(request),
-        limit,
-      });
-      rows = await database.query<SeriesRow>(sql, parameters, signal);
-      await assertLabels(request, scope, found.source, rows);
+    let plan = toPlan(request, clock.now(), limits);
+    const complete = (): ReturnType<typeof readCompleteness> => readCompleteness({ ...plan.scope, signal });
+    const [tableDescription, first] = await Promise.all([describe.table(plan.scope, signal), complete()]);
+    let completeness = first;
+    if (tableDescription !== undefined && tableDescription.samplesMax > samplesMax(limits)) {
+      plan = toHourPlan(plan, request, clock.now(), limits);
+      completeness = await complete();
     }
+    const { grid } = plan;
+    const { found, rows, aggregation } = await readPoints(request, plan, tableDescription);
     return {
       cluster_id: clusterId,
       metric_name: metric,
       aggregation: request.aggregation,
-      type,
-      unit: toUnit(aggregation, unit),
+      type: found.type,
+      unit: toUnit(aggregation, found.unit),
       start_time: toTimestamp(request.startMs),
       end_time: toTimestamp(request.endMs),
       step_seconds: grid.stepMs / 1000,
@@ -221,25 +115,13 @@ export function createSeriesQuery(
       promql: toPromql(aggregation, toSelector(metric, filters), grid.windowMs / 1000, grouping),
       first_point: toTimestamp(grid.firstMs),
       last_point: toTimestamp(grid.lastMs),
-      as_of: found ? toTimestamp(found.newestMs) : null,
+      as_of: found.newestMs === undefined ? null : toTimestamp(found.newestMs),
       completeness,
-      storage: (found ? typeof found.source === "object" : storage === "hours") ? "hours" : "raw",
+      storage: found.storage,
       series_total: Number(rows[0]?.total ?? 0),
       series: rows.map((row) => toSeries(row, grid)),
     };
   };
-}
-
-/** Node names are joined only when the request names them: it costs time, and Prometheus does not have them. */
-function namesNode({ grouping, filters }: Checked): boolean {
-  return (
-    (grouping !== "each" && grouping.includes(NODE_NAME)) || filters.some(({ label }) => label === NODE_NAME)
-  );
-}
-
-/** Does only a series that has the label match? */
-function isMatchOf({ op, value }: LabelFilter): boolean {
-  return op === "=" && value !== "";
 }
 
 function toSeries(row: SeriesRow, grid: Grid): SeriesAnswer["series"][number] {
@@ -252,12 +134,7 @@ function toSeries(row: SeriesRow, grid: Grid): SeriesAnswer["series"][number] {
   };
 }
 
-interface Checked extends SeriesRequest {
-  grouping: Grouping;
-  filters: readonly LabelFilter[];
-}
-
-function check(request: SeriesRequest): Checked {
+function check(request: SeriesRequest): CheckedRequest {
   const { groupBy = [], filters = [] } = request;
   checkClusterId(request.clusterId);
   checkMetricName(request.metric, "metric_name");
@@ -278,24 +155,4 @@ function check(request: SeriesRequest): Checked {
   });
   checkExpressions(filters);
   return { ...request, filters, grouping: groupBy[0] === "*" ? "each" : [...new Set(groupBy)] };
-}
-
-function toLimit(asked: number | undefined, grid: Grid, limits: QueryLimits): number {
-  const most = Math.max(1, Math.floor(limits.pointsMax / grid.points));
-  if (asked === undefined) return Math.min(SERIES_DEFAULT, most);
-  if (!Number.isInteger(asked) || asked < 1 || asked > limits.seriesMax) {
-    throw refuseField(
-      "limit",
-      `is not a whole number from 1 to ${limits.seriesMax}`,
-      `Send at most ${limits.seriesMax}.`,
-    );
-  }
-  if (asked > most) {
-    throw refuseSize(
-      "points",
-      `${asked} series of ${grid.points} points are more than ${limits.pointsMax}`,
-      `Send a limit of at most ${most}, a greater step or a shorter range.`,
-    );
-  }
-  return asked;
 }

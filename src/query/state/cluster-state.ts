@@ -6,6 +6,7 @@ import { createHealth, type Health } from "./health.ts";
 import type { HealthThresholds } from "./health-judgement.ts";
 import { limitDatabase, type QueryLimits } from "#query/limits.ts";
 import { createReadNodeAddresses } from "#query/node-addresses.ts";
+import { rememberRecords } from "#query/remembered-records.ts";
 import { createNodeReader, createNodes, type Nodes } from "./nodes.ts";
 import { createPods, createRestartReader, type Pods } from "./pods.ts";
 import { createContextFactory } from "./context.ts";
@@ -51,7 +52,10 @@ export function createClusterState(
   const { databaseName, limits, thresholds, staleAfterMs } = settings;
   const lookbackMs = LOOKBACK_MS;
   const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
-  const records = createCollectionRecords(database, { databaseName });
+  const records = rememberRecords({
+    records: createCollectionRecords(database, { databaseName }),
+    clock: deps.clock,
+  });
   const readNodeAddresses = createReadNodeAddresses(database, { databaseName });
   const createContext = createContextFactory(
     { records, readNodeAddresses, clock: deps.clock },

@@ -93,7 +93,8 @@ export function createStateRowReader(
   settings: { databaseName: string },
 ): StateRowReader {
   const columns = "metric_name, labels AS series_labels, time, value, series_id";
-  const samples = samplesSource(settings.databaseName, ["gauge", "sum"], columns, WANTED);
+  // All that is computed of a source's samples is the same with copies of them.
+  const samples = samplesSource(settings.databaseName, ["gauge", "sum"], columns, WANTED, "kept");
   const rates = `timeSeriesRateToGridIf(${ENDS}, {rate_window:UInt32})(time, value, metric_name = '${CPU}')`;
   return (clusterId, grid, wanted, signal) =>
     readStateRows(database, { samples, rates, parameters: {} }, { clusterId, grid, ...wanted }, signal);

@@ -1,0 +1,170 @@
+import type { Clock } from "#lib/clock.ts";
+import type { LimitedDatabase } from "#query/limits.ts";
+import { NODE_NAME } from "#query/node-addresses.ts";
+import { toAggregation, type Aggregation, type Grouping, type MetricType } from "./aggregations.ts";
+import type { Describe, TableMetric } from "./describe.ts";
+import { checkLabels, toConditions, type LabelFilter } from "./matchers.ts";
+import type { QueryPlan } from "./plan.ts";
+import {
+  toLabelNamesStatement,
+  toSeriesStatement,
+  type SeriesRow,
+  type Source,
+  type TableSource,
+} from "./series-sql.ts";
+import type { SeriesRequest } from "./series.ts";
+import { assertMetric } from "./stored-metrics.ts";
+
+export interface CheckedRequest extends SeriesRequest {
+  grouping: Grouping;
+  filters: readonly LabelFilter[];
+}
+
+export interface Points {
+  found: {
+    type: MetricType;
+    unit: string;
+    /** Undefined: nothing is in the scope. */
+    newestMs: number | undefined;
+    storage: "raw" | "hours";
+  };
+  aggregation: Aggregation;
+  rows: SeriesRow[];
+}
+
+const UNSAFE_MS = 60_000;
+const UNSAFE_MAX = 10_000;
+
+/** Reads the points of a plan. `known`: the metric in the table `series`, if all of it is there. Throws what a SeriesQuery throws. */
+export type ReadPoints = (
+  request: CheckedRequest,
+  plan: QueryPlan,
+  known: TableMetric | undefined,
+) => Promise<Points>;
+
+export function createReadPoints(
+  deps: { database: LimitedDatabase; describe: Describe; clock: Clock },
+  { databaseName }: { databaseName: string },
+): ReadPoints {
+  const { database, describe, clock } = deps;
+  /** When a metric was found to need exact rates: the next queries of it do not try the other ones first. */
+  const unsafeSince = new Map<string, number>();
+
+  const isKnownUnsafe = (key: string): boolean =>
+    clock.monotonic() - (unsafeSince.get(key) ?? -Infinity) < UNSAFE_MS;
+  const rememberUnsafe = (key: string): void => {
+    if (unsafeSince.size >= UNSAFE_MAX) unsafeSince.clear();
+    unsafeSince.set(key, clock.monotonic());
+  };
+
+  const readRows = async (
+    request: CheckedRequest,
+    plan: QueryPlan,
+    source: Source,
+    aggregation: Aggregation,
+  ): Promise<SeriesRow[]> => {
+    const { grouping, filters, signal } = request;
+    const { sql, parameters } = toSeriesStatement(databaseName, {
+      ...plan,
+      source,
+      aggregation,
+      conditions: toConditions(filters),
+      filtered: filters.length > 0,
+      grouping,
+      withNodes: namesNode(request),
+    });
+    return await database.query<SeriesRow>(sql, parameters, signal);
+  };
+
+  /** Looks up the labels of the metric only when the answer itself does not prove that all labels of the request exist. */
+  const checkLabelsOf = async (
+    request: CheckedRequest,
+    { scope }: QueryPlan,
+    source: Source,
+    rows: readonly SeriesRow[],
+  ): Promise<void> => {
+    const groupBy = request.grouping === "each" ? [] : request.grouping;
+    const isSeen = groupBy.every((label) => rows.some(({ labels }) => (labels[label] ?? "") !== ""));
+    if (isSeen && request.filters.every((filter) => isMatchOf(filter) && rows.length > 0)) return;
+    const { sql, parameters } = toLabelNamesStatement(databaseName, scope, source);
+    const [row] = await database.query<{ names: string[] }>(sql, parameters, request.signal);
+    checkLabels({ groupBy, filters: request.filters }, row?.names ?? []);
+  };
+
+  /** Undefined: the samples do not bear out what the table says, or there are no points. */
+  const readByTable = async (
+    request: CheckedRequest,
+    plan: QueryPlan,
+    { type, unit }: TableMetric,
+  ): Promise<Points | undefined> => {
+    const aggregation = toAggregation(request.aggregation, type);
+    const table = type === "gauge" ? "gauge" : "sum";
+    const key = JSON.stringify([request.clusterId, request.metric]);
+    for (const rates of isKnownUnsafe(key) ? (["exact"] as const) : (["grid", "exact"] as const)) {
+      const source: TableSource = { table, rates };
+      const rows = await readRows(request, plan, source, aggregation);
+      const verdict = judge(rows[0]);
+      if (verdict === "doubtful") return undefined;
+      if (verdict === "unsafe") {
+        rememberUnsafe(key);
+        continue;
+      }
+      await checkLabelsOf(request, plan, source, rows);
+      const newestMs = Number(rows[0]!.newest_ms);
+      return { found: { type, unit, newestMs, storage: "raw" }, aggregation, rows };
+    }
+    return undefined;
+  };
+
+  return async (request, plan, known) => {
+    const { clusterId, metric, signal } = request;
+    const { scope, storage } = plan;
+    // The node of a series is the one at its newest sample in the scope, which the table does not have.
+    if (known !== undefined && storage === "samples" && !namesNode(request)) {
+      const points = await readByTable(request, plan, known);
+      if (points) return points;
+    }
+    const found = await (storage === "hours"
+      ? describe.hours(scope, signal)
+      : describe.samples(scope, signal));
+    if (found === undefined) {
+      const { type, unit } = await assertMetric(database, databaseName, { clusterId, metric, signal });
+      const aggregation = toAggregation(request.aggregation, type);
+      const empty = {
+        type,
+        unit,
+        newestMs: undefined,
+        storage: storage === "hours" ? "hours" : "raw",
+      } as const;
+      return { found: empty, aggregation, rows: [] };
+    }
+    const { type, unit, newestMs, source } = found;
+    const aggregation = toAggregation(request.aggregation, type);
+    const rows = await readRows(request, plan, source, aggregation);
+    await checkLabelsOf(request, plan, source, rows);
+    return {
+      found: { type, unit, newestMs, storage: typeof source === "object" ? "hours" : "raw" },
+      aggregation,
+      rows,
+    };
+  };
+}
+
+/** Do the checks of a TableSource hold? unsafe: only rates need another computation. */
+function judge(row: SeriesRow | undefined): "good" | "unsafe" | "doubtful" {
+  if (row === undefined || row.newest_ms === "0") return "doubtful";
+  if (Number(row.elsewhere) > 0 || Number(row.unknown) > 0) return "doubtful";
+  return row.safe === 0 ? "unsafe" : "good";
+}
+
+/** Node names are joined only when the request names them: it costs time, and Prometheus does not have them. */
+function namesNode({ grouping, filters }: CheckedRequest): boolean {
+  return (
+    (grouping !== "each" && grouping.includes(NODE_NAME)) || filters.some(({ label }) => label === NODE_NAME)
+  );
+}
+
+/** Does only a series that has the label match? */
+function isMatchOf({ op, value }: LabelFilter): boolean {
+  return op === "=" && value !== "";
+}
