@@ -5,7 +5,7 @@ import { toDescribeStatement, toScopeParameters, type Scope, type Source } from 
 import { toTableDescribeSql, type IsInSeriesTable, type TableDescription } from "./series-table.ts";
 
 /** What a metric is in a scope, and where it is read. */
-export interface Description {
+interface Description {
   type: MetricType;
   /** As stored; "" is not known. */
   unit: string;

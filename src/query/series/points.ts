@@ -20,7 +20,7 @@ export interface CheckedRequest extends SeriesRequest {
   filters: readonly LabelFilter[];
 }
 
-export interface Points {
+interface Points {
   found: {
     type: MetricType;
     unit: string;
