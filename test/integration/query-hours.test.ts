@@ -171,6 +171,7 @@ describe.each(["load", "cpu_seconds_total"] as const)("ten days of %s", (metric)
 
 test.each(["load", "cpu_seconds_total"] as const)(
   "hours and samples give the same points of %s",
+  { timeout: 300_000 },
   async (metric) => {
     for (const aggregation of possible(metric).filter((name) => !/^p\d/.test(name))) {
       const asked = { metric, aggregation, groupBy: ["*"], stepMs: 2 * HOUR_MS };

@@ -53,7 +53,7 @@ beforeAll(async () => {
     { database, clock: createManualClock(AS_OF_MS + 3 * MINUTE_MS) },
     QUERY_DEFAULTS,
   );
-}, 60_000);
+}, 300_000);
 
 /** Values of a vector by the values of some labels. */
 function vector(expression: string, atMs: number, ...by: string[]): Map<string, number> {
