@@ -11,12 +11,13 @@ import type { ClusterCondition, ClusterStatus, GapReport, PodsReport } from "./s
 
 const GAPS_REPORTED_MAX = 100;
 /** 64 KiB for the whole record of a cluster, of which its last error has 8. */
-const GAPS_BYTES_MAX = 32 << 10;
+const GAPS_BYTES_MAX = 24 << 10;
 const WARNINGS_BYTES_MAX = 12 << 10;
 const WARNING_BYTES_MAX = 1 << 10;
 const GROUPS_BYTES_MAX = 8 << 10;
 const ERROR_BYTES_MAX = 8 << 10;
-/** Of at most 32 shards; a name has 253 characters at most, and a shard of replicas without an operator several names. */
+/** Of all shards; without an operator a shard has the names of all of its replicas. */
+const SHARDS_BYTES_MAX = 8 << 10;
 const SHARD_NAME_BYTES_MAX = 256;
 /** A watermark this many intervals behind its best possible value is stale. */
 const STALE_INTERVALS = 3;
@@ -113,20 +114,17 @@ function podsOf(
   names: readonly string[],
 ): PodsReport | null {
   if (!sharding) return null;
-  const { decision, reason, decided_at, shards } = sharding;
-  return {
-    decision,
-    reason,
-    decided_at: isoOf(decided_at)!,
-    shards: shards.map(({ number, name, failed, gone_since }, i) => ({
-      shard: number,
-      name: boundText(name, SHARD_NAME_BYTES_MAX),
-      pod: records[i]?.pod?.name ?? null,
-      watermark: records[i] ? isoOf(watermarkOfShards([records[i]], names)) : null,
-      failing: failed === true,
-      gone_since: isoOf(gone_since ?? null),
-    })),
-  };
+  const { decision, reason, decided_at } = sharding;
+  const shards = sharding.shards.map(({ number, name, failed, gone_since }, i) => ({
+    shard: number,
+    name: boundText(name, SHARD_NAME_BYTES_MAX),
+    pod: records[i]?.pod?.name ?? null,
+    watermark: records[i] ? isoOf(watermarkOfShards([records[i]], names)) : null,
+    failing: failed === true,
+    gone_since: isoOf(gone_since ?? null),
+  }));
+  const { kept } = boundList(shards, SHARDS_BYTES_MAX);
+  return { decision, reason, decided_at: isoOf(decided_at)!, shards: kept };
 }
 
 /** New errors are bounded already; those in records of older versions are not. */

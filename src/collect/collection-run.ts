@@ -4,11 +4,12 @@ import type { Query } from "#prometheus/catalogue.ts";
 import type { Metadata } from "#prometheus/metadata.ts";
 import { isPerSeries } from "#prometheus/promql.ts";
 import type { CollectionRun } from "./collect-windows.ts";
-import { decideShards, type ShardPods } from "./decide-shards.ts";
+import { decideShards } from "./decide-shards.ts";
 import { reportLosses } from "./outcome.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import { createPodConnections, type PodConnections } from "./pod-connections.ts";
 import type { CommitTarget } from "./progress-store.ts";
+import type { ShardPods } from "./shard-decision.ts";
 import { openShardFiles, type Shard, type ShardFiles } from "./shard-files.ts";
 import {
   beginShard,
@@ -74,6 +75,8 @@ class ShardCollection {
   readonly #files: ShardFiles;
   /** The only one, without a number. */
   readonly #isOne: boolean;
+  /** Queries that can't be collected from shards. */
+  readonly #spanning: readonly Query[];
   readonly #totals = emptyTotals();
   /** Ends of the newest windows of the shards that were read. */
   readonly #ends = new Map<Shard, number>();
@@ -95,8 +98,7 @@ class ShardCollection {
     this.#isOne = files.shards.length + files.damaged.length === 1;
     const queries = settings.queries.filter((query) => this.#isOne || isReadByShard(query));
     this.#settings = { ...settings, queries };
-    for (const { name } of settings.queries.filter((query) => !queries.includes(query)))
-      this.#totals.failures.push({ query: name, error: spansShards(name) });
+    this.#spanning = settings.queries.filter((query) => !queries.includes(query));
   }
 
   async collect(
@@ -115,6 +117,8 @@ class ShardCollection {
     }
     if (this.#ends.size === 0) throw this.#totals.failures[0]!.error;
     await this.#planUnread();
+    for (const { name } of this.#spanning)
+      this.#totals.failures.push({ query: name, error: spansShards(name) });
     await this.#sendQueries();
     return { totals: this.#totals, skewMs: this.#skewMs };
   }

@@ -10,6 +10,8 @@ import type { PodTargets } from "./sharding.ts";
 const UP: Query = { name: "up", promql: "up", group: "", kind: "selector", selector: "up" };
 /** A target that was scraped within this time counts: the longest usual scrape interval. */
 const RECENT_MS = 300_000;
+/** A Pod that has samples of less than this time has just started: it may not have found its targets yet. */
+const YOUNG_MS = RECENT_MS / 2;
 /** Targets of one Pod that are compared: the first in the order of their labels, which all Pods have in common. */
 const TARGETS_MAX = 5000;
 const PODS_MAX = 32;
@@ -17,7 +19,10 @@ const PODS_AT_ONCE = 4;
 /** For one Pod: a Pod that hangs must not use up the cluster's time. */
 const LOOK_MS = 15_000;
 
-/** Asks Pods which targets they scrape: the series of `up`. A Pod that can't be asked has unknown targets. Throws the signal's reason. */
+/**
+ * Asks Pods which targets they scrape: the series of `up`. The targets of a Pod that can't be asked, or has just
+ * started, are unknown. Throws the signal's reason.
+ */
 export async function readTargets(
   { clock }: { clock: Clock },
   connections: PodConnections,
@@ -48,15 +53,17 @@ async function targetsOf(
   const { client } = await abortable(connections.to(pod), signal);
   const nowMs = await client.now(signal);
   const targets = new Set<string>();
+  let oldestMs = Infinity;
   const sink = {
     series: (series: ScannedSeries): void => {
+      oldestMs = Math.min(oldestMs, series.timestamps[0] ?? Infinity);
       const target = targetOf(series);
       if (target !== undefined && targets.size < TARGETS_MAX) targets.add(target);
     },
   };
   const window = { fromMs: nowMs - RECENT_MS, toMs: nowMs };
   await client.read(UP, window, { sink, pause: () => undefined }, signal);
-  return targets.size === 0 ? undefined : targets;
+  return targets.size === 0 || oldestMs > nowMs - YOUNG_MS ? undefined : targets;
 }
 
 /** A digest of the target's labels. Undefined for a target on the Pod itself: every Prometheus may have one with the same labels. */

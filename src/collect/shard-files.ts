@@ -1,7 +1,7 @@
 import { toBridgeError, type BridgeError } from "#errors/error.ts";
 import { createRecord } from "#lib/records.ts";
 import type { StateRecords } from "#state/store.ts";
-import type { ShardDecision, ShardPods } from "./decide-shards.ts";
+import type { ShardDecision, ShardPods } from "./shard-decision.ts";
 import type { ClusterProgress } from "./progress.ts";
 import { deleteShard, openProgress, type CommitTarget, type ProgressFile } from "./progress-store.ts";
 import { proofKey } from "./proof-store.ts";
@@ -39,6 +39,10 @@ export async function openShardFiles(
     try {
       const file = await open(shard.members?.number ?? 0);
       if (file !== first) beginLike(file.progress, first.progress);
+      if (file !== first && file.restart !== undefined)
+        decision.warnings.push(
+          `shard ${shard.members!.number}: ${file.restart}: everything back to MAX_BACKFILL is read again`,
+        );
       files.shards.push({ ...shard, file });
     } catch (thrown) {
       const error = toBridgeError(thrown, "state_unavailable");

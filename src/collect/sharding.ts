@@ -1,4 +1,4 @@
-import { SHARDS_MAX } from "#clusters/cluster.ts";
+import { isPodOf, operatorShardOf, shardName, stableName } from "#clusters/pod-names.ts";
 
 /** How the Pods behind a Service are read. Remembered in the progress: it stays the same while Pods come, restart and go. */
 export interface Sharding {
@@ -45,79 +45,17 @@ export interface PodTargets {
   targets: ReadonlySet<string> | undefined;
 }
 
-interface OperatorName {
-  /** Name of shard 0's StatefulSet. */
-  base: string;
-  shard: number;
-}
-
-/** Prometheus operator's StatefulSets: prometheus-NAME for shard 0, prometheus-NAME-shard-1 and so on; a Pod's name ends with its ordinal. */
-const OPERATOR_NAME = /^(.+?)(?:-shard-(0|[1-9]\d{0,3}))?-\d+$/;
-/** A Deployment's Pod: two suffixes from the letters and digits that Kubernetes makes names of. */
-const DEPLOYMENT_NAME = /^(.+)-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
-
-function parseOperatorName(pod: string): OperatorName {
-  const [, base, shard = "0"] = OPERATOR_NAME.exec(pod) ?? [];
-  return { base: base ?? pod, shard: Number(shard) };
-}
-
-/** A Pod's name that outlives it: a StatefulSet's Pod keeps its name, a Deployment's has its Deployment's. */
-export function stableName(pod: string): string {
-  return DEPLOYMENT_NAME.exec(pod)?.[1] ?? pod;
-}
-
-export function operatorShardOf(pod: string): number {
-  return parseOperatorName(pod).shard;
-}
-
-/** Shards by the names of the Pods. */
-export interface NamedShards {
-  base: string;
-  /** Ascending, below SHARDS_MAX. */
-  numbers: number[];
-  /** Pods of another Prometheus, or with a number beyond the limit. */
-  strangers: string[];
-}
-
-/**
- * The shards that Pod names show; undefined when no Prometheus has Pods of two shards, or of one that is not the first if `isExpected`.
- * With several Prometheus behind the Service, that of `preferred` counts, a Pod's name.
- */
-export function shardsByName(
-  pods: readonly string[],
-  preferred: string | undefined,
-  isExpected = false,
-): NamedShards | undefined {
-  const bases = Map.groupBy(pods, (pod) => parseOperatorName(pod).base);
-  const numbersOf = (base: string): number[] =>
-    [...new Set(bases.get(base)?.map(operatorShardOf))].sort((a, b) => a - b);
-  const isSharded = (base: string): boolean => {
-    const numbers = numbersOf(base);
-    return numbers.length > 1 || (isExpected && numbers.some((number) => number > 0));
-  };
-  const wanted = preferred === undefined ? undefined : parseOperatorName(preferred).base;
-  const base = [...bases.keys()].sort((a, b) => Number(b === wanted) - Number(a === wanted)).find(isSharded);
-  if (base === undefined) return undefined;
-  const numbers = numbersOf(base).filter((number) => number < SHARDS_MAX);
-  // A StatefulSet exists for each number below the highest, whether it has Pods or not.
-  const all = Array.from({ length: numbers.at(-1)! + 1 }, (_, number) => number);
-  return { base, numbers: all, strangers: pods.filter((pod) => !isOf(base, pod)) };
-}
-
-function isOf(base: string, pod: string): boolean {
-  const name = parseOperatorName(pod);
-  return name.base === base && name.shard < SHARDS_MAX;
-}
-
 export function namedMembers(base: string, number: number): ShardMembers {
-  return { number, name: number === 0 ? base : `${base}-shard-${number}`, members: [] };
+  return { number, name: shardName(base, number), members: [] };
 }
 
 /** Does the Pod belong to the shard? */
 export function isMember({ by, shards }: Sharding, shard: ShardMembers, pod: string): boolean {
   if (shard.members.length > 0) return shard.members.includes(stableName(pod));
   const base = shards.find(({ number }) => number === 0)?.name;
-  return by !== "targets" && base !== undefined && isOf(base, pod) && operatorShardOf(pod) === shard.number;
+  return (
+    by !== "targets" && base !== undefined && isPodOf(base, pod) && operatorShardOf(pod) === shard.number
+  );
 }
 
 /** Pods with a common target are of one group, and so are Pods of one Deployment. Pods without known targets are in none. */
@@ -139,13 +77,26 @@ export function groupByTargets(pods: readonly PodTargets[]): string[][] {
   return groups.map((group) => [...group.pods].sort()).sort((a, b) => (a[0]! < b[0]! ? -1 : 1));
 }
 
-/** Do two of the Pods scrape mostly the same targets? Those can't be shards, whatever their names say. */
-export function areAlike(pods: readonly PodTargets[]): [string, string] | undefined {
+/** Two of the Pods that scrape mostly the same targets. Those can't be shards, whatever their names say. */
+export function findAlike(pods: readonly PodTargets[]): [string, string] | undefined {
+  return findPair(pods, (common, smaller) => common * 2 > smaller);
+}
+
+/** Two of the Pods that have less than half of their targets in common. Those can't be replicas. */
+export function findDifferent(pods: readonly PodTargets[]): [string, string] | undefined {
+  return findPair(pods, (common, _smaller, larger) => common * 2 < larger);
+}
+
+function findPair(
+  pods: readonly PodTargets[],
+  isMeant: (common: number, smaller: number, larger: number) => boolean,
+): [string, string] | undefined {
   for (const [i, a] of pods.entries()) {
     for (const b of pods.slice(i + 1)) {
       if (!a.targets || !b.targets) continue;
       const common = a.targets.intersection(b.targets).size;
-      if (common * 2 > Math.min(a.targets.size, b.targets.size)) return [a.pod, b.pod];
+      const [smaller, larger] = [a.targets.size, b.targets.size].sort((x, y) => x - y) as [number, number];
+      if (isMeant(common, smaller, larger)) return [a.pod, b.pod];
     }
   }
   return undefined;

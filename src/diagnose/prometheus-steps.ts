@@ -1,4 +1,5 @@
 import type { Cluster, PrometheusCredentials } from "#clusters/cluster.ts";
+import { shardsByName } from "#clusters/pod-names.ts";
 import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
@@ -136,7 +137,15 @@ function serviceSteps(runner: StepRunner, cluster: Cluster, before: Before) {
       const found = await findReadyPods(kube, target, service.value(), signal);
       const names = found.slice(0, POD_NAMES_MAX).map(({ podName }) => podName);
       const [first] = found;
-      return passed(first!, `${found.length} ready: ${names.join(", ")}`, { ready: found.length });
+      const shards = shardsByName(
+        found.map(({ podName }) => podName),
+        first!.podName,
+      );
+      const ofShards = shards ? `; by their names ${shards.numbers.length} shards of ${shards.base}` : "";
+      return passed(first!, `${found.length} ready: ${names.join(", ")}${ofShards}`, {
+        ready: found.length,
+        ...(shards ? { shards: shards.numbers.length } : {}),
+      });
     },
   );
   return { target, pods };

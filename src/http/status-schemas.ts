@@ -106,7 +106,7 @@ const podsReport = z
           gone_since: timestamp.nullable().meta({ description: "Since when the Service has no Pod of it" }),
         }),
       )
-      .meta({ description: "Empty for replicas" }),
+      .meta({ description: "Empty for replicas; up to 8 KiB are shown" }),
   })
   .meta({ id: "PrometheusPods" }) satisfies z.ZodType<PodsReport>;
 

@@ -1,14 +1,22 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
+import { progressKeys } from "#collect/progress-store.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
+import { createSqliteStore } from "#state/sqlite-store.ts";
 import { shardOf, startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";
 import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
 import { createJumpingClock, type JumpingClock } from "../helpers/jumping-clock.ts";
 import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { apiEnvironment, createClustersApi } from "../helpers/clusters-api.ts";
+import { createSilentLogger } from "../helpers/silent-logger.ts";
+import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { SMALL, startTestBridge, type TestBridge } from "../helpers/test-bridge.ts";
 
 // Several Pods behind one Service: Prometheus operator's shards, of which each scrapes a part of the targets (prometheus-adapter#533), and
 // replicas, of which each scrapes all.
 
+const folder = createTemporaryFolder();
 const ID = "sim-1";
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -163,7 +171,7 @@ it("a shard whose Pod refuses connections fails by itself", async () => {
   await expectUnion(system, [0, 1]);
 });
 
-it("a shard whose Pods are gone fails until MAX_BACKFILL has passed, or fewer shards are expected", async () => {
+it("a shard whose Pods are gone fails until MAX_BACKFILL has passed", async () => {
   const system = await start({ shards: 3, environment: { MAX_BACKFILL: "1h" } });
   const { bridge, clock, cluster } = system;
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
@@ -184,6 +192,37 @@ it("a shard whose Pods are gone fails until MAX_BACKFILL has passed, or fewer sh
   const status = await bridge.statusOf(ID);
   expect(status).toMatchObject({ state: "healthy", prometheus_pods: { decision: "shards" } });
   expect(status.prometheus_pods!.shards.map(({ shard }) => shard)).toEqual([0, 1]);
+});
+
+it("another shard takes the number of the first one, with its progress, when the first one is gone for good", async () => {
+  const { bridge, clock, cluster } = await start({
+    shards: 3,
+    podName: plainName,
+    environment: { MAX_BACKFILL: "1h" },
+  });
+  for (let round = 0; round < 2; round++) {
+    expect(await bridge.collect()).toMatchObject({ successful: 1 });
+    clock.jump(MINUTE_MS);
+  }
+  const before = await bridge.progress(ID, 1);
+  cluster.kube.deletePod(plainName(0));
+  await bridge.restart();
+  expect(bridge.resultOf(await bridge.collect(), ID)).toMatchObject({
+    outcome: "partial",
+    error: { code: "prometheus_pod_not_ready", details: { shard: 0, shard_name: plainName(0) } },
+  });
+  clock.jump(HOUR_MS);
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  const { state, prometheus_pods: pods } = await bridge.statusOf(ID);
+  expect(state).toBe("healthy");
+  expect(pods!.shards.map(({ shard, pod }) => [shard, pod])).toEqual([
+    [0, plainName(1)],
+    [2, plainName(2)],
+  ]);
+  const after = await bridge.progress(ID);
+  expect(after.pod).toEqual(before.pod);
+  expect(after.queries["up"]!.samples_read).toBeGreaterThan(before.queries["up"]!.samples_read);
+  await expect(bridge.progress(ID, 1)).rejects.toThrow("nothing is recorded");
 });
 
 it("replicas of a shard are one: another takes over at a window's end", async () => {
@@ -330,4 +369,72 @@ it("a shard that is added begins where its data do, and nothing is lost or twice
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   expect(await bridge.statusOf(ID)).toMatchObject({ state: "healthy", gaps: [] });
   await expectUnion(system, [0, 1, 2]);
+});
+
+it("a query that combines series is refused for shards; one of each series by itself is collected from all", async () => {
+  const queries = [
+    { name: "up", promql: "up", group: "test" },
+    { name: "up_max", promql: "max_over_time(up[5m])", group: "test", type: "gauge" },
+    { name: "targets", promql: "sum(up)", group: "test", type: "gauge" },
+  ];
+  const path = join(folder, "queries.yaml");
+  writeFileSync(path, JSON.stringify({ extends: "none", queries }));
+  const { bridge, collector } = await start({ shards: 2, environment: { QUERIES_FILE: path } });
+  expect(bridge.resultOf(await bridge.collect(), ID)).toMatchObject({
+    outcome: "partial",
+    error: { code: "prometheus_query_spans_shards", details: { query: "targets" } },
+  });
+  const instances = (metric: string): Set<string> =>
+    new Set(
+      [...collector.acknowledged.values()]
+        .filter((point) => point.metric === metric)
+        .map(({ labels }) => labels["instance"]!),
+    );
+  expect(instances("up_max").size).toBeGreaterThan(2);
+  expect(instances("up_max")).toEqual(instances("up"));
+  expect(instances("targets").size).toBe(0);
+});
+
+it("a cluster that is registered over the API leaves no record of any shard when it is deleted", async () => {
+  const { bridge, cluster } = await start({ shards: 2, environment: apiEnvironment(folder) });
+  const api = createClustersApi(() => bridge.url);
+  const { kubeconfig, name, platform } = cluster;
+  const created = await api.create({ id: ID, name, platform, kubeconfig, prometheus: { shards: 2 } });
+  expect([created.status, created.cluster["prometheus"]]).toMatchObject([201, { shards: 2 }]);
+  expect(
+    (await api.create({ id: "bad", name, platform, kubeconfig, prometheus: { shards: 0 } })).text,
+  ).toContain("must be auto, none or a whole number from 1 to 32");
+  expect(await bridge.collect()).toMatchObject({ successful: 1 });
+  expect((await bridge.statusOf(ID)).prometheus_pods!.shards).toHaveLength(2);
+  const recorded = async (): Promise<string[]> => {
+    const file = join(bridge.directory, "data", "state.sqlite");
+    const store = createSqliteStore({ path: file, logger: createSilentLogger() });
+    const keys: string[] = [];
+    for (const key of progressKeys(ID)) if (await store.get(key)) keys.push(key);
+    await store.close();
+    return keys;
+  };
+  expect((await bridge.progress(ID, 1)).pod).toMatchObject({ name: operatorName(1) });
+  expect(await recorded()).toEqual(
+    expect.arrayContaining([`progress:${ID}`, `progress:${ID}:1`, `collected:${ID}:1`]),
+  );
+  await bridge.restart();
+  expect((await api.remove(ID)).status).toBe(204);
+  await expect(bridge.progress(ID)).rejects.toThrow("nothing is recorded");
+  expect(await recorded()).toEqual([]);
+});
+
+it("a Pod that has just started is in doubt: it counts as a replica, with a warning", async () => {
+  const { bridge, clock, cluster } = await start({ shards: 2, podName: plainName });
+  const bornMs = clock.now() - MINUTE_MS;
+  const scrapes = cluster.scrapes.get(plainName(1))!;
+  cluster.scrapes.set(plainName(1), (target, scrapedMs) => scrapedMs >= bornMs && scrapes(target, scrapedMs));
+  for (let round = 0; round < 2; round++) {
+    expect(await bridge.collect()).toMatchObject({ successful: 1 });
+    const { prometheus_pods: pods, warnings } = await bridge.statusOf(ID);
+    expect(pods).toMatchObject({ decision: "replicas" });
+    expect(warnings.join()).toContain(
+      "it is not known which targets the Prometheus Pods prometheus-1 scrape",
+    );
+  }
 });

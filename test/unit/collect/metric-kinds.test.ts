@@ -111,3 +111,27 @@ test("only kinds that are new cost a write, and concurrent callers wait for the 
   await kinds.saved();
   expect(source.saves()).toBe(2);
 });
+
+test("a metric has the kind that it has in another shard, with the same changes, whatever this shard's Prometheus says", () => {
+  const [query] = toQueries([selector]);
+  const progressOf = (promql: string): ClusterProgress => {
+    const progress = emptyProgress();
+    progress.queries["m"] = { ...newQueryProgress(promql, 0), attempted: 100 };
+    return progress;
+  };
+  const peer = progressOf("m");
+  peer.queries["m"]!.types["m_total"] = [
+    { kind: "gauge", since: 0 },
+    { kind: "counter", since: 50 },
+  ];
+  const task = (toMs: number) => ({ query: query!, window: { fromMs: toMs - 10, toMs } });
+  const none = async (): Promise<void> => {};
+  const own = progressOf("m");
+  const kinds = createMetricKinds(own, metadata({ m_total: "counter" }), none, [progressOf("m"), peer]);
+  expect([40, 60].map((toMs) => kinds.describe(task(toMs), "m_total").kind)).toEqual(["gauge", "counter"]);
+  expect(own.queries["m"]!.types["m_total"]).not.toBe(peer.queries["m"]!.types["m_total"]);
+  // The other shard's progress is about another PromQL.
+  peer.queries["m"]!.promql_hash = "another";
+  const alone = createMetricKinds(progressOf("m"), metadata({ m_total: "counter" }), none, [peer]);
+  expect(alone.describe(task(40), "m_total").kind).toBe("counter");
+});

@@ -1,6 +1,12 @@
 import { expect, test } from "vitest";
 import { newQueryProgress } from "#collect/progress.ts";
-import { openProgress, readProgress } from "#collect/progress-store.ts";
+import {
+  deleteProgress,
+  openProgress,
+  progressKeys,
+  readProgress,
+  readShards,
+} from "#collect/progress-store.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { StateStore } from "#state/store.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
@@ -76,4 +82,28 @@ test("a concurrent writer of the record wins", async () => {
   const [mine, theirs] = [await openProgress(store, "one"), await openProgress(store, "one")];
   await theirs.save();
   expect((await bridgeErrorOf(mine.save())).code).toBe("state_conflict");
+});
+
+test("each shard has records of its own, and a deletion removes those of all, also when the list of them is lost", async () => {
+  const store = createMemoryStore();
+  const file = await openProgress(store, "one");
+  const shards = [0, 1, 2].map((number) => ({ number, name: `shard ${number}`, members: [] }));
+  const facts = { service: "a/b", by: "pod_names" as const, reason: "names", decided_at: 0 };
+  file.progress.sharding = { ...facts, decision: "shards", shards };
+  await file.save();
+  for (const shard of [1, 2]) {
+    const own = await openProgress(store, "one", undefined, shard);
+    own.progress.queries["a"] = newQueryProgress("up", shard);
+    await own.save();
+  }
+  const read = await readShards(store, "one");
+  expect(read.map(({ recordId, progress }) => [recordId, progress.queries["a"]?.from])).toEqual([
+    ["one", undefined],
+    ["one:1", 1],
+    ["one:2", 2],
+  ]);
+  await store.delete("progress:one");
+  await deleteProgress(store, "one");
+  expect(progressKeys("one")).toContain("collected:one:2");
+  for (const key of progressKeys("one")) expect(await store.get(key)).toBeUndefined();
 });

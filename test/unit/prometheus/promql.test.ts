@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { classifyPromql } from "#prometheus/promql.ts";
+import { classifyPromql, isPerSeries } from "#prometheus/promql.ts";
 
 describe("PromQL", () => {
   test.each([
@@ -62,5 +62,34 @@ describe("PromQL", () => {
       kind: "invalid",
       problem: expect.stringMatching(problem),
     });
+  });
+
+  test.each([
+    "rate(a[5m])",
+    'rate(a{b="c"}[5m] offset 1m) * 100',
+    "-a",
+    "a > bool 0",
+    "quantile_over_time(0.9, a[1h])",
+    "max_over_time(rate(a[5m])[1h:])",
+    "100 * (1 - rate(a[5m]))",
+  ])("%s treats each series by itself", (promql) => {
+    expect(isPerSeries(promql)).toBe(true);
+  });
+
+  test.each([
+    "sum(a)",
+    "sum by (x) (a)",
+    "topk(3, a)",
+    "a / b",
+    "a or b",
+    "1 - avg(rate(a[5m]))",
+    "absent(a)",
+    "histogram_quantile(0.9, rate(a[5m]))",
+    'label_replace(a, "x", "", "", "")',
+    "scalar(a) * b",
+    "vector(1)",
+    "time()",
+  ])("%s combines series, or has none", (promql) => {
+    expect(isPerSeries(promql)).toBe(false);
   });
 });
