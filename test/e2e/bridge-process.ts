@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
+import type { toStretchAnswer } from "#http/completeness-schemas.ts";
 import { createSqliteStore } from "#state/sqlite-store.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
+
+export type StretchAnswer = ReturnType<typeof toStretchAnswer>;
 
 /** The program in a process of its own, as users run it. */
 export interface BridgeProcess {
@@ -14,6 +17,8 @@ export interface BridgeProcess {
   /** POST /metrics/collect-all */
   collectSoon(): Promise<void>;
   status(): Promise<CollectionStatus>;
+  /** GET /metrics/completeness: the stretches that reach into (fromMs, toMs]. */
+  stretches(clusterId: string, fromMs: number, toMs: number): Promise<StretchAnswer[]>;
   pid: number;
   /** Its output so far. */
   output(): string;
@@ -21,7 +26,7 @@ export interface BridgeProcess {
   kill(signal: "SIGKILL" | "SIGTERM"): Promise<number | null>;
 }
 
-const READY_MS = 60_000;
+const READY_MS = 180_000;
 
 /** Starts `node src/main.ts` with exactly this environment (and PATH), and waits until it is ready. */
 export async function startBridge(
@@ -46,6 +51,12 @@ export async function startBridge(
     collect: async () => (await call<{ round: RoundResult }>("POST", "/metrics/collect-all?wait=true")).round,
     collectSoon: async () => void (await call("POST", "/metrics/collect-all")),
     status: () => call("GET", "/metrics/status"),
+    stretches: async (cluster, fromMs, toMs) => {
+      const [from, to] = [fromMs, toMs].map((ms) => new Date(ms).toISOString()) as [string, string];
+      const parameters = new URLSearchParams({ cluster, from, to }).toString();
+      const path = `/metrics/completeness?${parameters}`;
+      return (await call<{ stretches: StretchAnswer[] }>("GET", path)).stretches;
+    },
     pid: child.process.pid!,
     output: () => child.output.join(""),
     hasEnded,

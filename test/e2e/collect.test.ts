@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
 import { readProgress, runToEnd, startBridge, type BridgeProcess } from "./bridge-process.ts";
 import { compareEverything } from "./comparison.ts";
+import { lacksOf, readProof } from "./proof.ts";
 import { openSource, type Source } from "./source.ts";
 import { clickhouseEnvironment, freePort, startStack, type Stack } from "./stack.ts";
 
@@ -16,6 +17,8 @@ import { clickhouseEnvironment, freePort, startStack, type Stack } from "./stack
 const CLUSTER = "e2e-1";
 const LAG_SECONDS = 60;
 const COMPARED_SECONDS = 110;
+/** At least one whole minute. */
+const PROVED_SECONDS = 120;
 const kubeconfig = process.env["E2E_KUBECONFIG"];
 /** The test cluster of the project's images has every metric of the catalogue; another may have no GPU. */
 const hasEveryMetric = process.env["E2E_CLUSTER_DIR"] !== undefined;
@@ -50,6 +53,8 @@ beforeAll(async () => {
     COLLECTION_LAG: String(LAG_SECONDS),
     INITIAL_LOOKBACK: "2m",
     METRICS_BATCH_SIZE: "1000",
+    PROOF_STRETCH: "1m",
+    PROOF_DELAY: "30s",
     // The cluster's API server may be on this machine.
     ALLOW_PRIVATE_API_SERVERS: "true",
     EXPORT_TIMEOUT: "20",
@@ -126,6 +131,15 @@ describe("the bridge on real parts", () => {
         .toBe(1);
     },
   );
+
+  it("proves each minute of that time", { timeout: 300_000 }, async () => {
+    const time = { fromMs: startedAt, toMs: startedAt + PROVED_SECONDS * 1000, stretchMs: 60_000 };
+    const lacks = async (): Promise<string[]> => {
+      await bridge!.collect();
+      return lacksOf(await readProof(bridge!, { id: CLUSTER, selectors: DEFAULT_QUERIES.length }, time));
+    };
+    await expect.poll(lacks, { timeout: 240_000, interval: 2000 }).toEqual([]);
+  });
 
   it("has stored exactly what Prometheus knows", { timeout: 300_000 }, async () => {
     // Resets (every 60 s) and samples that arrived 45 s late must be inside of the time that is compared.

@@ -54,6 +54,44 @@ export async function compareEverything(sides: Sides, progress: ClusterProgress)
   return result;
 }
 
+/** A stretch of time in which the two sides have not the same number of samples. */
+interface CountDifference {
+  metric: string;
+  fromMs: number;
+  source: number;
+  stored: number;
+}
+
+/** Counts the samples of a metric on both sides, for each stretch of (fromMs, toMs]. */
+export async function compareCounts(
+  { database, source, clusterId }: Sides,
+  metric: string,
+  { fromMs, toMs, stretchMs }: { fromMs: number; toMs: number; stretchMs: number },
+): Promise<CountDifference[]> {
+  const rows = await database.query<{ n: string; samples: string }>(
+    `SELECT toString(intDiv(toUnixTimestamp64Milli(time) - {from:Int64} - 1, {stretch:Int64})) AS n, toString(count()) AS samples
+    FROM metrics.samples
+    WHERE cluster_id = {cluster:String} AND metric_name = {metric:String}
+      AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+    GROUP BY n`,
+    { cluster: clusterId, metric, from: String(fromMs), to: String(toMs), stretch: String(stretchMs) },
+  );
+  const stored = new Map(rows.map(({ n, samples }) => [Number(n), Number(samples)]));
+  const expected = new Map<number, number>();
+  for (const { ms } of [...(await source.samples(metric, fromMs, toMs)).values()].flat()) {
+    const n = Math.floor((ms - fromMs - 1) / stretchMs);
+    expected.set(n, (expected.get(n) ?? 0) + 1);
+  }
+  return [...new Set([...stored.keys(), ...expected.keys()])]
+    .map((n) => ({
+      metric,
+      fromMs: fromMs + n * stretchMs,
+      source: expected.get(n) ?? 0,
+      stored: stored.get(n) ?? 0,
+    }))
+    .filter((each) => each.source !== each.stored);
+}
+
 /** Samples of a metric as users read them, from the deduplicated view. */
 async function readStored(
   { database, clusterId }: Sides,

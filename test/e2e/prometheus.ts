@@ -1,38 +1,63 @@
-import { GenericContainer, Wait } from "testcontainers";
+import { GenericContainer, getContainerRuntimeClient, Wait } from "testcontainers";
 import { keyOfLabels, type Points } from "../helpers/promql-reference.ts";
 import { toWriteRequest } from "../helpers/remote-write.ts";
 import type { Sample } from "../helpers/stored-series.ts";
+import { freePort } from "./stack.ts";
 
-/** A Prometheus that scrapes nothing and holds what a test writes into it. */
+/** A Prometheus that holds what a test writes into it. */
 export interface WrittenPrometheus {
+  address: { host: string; port: number };
   version(): Promise<string>;
   /** All at once: what is older than what it has by more than an hour is refused. Samples ascend by time. */
   write(series: readonly { labels: Record<string, string>; samples: readonly Sample[] }[]): Promise<void>;
   queryRange(promql: string, firstMs: number, lastMs: number, stepMs: number): Promise<Points>;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again with its data, at the same address. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
-const IMAGE = "prom/prometheus:v3.15.0";
+interface PrometheusSettings {
+  version?: string;
+  /** Every 5 s. Otherwise it scrapes nothing. */
+  scrapesItself?: boolean;
+  /** How old out-of-order samples may be, for example 30m. */
+  outOfOrder?: string;
+}
+
+const VERSION = "3.15.0";
 const WRITE_MS = 15 * 60_000;
 
 interface Matrix {
   data: { result: { metric: Record<string, string>; values: [number, string][] }[] };
 }
 
-export async function startPrometheus(): Promise<WrittenPrometheus> {
-  const container = await new GenericContainer(IMAGE)
+export async function startPrometheus(settings: PrometheusSettings = {}): Promise<WrittenPrometheus> {
+  const { version = VERSION, scrapesItself = false, outOfOrder = "0s" } = settings;
+  const configuration = {
+    global: { scrape_interval: "5s" },
+    scrape_configs: scrapesItself
+      ? [{ job_name: "prometheus", static_configs: [{ targets: ["localhost:9090"] }] }]
+      : [],
+    storage: { tsdb: { out_of_order_time_window: outOfOrder } },
+  };
+  const container = await new GenericContainer(`prom/prometheus:v${version}`)
     .withCopyContentToContainer([
-      { content: "global: {scrape_interval: 15s}\n", target: "/etc/prometheus/prometheus.yml" },
+      { content: JSON.stringify(configuration), target: "/etc/prometheus/prometheus.yml" },
     ])
     .withCommand([
       "--config.file=/etc/prometheus/prometheus.yml",
       "--storage.tsdb.path=/prometheus",
       "--web.enable-remote-write-receiver",
     ])
-    .withExposedPorts(9090)
+    // A port without a number would be another one after a restart.
+    .withExposedPorts({ container: 9090, host: await freePort() })
     .withWaitStrategy(Wait.forHttp("/-/ready", 9090))
     .start();
-  const origin = `http://${container.getHost()}:${container.getMappedPort(9090)}`;
+  const address = { host: container.getHost(), port: container.getMappedPort(9090) };
+  const origin = `http://${address.host}:${address.port}`;
+  const handle = (await getContainerRuntimeClient()).container.getById(container.getId());
 
   const get = async (path: string, query: Record<string, string>): Promise<unknown> => {
     const answer = await fetch(`${origin}/api/v1/${path}?${new URLSearchParams(query).toString()}`);
@@ -55,6 +80,9 @@ export async function startPrometheus(): Promise<WrittenPrometheus> {
   };
 
   return {
+    address,
+    kill: async () => void (await handle.kill()),
+    restart: async () => void (await handle.start()),
     version: async () => ((await get("status/buildinfo", {})) as { data: { version: string } }).data.version,
     write: async (series) => {
       const first = Math.min(...series.map(({ samples }) => samples[0]?.[0] ?? Infinity));

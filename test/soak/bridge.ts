@@ -1,18 +1,14 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { CollectionStatus, RoundResult } from "#collect/status.ts";
 import { startBridge, type BridgeProcess } from "../e2e/bridge-process.ts";
 import { childrenOf, isRunning, useOf } from "../helpers/processes.ts";
 import type { UseSample } from "./resources.ts";
 
-/** The bridge and its workers. After a kill it is another process with the same state. */
-export interface SoakBridge {
+/** The bridge and its workers. After a kill it is another process with the same state; until then, requests to it fail. */
+export interface SoakBridge extends Pick<BridgeProcess, "collect" | "status" | "stretches"> {
   /** Kills the main process; returns what starts it again. */
   kill(): Promise<() => Promise<void>>;
   /** Stops all of its processes; returns what lets them go on. */
   pause(): () => void;
-  /** Starts a round and waits for it. Throws while the bridge is away. */
-  collect(): Promise<RoundResult>;
-  status(): Promise<CollectionStatus>;
   /** Of all of its processes; undefined while it is away. */
   use(): Omit<UseSample, "atMs"> | undefined;
   /** What went wrong: it ended by itself, or a worker outlived a kill. */
@@ -67,6 +63,7 @@ export async function startSoakBridge(
     },
     collect: async () => await running().collect(),
     status: async () => await running().status(),
+    stretches: async (...request) => await running().stretches(...request),
     use: () => {
       const use = current && useOf(current.pid);
       return use && { ...use, pid: current!.pid, ageMs: performance.now() - readyAt };

@@ -1,6 +1,9 @@
 import { readProgress } from "../e2e/bridge-process.ts";
 import { compareEverything, type Comparison } from "../e2e/comparison.ts";
+import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
+import { lacksOf, readProof, type ProofFacts } from "../e2e/proof.ts";
 import { openSource } from "../e2e/source.ts";
+import type { SoakBridge } from "./bridge.ts";
 import { runFaults, sleep } from "./faults.ts";
 import { createStrike } from "./parts.ts";
 import { planFaults } from "./plan.ts";
@@ -15,6 +18,9 @@ type Say = (line: string) => void;
 const MINUTE_MS = 60_000;
 const FIRST_SAMPLES_MS_MAX = 3 * MINUTE_MS;
 const CATCH_UP_MS_MAX = 5 * MINUTE_MS;
+const PROOF_MS_MAX = 5 * MINUTE_MS;
+/** PROOF_STRETCH. */
+const STRETCH_MS = MINUTE_MS;
 
 /**
  * Starts the system, strikes faults, heals all, waits until everything is collected, compares. Returns what failed, by name; throws when it can't go on or
@@ -30,20 +36,23 @@ export async function runSoak(settings: SoakSettings, say: Say, signal: AbortSig
     return round.points > 0 ? undefined : `no samples: ${JSON.stringify(round.clusters[0]?.error)}`;
   });
 
+  const beganMs = Date.now();
   const { struck, failures } = await strikeAll(system, settings, say, signal);
   const healedMs = Date.now();
-  say("everything is healed; waiting until the collection has caught up");
+  say("everything is healed; waiting until all is collected and proved");
   await until(CATCH_UP_MS_MAX, signal, async () => {
     await bridge.collect();
     const [cluster] = (await bridge.status()).clusters;
     const isCaughtUp = cluster?.state === "healthy" && Date.parse(cluster.watermark ?? "") >= healedMs;
     return isCaughtUp ? undefined : `not caught up: ${JSON.stringify(cluster)}`;
   });
+  const proof = await proveAll(bridge, { fromMs: beganMs, toMs: healedMs, stretchMs: STRETCH_MS }, signal);
+  say(`${proof.proved} stretches of ${proof.expected} are proved; ${proof.late} samples were late`);
   const { gaps = [] } = (await bridge.status()).clusters[0] ?? {};
   const exitCode = await bridge.end();
   const comparison = await compareAll(system);
   say(`compared with Prometheus: ${JSON.stringify(comparison)}`);
-  return [...failures, ...bridge.failures, ...failuresOf({ struck, gaps, comparison, exitCode })];
+  return [...failures, ...bridge.failures, ...failuresOf({ struck, gaps, proof, comparison, exitCode })];
 }
 
 /** Strikes the planned faults while rounds go on. */
@@ -71,6 +80,24 @@ async function strikeAll(
   const use = judgeUse(watch.uses, durationMs);
   for (const fact of use.facts) say(fact);
   return { struck, failures: [...failures, ...use.failures] };
+}
+
+/** Makes rounds until all is proved or the time for it is over. */
+async function proveAll(
+  bridge: SoakBridge,
+  time: { fromMs: number; toMs: number; stretchMs: number },
+  signal: AbortSignal,
+): Promise<ProofFacts> {
+  const read = (): Promise<ProofFacts> =>
+    readProof(bridge, { id: CLUSTER, selectors: DEFAULT_QUERIES.length }, time);
+  const end = performance.now() + PROOF_MS_MAX;
+  for (;;) {
+    await bridge.collect();
+    const proof = await read();
+    if (lacksOf(proof).length === 0 || performance.now() > end) return proof;
+    await sleep(1000, signal);
+    signal.throwIfAborted();
+  }
 }
 
 async function compareAll(system: SoakSystem): Promise<Comparison> {

@@ -69,6 +69,8 @@ export async function startSoakSystem(
     COLLECTION_INTERVAL: "30",
     INITIAL_LOOKBACK: "2m",
     METRICS_BATCH_SIZE: "1000",
+    PROOF_STRETCH: "1m",
+    PROOF_DELAY: "30s",
     ALLOW_PRIVATE_API_SERVERS: "true",
     EXPORT_TIMEOUT: "20",
     EXPORT_RETRY_MAX_ELAPSED: "3",

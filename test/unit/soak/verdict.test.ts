@@ -10,6 +10,7 @@ const MIB = 2 ** 20;
 const good = (): Outcome => ({
   struck: new Map(KINDS.map((kind) => [nameOf(kind), 1])),
   gaps: [],
+  proof: { expected: 2, proved: 2, late: 0, unproved: [] },
   comparison: {
     total: { samples: 1, missing: 0, extra: 0, twice: 0, different: 0 },
     empty: [],
@@ -36,6 +37,7 @@ test.each<[string, (outcome: Outcome) => void, string]>([
   ["another value", ({ comparison }) => (comparison.total.different = 1), "samples different: 1"],
   ["nothing to compare", ({ comparison }) => (comparison.total.samples = 0), "no samples to compare"],
   ["a wrong account", ({ comparison }) => comparison.wrong.push("up"), "wrong kind, time, hole or count: up"],
+  ["fewer proved stretches", ({ proof }) => (proof.proved = 1), "proved 1 stretches of 2"],
   ["an exit code", (outcome) => (outcome.exitCode = 1), "the bridge ended with exit code 1 at SIGTERM"],
   [
     "a lost gap",
@@ -46,6 +48,12 @@ test.each<[string, (outcome: Outcome) => void, string]>([
   const outcome = good();
   spoil(outcome);
   expect(failuresOf(outcome)).toEqual([failure]);
+});
+
+test("a stretch that is not proved fails by name, though others are", () => {
+  const outcome = good();
+  outcome.proof.unproved = ["open (read_again): up from 12:00"];
+  expect(failuresOf(outcome)).toEqual(["proved 2 stretches of 2", "open (read_again): up from 12:00"]);
 });
 
 /** One sample a second; the process starts anew at `startsAt`. */
@@ -123,7 +131,7 @@ test("settings come from the environment, the minutes from the argument first", 
     containers: { kubelet: "kind-worker" },
   });
   expect(() => readSettings(environment, "1", 1)).toThrow(
-    'SOAK_MINUTES: must be a number from 3 to 1440, is "1"',
+    'SOAK_MINUTES: must be a number from 3 to 300, is "1"',
   );
   expect(() => readSettings({}, undefined, 1)).toThrow("E2E_KUBECONFIG must name");
   expect(() => readSettings({ E2E_KUBECONFIG: "k" }, undefined, 1)).toThrow(
