@@ -1,4 +1,5 @@
-import { mkdtempSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { PrometheusFault } from "#simulator/fault-kinds.ts";
@@ -6,6 +7,7 @@ import { startSimulator, type SimulatedCluster, type Simulator } from "#simulato
 import { startBridgeChild, type BridgeChild } from "../helpers/bridge-child.ts";
 import { compareWithExpected, noDifferences } from "../helpers/expected-samples.ts";
 import { isOwn, startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
+import { startSourcePrometheus, type StandIn } from "../helpers/source-prometheus.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import { bridgeEnvironment, readProgressRecord, SMALL } from "../helpers/test-bridge.ts";
 
@@ -110,4 +112,70 @@ it("an answer that is cut: nothing of it is stored, the twin's answer is, alone"
   expect(
     [...collector.acknowledged.values()].every((point) => isOwn(point) || METRICS.includes(point.metric)),
   ).toBe(true);
+}, 300_000);
+
+/** Series of one sample each, spread over some minutes, with labels that can't be compressed: 18 MB as OTLP, more than 8 MiB compressed. */
+function createWide(): { standIn: StandIn; times: number[]; windows: [number, number][] } {
+  const label = randomBytes(4500 * 3000).toString("base64");
+  const endMs = Date.now() - 120_000;
+  const times = Array.from({ length: 4500 }, (_, i) => endMs - i * 30);
+  const windows: [number, number][] = [];
+  const standIn: StandIn = ({ form, response }) => {
+    const range = /^node_load1\[(\d+)ms\]$/.exec(form.get("query") ?? "");
+    if (!range) return false;
+    const toMs = Number(form.get("time")) * 1000;
+    const fromMs = toMs - Number(range[1]);
+    windows.push([fromMs, toMs]);
+    const result = times.flatMap((time, i) => {
+      if (time <= fromMs || time > toMs) return [];
+      const metric = { __name__: "node_load1", i: String(i), wide: label.slice(i * 4000, (i + 1) * 4000) };
+      return [{ metric, values: [[time / 1000, String(i)]] }];
+    });
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ status: "success", data: { resultType: "matrix", result } }));
+    return true;
+  };
+  return { standIn, times, windows };
+}
+
+it("an answer of more than 8 MiB: its window is read in halves, and each sample is stored once", async () => {
+  const directory = mkdtempSync(join(folder, "wide-"));
+  const { standIn, times, windows } = createWide();
+  const prometheus = await startSourcePrometheus([], {}, { wide: standIn });
+  const sources = await startSimulator({
+    shape: { nodes: 1, pods: 0 },
+    realPrometheus: { host: "127.0.0.1", port: prometheus.port },
+  });
+  try {
+    const environment = bridgeEnvironment(directory, {
+      simulator: sources,
+      collector,
+      metrics: ["node_load1"],
+    });
+    const service = "bud-metrics-kube-prometheu-prometheus";
+    const target = { namespace: "bud-system", service, port: 9090, path_prefix: "/wide" };
+    const clusters = [{ id: ID, kubeconfig: sources.cluster(ID).kubeconfig, prometheus: target }];
+    writeFileSync(environment["CLUSTERS_FILE"]!, JSON.stringify({ clusters }));
+    const child = startBridgeChild({
+      ...environment,
+      METRICS_BATCH_BYTES: String(1 << 20),
+      METRICS_COLLECTION_TIMEOUT: "120",
+      EXPORT_TIMEOUT: "60",
+      CLUSTER_DEADLINE: "280",
+      INITIAL_LOOKBACK: "15m",
+    });
+    await child.url;
+    expect(await child.collect()).toMatchObject({ successful: 1 });
+    const [first] = windows;
+    // The same time once more, in parts.
+    const parts = windows.slice(1).filter(([fromMs, toMs]) => fromMs >= first![0] && toMs <= first![1]);
+    expect(parts.length).toBeGreaterThanOrEqual(2);
+    expect(countOf("node_load1")).toBe(times.length);
+    expect([collector.repeats, collector.conflicts]).toEqual([0, []]);
+    child.signal("SIGTERM");
+    expect(await child.ended).toBe(0);
+  } finally {
+    await sources.stop();
+    await prometheus.stop();
+  }
 }, 300_000);

@@ -112,11 +112,12 @@ test("of several Pods that are asked for a window before all known data, the fir
     name === "node_load1" && cuts++ < 2 ? { error: CUT, afterSeries: 1 } : undefined;
   await collection.run();
   await collection.run();
-  const names = new Set(prometheus.wholeReads.map(({ query }) => query));
-  expect(names.size).toBe(3);
-  for (const read of prometheus.wholeReads) {
+  // `up` is read to know when a Pod's data begin.
+  const reads = prometheus.wholeReads.filter(({ query }) => query !== "up");
+  expect(new Set(reads.map(({ query }) => query)).size).toBe(3);
+  for (const read of reads) {
     const stored = storedIn(collection, read.query, read.window);
-    const others = prometheus.wholeReads.filter(
+    const others = reads.filter(
       ({ query, window, pod }) =>
         query === read.query &&
         pod !== read.pod &&
@@ -200,13 +201,13 @@ test("a deadline that ends a wait for memory says so", async () => {
 });
 
 test("many clusters with large answers stay within the budget, and give all of it back", async () => {
-  const bytesMax = 3 << 20;
+  const bytesMax = 2 << 20;
   const memory = createMemoryBudget(bytesMax);
   let peak = 0;
-  const all = Array.from({ length: 12 }, () => {
+  const all = Array.from({ length: 8 }, () => {
     const collection = createTwins({
-      initialLookbackMs: 6 * HOUR,
-      batchPointsMax: 200,
+      initialLookbackMs: 3 * HOUR,
+      batchPointsMax: 100,
       keptBytesMax: 300_000,
     });
     collection.deps.memory = memory;
@@ -290,6 +291,6 @@ test("whatever is cut, whoever answers next, and wherever the process is killed:
       for (const state of Object.values((await collection.progress()).queries))
         expect(watermarkOf(state)).toBe(endOf(collection));
     }),
-    { numRuns: 40 },
+    { numRuns: 20 },
   );
 }, 300_000);

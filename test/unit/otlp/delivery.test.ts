@@ -109,6 +109,24 @@ describe("a delivery", () => {
     expect(delivery.room()).toBeUndefined();
   });
 
+  test("sends no more at once than it may, in the order in which they were submitted", async () => {
+    const { delivery, sendings, outcomes, batch } = createHarness({ inFlightMax: 2 });
+    for (const owner of ["a", "b", "c", "d"]) delivery.submit(batch(owner));
+    const owners = (): string[] => sendings.map((sending) => sending.batch.parts[0]!.owner);
+    expect(owners()).toEqual(["a", "b"]);
+    const drained = delivery.drained();
+    sendings[1]!.finish();
+    expect(await isSettled(drained)).toBe(false);
+    expect(owners()).toEqual(["a", "b", "c"]);
+    const room = delivery.room()!;
+    sendings[0]!.finish();
+    expect(await isSettled(room)).toBe(false);
+    for (const sending of sendings.slice(2)) sending.finish();
+    expect(await isSettled(room)).toBe(true);
+    await drained;
+    expect(ownersOf(outcomes).toSorted()).toEqual(["a", "b", "c", "d"]);
+  });
+
   test("gives room by a failure too", async () => {
     const { delivery, sendings, batch } = createHarness({ inFlightMax: 1 });
     delivery.submit(batch("a"));

@@ -48,6 +48,19 @@ function transportTo(url = `${server.origin}/v1/metrics`, compression: Compressi
   );
 }
 
+test.each(["gzip", "zstd", "none"] as const)(
+  "what is kept is compressed, and sent as %s",
+  async (compression) => {
+    const transport = transportTo(undefined, compression);
+    const packed = await transport.pack(BODY);
+    expect(packed.body.length).toBeLessThan(BODY.length / 10);
+    expect(await transport.decode(packed)).toEqual(BODY);
+    const sent = await transport.unpack(packed);
+    expect(sent.encoding).toBe(compression);
+    expect(await transport.decode(sent)).toEqual(BODY);
+  },
+);
+
 async function post(transport = transportTo()): Promise<ExportResult> {
   return await transport.send(await transport.encode(BODY), signal);
 }
