@@ -4,6 +4,7 @@ import { createCollectCluster, type CollectCluster } from "#collect/collect-clus
 import type { OpenPrometheus } from "#collect/ports.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createMemoryBudget } from "#lib/memory-budget.ts";
+import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { createExporter } from "#otlp/exporter.ts";
 import { createObservedTransport } from "#otlp/observed-transport.ts";
@@ -92,7 +93,7 @@ function createCollect(
   const pool = createBufferPool(config.MAX_CONCURRENT_CLUSTERS, config.MEMORY_BUDGET - inUseMax);
   const memory = createMemoryBudget(inUseMax);
   return createCollectCluster(
-    { clock, logger, metrics, store, openPrometheus, exporter, pool, memory },
+    { clock, logger, metrics, store, openPrometheus, exporter, pool, memory, turns: createTurns() },
     {
       queries,
       intervalMs: config.COLLECTION_INTERVAL,

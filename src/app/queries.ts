@@ -1,6 +1,7 @@
 import type { HttpServerDeps } from "#http/server.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createQueryAdmission, type AdmissionLimits } from "#query/admission.ts";
+import { createReadClusterCompleteness } from "#query/cluster-completeness.ts";
 import type { QueryLimits } from "#query/limits.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
@@ -59,5 +60,6 @@ export function queryPorts(config: Config, database: Database, clock: Clock): Pa
     admission: createQueryAdmission(deps, settings.admission),
     diagnoseStorage: createStorageDiagnosis(config, database, clock),
     clusterState: createClusterState(deps, settings),
+    clusterCompleteness: createReadClusterCompleteness(deps, settings),
   };
 }

@@ -5,11 +5,10 @@ import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
 import type { PointKind } from "#otlp/split.ts";
-import type { MetricDescription } from "#otlp/request-encoder.ts";
 import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
-import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { mergeQuery, type ShardEnd } from "./merged-progress.ts";
+import { CLUSTER_METRICS, toSeries, type OwnSample } from "./own-samples.ts";
 
 /** Sends the `budcluster_*` metrics of one collection of one cluster. */
 export interface ClusterReport {
@@ -30,6 +29,8 @@ export interface ClusterReport {
   probe(kind: PointKind, signal: AbortSignal): Promise<boolean>;
   /** Watermark, samples and gaps of each query over all shards. Throws the Collector's BridgeError. */
   sendQueries(shards: readonly ShardEnd[], signal: AbortSignal): Promise<void>;
+  /** Any samples about the cluster. Throws the Collector's BridgeError. */
+  send(samples: readonly OwnSample[], signal: AbortSignal): Promise<void>;
 }
 
 /** Kubernetes lists up to 5,000 nodes, each with a name and a few addresses. */
@@ -71,7 +72,8 @@ export function createClusterReport(
   const send = async (samples: readonly OwnSample[], signal: AbortSignal): Promise<void> => {
     // A part at a time: encoding the nodes of a large cluster at once would hold the event loop.
     for (let at = 0; at < samples.length; at += SAMPLES_AT_ONCE) {
-      for (const batch of encode(samples.slice(at, at + SAMPLES_AT_ONCE))) {
+      const part = samples.slice(at, at + SAMPLES_AT_ONCE).sort(byMetric);
+      for (const batch of encode(part)) {
         const outcome = await deps.exporter.send(batch, () => Promise.resolve(false), signal);
         if (outcome.stop) throw outcome.stop;
       }
@@ -93,6 +95,7 @@ export function createClusterReport(
 
   return {
     resource,
+    send,
     get upSent() {
       return upSent;
     },
@@ -135,10 +138,7 @@ export function createClusterReport(
           { ...at, metric: CLUSTER_METRICS.lostGaps, value: merged.lostGaps },
         ];
       });
-      const byMetric = samples.toSorted((a, b) =>
-        a.metric.name < b.metric.name ? -1 : a.metric.name > b.metric.name ? 1 : 0,
-      );
-      await send(byMetric, signal);
+      await send(samples, signal);
     },
   };
 }
@@ -160,83 +160,6 @@ function toNodeSamples(
   return { samples, warnings };
 }
 
-/** A sample that the bridge itself makes, about a cluster. */
-export interface OwnSample {
-  metric: MetricDescription;
-  labels: Readonly<Record<string, string>>;
-  timestampMs: number;
-  value: number;
-}
-
-const gauge = (name: string, unit: string, description: string): MetricDescription => ({
-  name,
-  kind: "gauge",
-  unit,
-  description,
-});
-const counter = (name: string, description: string, unit = "{sample}"): MetricDescription => ({
-  name,
-  kind: "counter",
-  unit,
-  description,
-});
-
-/**
- * The query role knows of a collection from these rows alone. Labels of the budcluster_query_* metrics: query, group; of budcluster_node_info:
- * node, address, and no others (query/node-addresses.ts).
- */
-export const CLUSTER_METRICS = {
-  up: gauge("budcluster_cluster_up", "1", "1 when the cluster's Prometheus could be reached, else 0"),
-  credentialsExpiry: gauge(
-    "budcluster_cluster_credentials_expiry_seconds",
-    "s",
-    "Unix time at which the first of the cluster's credentials ends; not there when none is known to end",
-  ),
-  watermark: gauge(
-    "budcluster_query_watermark_seconds",
-    "s",
-    "Unix time up to which every sample of the query is stored or named as a gap",
-  ),
-  read: counter(
-    "budcluster_query_samples_read_total",
-    "Samples that Prometheus had in the windows that are settled",
-  ),
-  sent: counter("budcluster_query_samples_sent_total", "Of these, samples that the Collector acknowledged"),
-  probe: counter(
-    "budcluster_probe_total",
-    "Always 1; sent to find out whether the Collector takes counters when it refuses some",
-    "1",
-  ),
-  openGaps: gauge("budcluster_query_open_gaps", "{gap}", "Stretches of time that are still to be read"),
-  nodeInfo: gauge(
-    "budcluster_node_info",
-    "1",
-    "1 for each address and the name of each node that Kubernetes lists: labels node, address",
-  ),
-  lostGaps: gauge("budcluster_query_lost_gaps", "{gap}", "Stretches of time that can't be read any more"),
-} as const;
-
-/** The sample in the form that the writer takes. */
-export function toSeries(sample: OwnSample): ScannedSeries {
-  const texts = Object.entries(sample.labels).flatMap(([name, value]) => [
-    Buffer.from(name),
-    Buffer.from(value),
-  ]);
-  const labels = new Int32Array(texts.length * 2);
-  let length = 0;
-  texts.forEach((text, i) => {
-    labels[i * 2] = length;
-    length += text.length;
-    labels[i * 2 + 1] = length;
-  });
-  return {
-    bytes: Buffer.concat(texts, length),
-    nameStart: 0,
-    nameEnd: 0,
-    labelCount: texts.length / 2,
-    labels,
-    sampleCount: 1,
-    timestamps: Float64Array.of(sample.timestampMs),
-    values: Float64Array.of(sample.value),
-  };
+function byMetric(a: OwnSample, b: OwnSample): number {
+  return a.metric.name < b.metric.name ? -1 : Number(a.metric.name > b.metric.name);
 }

@@ -1,10 +1,10 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { toBridgeError, toErrorBody, type BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
-import type { StateRecords } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
 import type { CollectionRun, CollectSignals } from "./collect-windows.ts";
+import { reportCompleteness, type CompletenessReportDeps } from "./completeness-report.ts";
 import { runCollection, type CollectionRunDeps, type CollectionRunSettings } from "./collection-run.ts";
 import { recordLast } from "./last-collection.ts";
 import { logFailures, outcomeError } from "./outcome.ts";
@@ -12,8 +12,7 @@ import { openProgress, type CommitTarget, type ProgressFile } from "./progress-s
 import type { ClusterResult } from "./status.ts";
 import type { ReadTotals } from "./window-ledger.ts";
 
-export interface CollectClusterDeps extends CollectionRunDeps {
-  store: StateRecords;
+export interface CollectClusterDeps extends CollectionRunDeps, CompletenessReportDeps {
   logger: Logger;
 }
 
@@ -65,8 +64,19 @@ export function createCollectCluster(
     } catch (thrown) {
       return { ...result({ totals, error: toBridgeError(thrown, "state_unavailable") }), outcome: "failed" };
     }
+    if (canReport(end.error, signals)) {
+      const { signal } = signals;
+      const ended = { cluster, report, logger, error: end.error?.code, signal };
+      await reportCompleteness(deps, settings, ended);
+    }
     return summary;
   };
+}
+
+/** Not when the Collector does not answer anyway, nor about a cluster that was deleted meanwhile. */
+function canReport(error: BridgeError | undefined, { signal, isStopping }: CollectSignals): boolean {
+  if (isStopping() || (error && /^collector_(?!refused)/.test(error.code))) return false;
+  return !signal.aborted || toBridgeError(signal.reason).code !== "cluster_deleted";
 }
 
 /** Reports the cluster as down when its Prometheus could not be read. Never throws. */

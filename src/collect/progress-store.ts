@@ -6,6 +6,7 @@ import { createRecord } from "#lib/records.ts";
 import type { StateRecords } from "#state/store.ts";
 import { emptyProgress, type ClusterProgress } from "./progress.ts";
 import { proofKey } from "./proof-store.ts";
+import { toldKey } from "./told-record.ts";
 
 /** The progress record of a cluster, or of a further shard of its Prometheus, while it is being collected. */
 export interface ProgressFile {
@@ -201,7 +202,8 @@ function withoutPrototypes(progress: ClusterProgress): ClusterProgress {
 
 /** The keys of all records that a collection of the cluster may read and write. */
 export function progressKeys(clusterId: string): string[] {
-  return Array.from({ length: SHARDS_MAX }, (_, shard) => keysOf(recordIdOf(clusterId, shard))).flat();
+  const shards = Array.from({ length: SHARDS_MAX }, (_, shard) => keysOf(recordIdOf(clusterId, shard)));
+  return [toldKey(clusterId), ...shards.flat()];
 }
 
 function keysOf(recordId: string): string[] {

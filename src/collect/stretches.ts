@@ -120,7 +120,7 @@ function uncompared(
 }
 
 /** The reason of a lost gap, whose record has its text. */
-function lossReason(text: string): StretchReason {
+export function lossReason(text: string): StretchReason {
   const known = Object.entries(LOSS_TEXTS).find(([, each]) => each === text);
   return known ? (known[0] as LossReason) : "lost";
 }

@@ -6,7 +6,12 @@ import {
   type StretchReport,
 } from "#lib/completeness.ts";
 import { STRETCH_REASONS, STRETCH_STATES, type StretchReason } from "#lib/stretch-states.ts";
+import { ERRORS, type ErrorCode } from "#errors/error.ts";
+import type { ClusterCompletenessAnswer } from "#query/cluster-completeness.ts";
+import { toTimestamp } from "#query/range.ts";
 import { timestamp } from "./schemas.ts";
+
+const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
 
 const count = z.int().nonnegative();
 
@@ -150,6 +155,69 @@ export const completenessAnswer = z
   .object(completenessFields)
   .meta({ id: "CompletenessAnswer", examples: [EXAMPLE] });
 
+const REPORT_EXAMPLE = {
+  reported_at: "2025-06-01T12:16:31.000Z",
+  last_error: null,
+  sources: [{ pod: "prometheus-0", transport: "tunnel_query" }],
+  gaps: [],
+};
+
+export const clusterCompletenessAnswer = z
+  .object({
+    ...completenessFields,
+    stretch_seconds: z.number().nullable().meta({
+      description: "Length of a stretch (PROOF_STRETCH); null: the bridge reported no stretches",
+    }),
+    reported_at: timestamp.nullable().meta({
+      description: "When the bridge reported last, by its clock; null: never. Later changes are not known",
+    }),
+    last_error: z
+      .object({ code: z.enum(codes), cause: z.string(), hint: z.string(), at: timestamp })
+      .nullable()
+      .meta({
+        description:
+          "The error that the last collection ended with, as the bridge reported it; null: none is known",
+      }),
+    sources: z
+      .array(z.object({ pod: z.string(), transport: z.string() }))
+      .meta({ description: "What was read: Pods, or the host and path of a URL" }),
+    gaps: z
+      .array(
+        z.object({
+          query: z.string(),
+          state: z.string().meta({ examples: ["open", "lost", "refused"] }),
+          reason: z.string(),
+          seconds: z.number(),
+        }),
+      )
+      .meta({ description: "Lengths of the gaps of each query, the longest first; at most 1,000" }),
+  })
+  .meta({ id: "ClusterCompletenessAnswer", examples: [{ ...EXAMPLE, ...REPORT_EXAMPLE }] });
+
+export function toClusterCompletenessAnswer(
+  answer: ClusterCompletenessAnswer,
+): z.output<typeof clusterCompletenessAnswer> {
+  const { lastError, totals: sums, hours, sources, gaps } = answer;
+  return {
+    cluster_id: answer.clusterId,
+    from: toTimestamp(answer.fromMs),
+    to: toTimestamp(answer.toMs),
+    stretch_seconds: answer.stretchSeconds,
+    totals: sums,
+    hours,
+    stretches: answer.stretches.map((report) => toStretchAnswer(report)),
+    reported_at: answer.reportedAtMs === null ? null : toTimestamp(answer.reportedAtMs),
+    last_error: lastError && {
+      code: lastError.code,
+      cause: lastError.cause,
+      hint: lastError.hint,
+      at: toTimestamp(lastError.atMs),
+    },
+    sources,
+    gaps,
+  };
+}
+
 /** A stretch as both roles answer it. `detail`: more than the reason says. */
 export function toStretchAnswer(
   report: StretchReport,
@@ -158,8 +226,8 @@ export function toStretchAnswer(
   const { query, from, to, state, reason, source, read, acknowledged, refused, late, comparedAt } = report;
   return {
     query,
-    from: new Date(from).toISOString(),
-    to: new Date(to).toISOString(),
+    from: toTimestamp(from),
+    to: toTimestamp(to),
     state,
     reason,
     message: reason === null ? null : (detail ?? STRETCH_REASONS[reason].text),
@@ -168,6 +236,6 @@ export function toStretchAnswer(
     acknowledged,
     refused,
     late,
-    compared_at: comparedAt === null ? null : new Date(comparedAt).toISOString(),
+    compared_at: comparedAt === null ? null : toTimestamp(comparedAt),
   };
 }

@@ -12,6 +12,7 @@ import { BridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
 import type { QueryAdmission } from "#query/admission.ts";
+import type { ReadClusterCompleteness } from "#query/cluster-completeness.ts";
 import type { ClusterState } from "#query/state/cluster-state.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
@@ -36,7 +37,7 @@ import {
   type LatestSamples,
   type MetricQueries,
 } from "./routes/cluster-metrics.ts";
-import { completenessRoutes } from "./routes/completeness.ts";
+import { clusterCompletenessRoutes, completenessRoutes } from "./routes/completeness.ts";
 import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
@@ -59,9 +60,10 @@ export interface HttpServerDeps {
   /** With `clusters`. */
   diagnoseCluster?: DiagnoseCluster;
   diagnoseStorage?: DiagnoseStorage;
-  /** With `admission`, as the next two. */
+  /** With `admission`, as the next three. */
   latest?: LatestSamples;
   clusterState?: ClusterState;
+  clusterCompleteness?: ReadClusterCompleteness;
   metricQueries?: MetricQueries;
   /** Limits the queries of all callers together. */
   admission?: QueryAdmission;
@@ -175,14 +177,15 @@ function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
 }
 
 function queryRoutesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
-  const { admission, latest, metricQueries, clusterState } = deps;
-  if (!latest && !metricQueries && !clusterState) return [];
+  const { admission, latest, metricQueries, clusterState, clusterCompleteness } = deps;
+  if (!latest && !metricQueries && !clusterState && !clusterCompleteness) return [];
   assert(admission !== undefined, "queries have an admission");
   const answer = createAnswerQuery(admission, stopping);
   return [
     ...(latest ? [latestRoutes(latest, answer)] : []),
     ...(metricQueries ? [metricQueryRoutes(metricQueries, answer)] : []),
     ...(clusterState ? [clusterStateRoutes(clusterState, answer)] : []),
+    ...(clusterCompleteness ? [clusterCompletenessRoutes(clusterCompleteness, answer)] : []),
   ];
 }
 

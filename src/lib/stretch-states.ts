@@ -63,7 +63,28 @@ export const STRETCH_REASONS = {
 
 export type StretchReason = keyof typeof STRETCH_REASONS;
 
+/** The values of budcluster_stretch_state; they never change. A larger one is worse. */
+export const STATE_NUMBERS = {
+  proved: 0,
+  pending: 1,
+  open: 2,
+  unproved: 3,
+  refused: 4,
+  lost: 5,
+} as const satisfies Record<StretchState, number>;
+
 /** The worse of two states. */
 export function worseState(a: StretchState, b: StretchState): StretchState {
-  return STRETCH_STATES.indexOf(a) <= STRETCH_STATES.indexOf(b) ? a : b;
+  return STATE_NUMBERS[a] >= STATE_NUMBERS[b] ? a : b;
+}
+
+/** The state with this number; null: there is none. */
+export function stateOfNumber(number: number | null): StretchState | null {
+  return STRETCH_STATES.find((state) => STATE_NUMBERS[state] === number) ?? null;
+}
+
+/** The reason with this number; null: there is none. */
+export function reasonOfNumber(number: number | null): StretchReason | null {
+  const names = Object.keys(STRETCH_REASONS) as StretchReason[];
+  return names.find((name) => STRETCH_REASONS[name].number === number) ?? null;
 }

@@ -7,6 +7,7 @@ import {
 import { readProgress } from "#collect/progress-store.ts";
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterResult } from "#collect/status.ts";
+import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
 import type { QuerySpec } from "#prometheus/query-spec.ts";
@@ -118,6 +119,7 @@ export function createCollection(
     logger: createLogger({ level: "warn", destination }),
     metrics: { batchStarted: () => {}, batchFinished: () => {}, timeLost: () => {} },
     pool: createBufferPool(4),
+    turns: createTurns(),
   };
   const cluster = testCluster("one");
   return {

@@ -6,6 +6,7 @@ import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterResult } from "#collect/status.ts";
 import { BridgeError } from "#errors/error.ts";
 import { abortable, deadline } from "#lib/clock.ts";
+import { createTurns } from "#lib/turns.ts";
 import { createBufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
 import { toQueries } from "#prometheus/catalogue.ts";
@@ -142,6 +143,7 @@ export function createVirtualCluster(
     logger: createSilentLogger(),
     metrics: { batchStarted: () => {}, batchFinished: () => {}, errorOccurred: () => {}, timeLost: () => {} },
     pool: createBufferPool(4),
+    turns: createTurns(),
   };
   const virtual: VirtualCluster = {
     time,

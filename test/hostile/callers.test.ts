@@ -55,6 +55,7 @@ const BRIDGE: Record<string, Kind> = {
 const QUERY: Record<string, Kind> = {
   "GET /diagnose": "read",
   "POST /cluster-metrics/query": "cluster",
+  "GET /cluster-metrics/{cluster_id}/completeness": "cluster",
   "GET /cluster-metrics/{cluster_id}/health": "cluster",
   "GET /cluster-metrics/{cluster_id}/labels": "cluster",
   "GET /cluster-metrics/{cluster_id}/latest": "cluster",

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CollectionStatus } from "#collect/status.ts";
+import { createReadClusterCompleteness } from "#query/cluster-completeness.ts";
 import { createClusterState } from "#query/state/cluster-state.ts";
 import { createMetricLookup } from "#query/series/lookup.ts";
 import { createSeriesQuery } from "#query/series/series.ts";
@@ -87,6 +88,7 @@ beforeAll(async () => {
       completeness: completenessOf(both),
       collection: { start: never, status: async () => statusOfBoth() },
       clusterState: createClusterState(deps, settings),
+      clusterCompleteness: createReadClusterCompleteness(deps, settings),
       latest: lookup.latest,
       metricQueries: { ...lookup, series: createSeriesQuery(deps, settings) },
     },

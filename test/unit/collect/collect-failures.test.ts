@@ -40,6 +40,8 @@ test("a cluster that can't be reached is reported as down", async () => {
   });
   expect([...collection.collector.points.values()]).toMatchObject([
     { metric: "budcluster_cluster_up", value: 0, timestampMs: START },
+    { metric: "budcluster_cluster_error", value: 1, labels: { code: "cluster_unauthorized" } },
+    { metric: "budcluster_stretch_length_seconds" },
   ]);
 });
 

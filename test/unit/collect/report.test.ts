@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { CLUSTER_METRICS, toSeries } from "#collect/cluster-report.ts";
+import { CLUSTER_METRICS, toSeries } from "#collect/own-samples.ts";
 
 test("an own sample becomes a series with its labels, time and value", () => {
   const series = toSeries({
@@ -34,5 +34,13 @@ test("the names that the query role reads are fixed", () => {
     ["budcluster_query_open_gaps", "gauge", "{gap}"],
     ["budcluster_node_info", "gauge", "1"],
     ["budcluster_query_lost_gaps", "gauge", "{gap}"],
+    ["budcluster_cluster_error", "gauge", "1"],
+    ["budcluster_cluster_source", "gauge", "1"],
+    ["budcluster_query_gap", "gauge", "s"],
+    ["budcluster_stretch_length_seconds", "gauge", "s"],
+    ["budcluster_stretch_state", "gauge", "1"],
+    ["budcluster_stretch_reason", "gauge", "1"],
+    ["budcluster_stretch_samples", "gauge", "{sample}"],
+    ["budcluster_stretch_compared_seconds", "gauge", "s"],
   ]);
 });
