@@ -136,6 +136,24 @@ function createStepper(expression: Expression, context: StepContext): (atMs: num
       return timestampStepper(expression.of, context);
     case "over-range":
       return rangeStepper(expression, context);
+    case "over-steps":
+      return stepsStepper(expression, context);
+    case "label": {
+      const { label, value } = expression;
+      const of = createStepper(expression.of, context);
+      return (atMs) =>
+        vectorOf(of(atMs)).map((item) => ({
+          ...item,
+          labels: [...item.labels.filter(([name]) => name !== label), [label, value] as const].sort(
+            ([a], [b]) => (a < b ? -1 : 1),
+          ),
+        }));
+    }
+    case "or": {
+      const left = createStepper(expression.left, context);
+      const right = createStepper(expression.right, context);
+      return (atMs) => union(vectorOf(left(atMs)), vectorOf(right(atMs)));
+    }
     case "vector": {
       const of = createStepper(expression.of, context);
       return (atMs) => [{ labels: [], value: scalarOf(of(atMs)) }];
@@ -154,6 +172,7 @@ function createStepper(expression: Expression, context: StepContext): (atMs: num
       return (atMs) => combine(expression.operator, left(atMs), right(atMs));
     }
     case "matrix":
+    case "subquery":
     case "text":
       break;
   }
@@ -210,6 +229,39 @@ function rangeStepper(
     }
     return items;
   };
+}
+
+/** A function over an expression's values at the multiples of the step in the range. */
+function stepsStepper(
+  { run, of, rangeMs, stepMs }: Extract<Expression, { kind: "over-steps" }>,
+  context: StepContext,
+): (atMs: number) => VectorItem[] {
+  const inner = createStepper(of, { ...context, fromMs: context.fromMs - rangeMs });
+  return (atMs) => {
+    const found = new Map<string, { labels: readonly Label[]; buffer: SampleBuffer }>();
+    const fromMs = atMs - rangeMs;
+    for (let at = Math.ceil((fromMs + context.openMs) / stepMs) * stepMs; at <= atMs; at += stepMs) {
+      for (const { labels, value } of vectorOf(inner(at))) {
+        const key = JSON.stringify(withoutName(labels));
+        const each = found.get(key) ?? { labels: withoutName(labels), buffer: createSampleBuffer() };
+        found.set(key, each);
+        if (each.buffer.count === each.buffer.timestamps.length) throw tooManySamples();
+        each.buffer.timestamps[each.buffer.count] = at;
+        each.buffer.values[each.buffer.count++] = value;
+      }
+    }
+    return [...found.values()].flatMap(({ labels, buffer }) => {
+      const value = overRange(run, buffer, { fromMs, toMs: atMs, q: 0 });
+      return value === undefined ? [] : [{ labels, value }];
+    });
+  };
+}
+
+/** `or`: the items of the left side, and those of the right side with other labels. */
+function union(left: readonly VectorItem[], right: readonly VectorItem[]): VectorItem[] {
+  const keyOf = ({ labels }: VectorItem): string => JSON.stringify(withoutName(labels));
+  const known = new Set(left.map(keyOf));
+  return [...left, ...right.filter((item) => !known.has(keyOf(item)))];
 }
 
 function withoutName(labels: readonly Label[]): Label[] {

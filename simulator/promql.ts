@@ -45,6 +45,17 @@ export type Expression =
       selector: Selector;
       rangeMs: number;
     }
+  | { kind: "subquery"; of: Expression; rangeMs: number; stepMs: number }
+  | {
+      kind: "over-steps";
+      run: (typeof RANGE_FUNCTIONS)[number];
+      of: Expression;
+      rangeMs: number;
+      stepMs: number;
+    }
+  /** label_replace(of, label, value, "", ""): each series gets the label. */
+  | { kind: "label"; of: Expression; label: string; value: string }
+  | { kind: "or"; left: Expression; right: Expression }
   | { kind: "timestamp"; of: Expression }
   | { kind: "vector"; of: Expression }
   | {
@@ -117,6 +128,8 @@ function toExpression(node: SyntaxNode, text: string): Expression {
       return toOffset(node, text);
     case "MatrixSelector":
       return toMatrix(node, text);
+    case "SubqueryExpr":
+      return toSubquery(node, text);
     case "FunctionCall":
       return toCall(node, text);
     case "AggregateExpr":
@@ -189,15 +202,41 @@ function toMatrix(node: SyntaxNode, text: string): Expression {
   return { kind: "matrix", selector, rangeMs: durationMs(text.slice(range.from, range.to)) };
 }
 
+function toSubquery(node: SyntaxNode, text: string): Expression {
+  const of = toExpression(only(node), text);
+  const [rangeMs, stepMs] = node
+    .getChildren("DurationExpr")
+    .map((duration) => durationMs(text.slice(duration.from, duration.to)));
+  if (rangeMs === undefined || stepMs === undefined) throw unsupported(node, text);
+  return { kind: "subquery", of, rangeMs, stepMs };
+}
+
+/** Only the form that gives each series of a result one more label. */
+function toLabelReplace(node: SyntaxNode, text: string): Expression {
+  const args = node.getChild("FunctionCallBody")?.getChildren("Expr") ?? [];
+  const [of, ...texts] = args.map((each) => toExpression(each, text));
+  const [label, value, source, pattern] = texts.map((each) =>
+    each.kind === "text" ? each.value : undefined,
+  );
+  if (!of || label === undefined || value === undefined || source !== "" || pattern !== "")
+    throw unsupported(node, text);
+  return { kind: "label", of, label, value };
+}
+
 function toCall(node: SyntaxNode, text: string): Expression {
   const identifier = node.getChild("FunctionIdentifier");
   const name = identifier ? text.slice(identifier.from, identifier.to) : "";
   if (name === "time" && !node.getChild("FunctionCallBody")?.getChild("Expr")) return { kind: "time" };
+  if (name === "label_replace") return toLabelReplace(node, text);
   const { first, quantile } = toArguments(node, text, name === "quantile_over_time");
   const of = toExpression(first, text);
   if (name === "timestamp" || name === "vector") return { kind: name, of };
   const run = RANGE_FUNCTIONS.find((each) => each === name);
   if (!run) throw unsupported(node, text);
+  if (of.kind === "subquery") {
+    if (quantile.quantile !== undefined) throw unsupported(node, text);
+    return { ...of, kind: "over-steps", run };
+  }
   if (of.kind !== "matrix") {
     const where = `1:${first.from + 1}: parse error: expected type range vector in call to function`;
     throw badQuery(`${where} ${JSON.stringify(name)}, got instant vector`);
@@ -254,6 +293,8 @@ function toBinary(node: SyntaxNode, text: string): Expression {
     .slice(left.to, right.from)
     .replaceAll(/#[^\n]*/g, "")
     .trim();
+  if (written.toLowerCase() === "or")
+    return { kind: "or", left: toExpression(left, text), right: toExpression(right, text) };
   const operator = SCALAR_OPERATORS.find((each) => each === written);
   if (!operator) throw unsupported(node, text);
   return { kind: "binary", operator, left: toExpression(left, text), right: toExpression(right, text) };

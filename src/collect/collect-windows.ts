@@ -86,7 +86,7 @@ export async function collectWindows(
   const ledger = new WindowLedger((read) => {
     if (run.proof?.count(read) ?? true) commitWindow(progress, read, logger);
     saves.start();
-  });
+  }, run.proof?.stretchMs);
   const kinds = createMetricKinds(progress, parts.metadata, () => file.save(), run.peers);
   const memory = (deps.memory ?? createMemoryBudget(Infinity)).open(() => writer.flush());
   const delivery = openDelivery(deps, settings, run, { ledger, kinds, memory });

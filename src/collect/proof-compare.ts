@@ -3,6 +3,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
 import { partialAnswer } from "#prometheus/remarks.ts";
+import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Window } from "#prometheus/window.ts";
 
 /** One query in one stretch, whose samples are to be counted at the source. */
@@ -53,31 +54,48 @@ export async function countAtSource(
     !limits.isStopping() &&
     deps.clock.monotonic() - startedAt < limits.shareMs;
 
-  const countOne = async (task: CountTask): Promise<void> => {
+  /** Undefined of `count`: the source can't count. Returns whether the tasks are settled. */
+  const settle = async (
+    of: readonly CountTask[],
+    count: () => Promise<number[] | undefined>,
+  ): Promise<boolean> => {
     try {
-      task.done(await count(deps.client, task, ability, limits.signal));
+      const samples = await count();
+      if (samples) of.forEach((task, i) => task.done(samples[i]!));
+      return samples !== undefined;
     } catch (thrown) {
       const error = toBridgeError(thrown);
       if (isUnreachable(error) || limits.signal.aborted) {
         failures = FAILURES_MAX;
-        return;
+        return false;
       }
       failures++;
-      task.failed(error);
+      for (const task of of) task.failed(error);
+      return true;
     }
   };
 
+  const left = new Set(tasks);
   for (const joint of toJoint(tasks)) {
-    if (!mayBegin()) return;
-    if (joint.length > 1 && ability.joins && ability.counts) {
+    if (!mayBegin() || !ability.counts) break;
+    if (joint.length > 1 && ability.joins) {
       const samples = await countJointly(deps.client, joint, limits.signal);
       if (samples) {
         joint.forEach((task, i) => task.done(samples[i]!));
+        for (const task of joint) left.delete(task);
         continue;
       }
       ability.joins = false;
     }
-    for (const task of joint) if (mayBegin()) await countOne(task);
+    for (const task of joint) {
+      if (!mayBegin() || !ability.counts) break;
+      if (await settle([task], () => countOne(deps.client, task, ability, limits.signal))) left.delete(task);
+    }
+  }
+  if (ability.counts) return;
+  for (const span of toSpans([...left])) {
+    if (!mayBegin()) return;
+    await settle(span, () => countByReading(deps.client, span, limits.signal));
   }
 }
 
@@ -91,40 +109,68 @@ async function countJointly(
   return await client.countSamples(selectors, joint[0]!.window, signal).catch(() => undefined);
 }
 
-async function count(
+async function countOne(
   client: PrometheusClient,
-  task: CountTask,
+  { query, window }: CountTask,
   ability: Ability,
   signal: AbortSignal,
-): Promise<number> {
-  if (ability.counts) {
-    try {
-      const [samples] = await client.countSamples([task.query.selector], task.window, signal);
-      return samples!;
-    } catch (thrown) {
-      if (!isUnableToCount(toBridgeError(thrown))) throw thrown;
-      ability.counts = false;
-    }
+): Promise<number[] | undefined> {
+  try {
+    return await client.countSamples([query.selector], window, signal);
+  } catch (thrown) {
+    if (!isUnableToCount(toBridgeError(thrown))) throw thrown;
+    ability.counts = false;
+    return undefined;
   }
-  return await countByReading(client, task, signal);
 }
 
-/** For a source that answers with samples alone: a proxy, or a program that has not all of PromQL. */
+/**
+ * For a source that answers with samples alone: a proxy, or a program that has not all of PromQL. Reads neighbouring stretches of one query
+ * at once.
+ */
 async function countByReading(
   client: PrometheusClient,
-  { query, window, windowMsMax }: CountTask,
+  span: readonly CountTask[],
   signal: AbortSignal,
-): Promise<number> {
-  const hooks = { sink: { series: () => undefined }, pause: () => undefined };
-  let count = 0;
-  for (let { fromMs } = window; fromMs < window.toMs; fromMs += windowMsMax) {
-    const toMs = Math.min(window.toMs, fromMs + windowMsMax);
-    const result = await client.read(query, { fromMs, toMs }, hooks, signal);
+): Promise<number[]> {
+  const [first, last] = [span[0]!, span.at(-1)!];
+  const ends = span.map(({ window }) => window.toMs);
+  const counts = span.map(() => 0);
+  const count = ({ timestamps, sampleCount }: ScannedSeries): void => {
+    for (let i = 0; i < sampleCount; i++) counts[ends.findIndex((end) => timestamps[i]! <= end)]!++;
+  };
+  const hooks = { sink: { series: count }, pause: () => undefined };
+  const { query, windowMsMax } = first;
+  const { toMs } = last.window;
+  for (let { fromMs } = first.window; fromMs < toMs; fromMs += windowMsMax) {
+    const window = { fromMs, toMs: Math.min(toMs, fromMs + windowMsMax) };
+    const result = await client.read(query, window, hooks, signal);
     if (result.noStores) throw partialAnswer("no store has data of this time");
-    count += result.samples + result.histogramSamples;
-    for (const { samples } of result.refused) count += samples;
+    const others = result.refused.reduce((sum, { samples }) => sum + samples, result.histogramSamples);
+    // Their times are not known: each stretch is read alone.
+    if (others > 0 && span.length > 1) {
+      const alone = [];
+      for (const task of span) alone.push(...(await countByReading(client, [task], signal)));
+      return alone;
+    }
+    counts[0]! += others;
   }
-  return count;
+  return counts;
+}
+
+/** Neighbouring stretches of the same query, up to its longest window. */
+function toSpans(tasks: readonly CountTask[]): CountTask[][] {
+  const spans: CountTask[][] = [];
+  for (const same of Map.groupBy(tasks, ({ query }) => query.name).values()) {
+    for (const task of same.toSorted((a, b) => a.window.fromMs - b.window.fromMs)) {
+      const last = spans.at(-1);
+      const { query, window } = last?.at(-1) ?? {};
+      const isNext = query?.name === task.query.name && window?.toMs === task.window.fromMs;
+      if (last && isNext && task.window.toMs - last[0]!.window.fromMs <= task.windowMsMax) last.push(task);
+      else spans.push([task]);
+    }
+  }
+  return spans;
 }
 
 /** Tasks about the same time, as many as one request has. */

@@ -1,6 +1,7 @@
+import { assert } from "#lib/assert.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { missingIn, type Interval } from "./intervals.ts";
-import { addGap, hashPromql, watermarkOf, type ClusterProgress } from "./progress.ts";
+import { addGap, hashPromql, watermarkOf, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import {
   countReread,
   countWindow,
@@ -24,10 +25,13 @@ export interface LateSamples {
 
 /** What one collection does with the counts of its windows. */
 export interface ProofLedger {
+  stretchMs: number;
   /** Begins to count queries that are new, or whose PromQL changed. Called when each query has its progress. */
   begin(progress: ClusterProgress, queries: readonly Query[], endMs: number): void;
   /** Time of the query that is to be read again. */
   toReread(query: string): Interval[];
+  /** Borders of the stretches that are to be read again: no window reaches over one. */
+  boundaries(): number[];
   /** The start of the oldest time that is to be read again. */
   earliest(): number | undefined;
   /** Counts a settled window. False: it was read again, and was committed before. */
@@ -79,10 +83,11 @@ export function createProofLedger(
     const part = countedPart(query, stretch, stretchMs);
     if (missingIn(part, reread.settled).length > 0) return;
     const partMs = part[1] - part[0];
-    // Counts that were lost with the process are not late.
-    const samples = stretch.countedMs === partMs ? Math.max(0, totalOf(reread.counts) - totalOf(old)) : 0;
+    // Samples whose counts were lost with the process are not late, and their refusals are on record.
+    const isCounted = stretch.countedMs === partMs;
+    const samples = isCounted ? Math.max(0, totalOf(reread.counts) - totalOf(old)) : 0;
     const refused = reread.counts.refused - old.refused;
-    if (refused > 0) {
+    if (isCounted && refused > 0) {
       const reason = read.refused[0]?.reason ?? "samples that were read again were refused";
       addGap(progress!.queries[name]!, {
         from: part[0],
@@ -99,6 +104,7 @@ export function createProofLedger(
   };
 
   return {
+    stretchMs,
     late,
     begin: (current, queries, endMs) => {
       progress = current;
@@ -109,7 +115,7 @@ export function createProofLedger(
         const known = proof.queries[name];
         const promqlHash = hashPromql(promql);
         if (known?.promqlHash !== promqlHash) {
-          const from = watermarkOf(current.queries[name]!);
+          const from = countingStart(current.queries[name]!, stretchMs);
           proof.queries[name] = { promqlHash, from, lateTotal: known?.lateTotal ?? 0, stretches: [] };
         }
         addStretches(proof.queries[name]!, stretchMs, endMs, kept);
@@ -119,6 +125,10 @@ export function createProofLedger(
       const query = proof.queries[name];
       return query ? toReread(query) : [];
     },
+    boundaries: () =>
+      Object.values(proof.queries).flatMap(({ stretches }) =>
+        stretches.flatMap(({ reread, from }) => (reread ? [from, from + stretchMs] : [])),
+      ),
     earliest: () => {
       const starts = Object.values(proof.queries).flatMap((query) => toReread(query).map(([from]) => from));
       return starts.length === 0 ? undefined : starts.reduce((a, b) => Math.min(a, b));
@@ -126,6 +136,10 @@ export function createProofLedger(
     count: (read) => {
       const { query: of, window } = read.task;
       const query = proof.queries[of.name]!;
+      if (read.inStretches) {
+        spread(query, read, read.inStretches, stretchMs);
+        return true;
+      }
       const stretch = stretchAt(query, stretchStart(window.toMs, stretchMs));
       if (stretch.reread) {
         recount(of.name, query, stretch, read);
@@ -135,6 +149,30 @@ export function createProofLedger(
       return true;
     },
   };
+}
+
+/**
+ * Counts a window that reaches into several stretches. Which of them refused samples are of is not known: without a count, each stretch is read
+ * again alone.
+ */
+function spread(query: QueryProof, read: WindowRead, inStretches: number[], stretchMs: number): void {
+  if (read.refusedPoints > 0 || read.histograms > 0) return;
+  const sum = inStretches.reduce((total, samples) => total + samples, 0);
+  assert(sum === read.acknowledged, "each acknowledged sample is in one stretch");
+  const { fromMs, toMs } = read.task.window;
+  let from = stretchStart(fromMs + 1, stretchMs);
+  for (const acknowledged of inStretches) {
+    const part: Interval = [Math.max(from, read.fromMs), Math.min(from + stretchMs, toMs)];
+    const counts = { ...noSamples(), acknowledged };
+    if (part[0] < part[1]) countWindow(stretchAt(query, from), part, counts, read.pod);
+    from += stretchMs;
+  }
+}
+
+/** The start of a new query. One that was read before is counted from the next stretch on: what was read of this one is not known. */
+function countingStart(progress: QueryProgress, stretchMs: number): number {
+  const watermark = watermarkOf(progress);
+  return watermark === progress.from ? watermark : Math.ceil(watermark / stretchMs) * stretchMs;
 }
 
 /** Adds the stretches up to `endMs` that nothing is known of, and forgets the oldest beyond `kept`. */

@@ -10,19 +10,10 @@ import { countAtSource, type CountLimits, type CountTask } from "./proof-compare
 import { countedPart, createProofLedger, type LateSamples, type ProofLedger } from "./proof-ledger.ts";
 import { comparisonsDue, isDue, type ProofSettings } from "./proof-schedule.ts";
 import { openProof, proofKey } from "./proof-store.ts";
-import {
-  noSamples,
-  stretchStart,
-  totalOf,
-  type ClusterProof,
-  type StretchProof,
-  type UnprovedReason,
-} from "./proof.ts";
+import { noSamples, totalOf, type ClusterProof, type StretchProof, type UnprovedReason } from "./proof.ts";
 
 /** The proof of completeness in one collection. */
 export interface ProofRun extends ProofLedger {
-  /** Borders of stretches: no window reaches over one. */
-  boundaries(): number[];
   /** Compares stretches with the source, as many as its share of time allows. Never throws. */
   compare(client: PrometheusClient, limits: Omit<CountLimits, "shareMs">): Promise<void>;
   /** Never throws: counts that are not saved only cause a stretch to be read again. */
@@ -54,6 +45,7 @@ export interface ProofContext {
 
 /** Of the time between two rounds: comparisons must not delay the next one. */
 const TIME_SHARE = 1 / 10;
+const SHARE_MS_MIN = 5000;
 const REREADS_MAX = 2;
 const QUERIES_LOGGED_MAX = 20;
 
@@ -74,15 +66,12 @@ export async function openProofRun(
   const ledger = createProofLedger(file.proof, { pod, floorMs: endMs - maxBackfillMs });
   return {
     ...ledger,
-    boundaries: () => {
-      const borders: number[] = [];
-      for (let at = stretchStart(endMs, stretchMs); at > endMs - maxBackfillMs; at -= stretchMs)
-        borders.push(at);
-      return borders;
-    },
     compare: async (client, limits) => {
       const tasks = toTasks(file.proof, settings, context);
-      const shareMs = settings.intervalMs * TIME_SHARE;
+      const shareMs = Math.min(
+        settings.intervalMs / 2,
+        Math.max(SHARE_MS_MIN, settings.intervalMs * TIME_SHARE),
+      );
       await countAtSource({ client, clock: deps.clock }, tasks, { ...limits, shareMs });
       logUnproved(tasks, logger);
     },
@@ -112,7 +101,8 @@ function toTasks(proof: ClusterProof, settings: ProofRunSettings, context: Proof
       const due = comparisonsDue(stretch.from, context.nowMs, settings.proof, settings.maxBackfillMs);
       const part = countedPart(known, stretch, proof.stretchMs);
       const floorMs = context.endMs - settings.maxBackfillMs;
-      if (!isDue(stretch, due) || part[1] <= floorMs || !isSettled(progress, part)) return [];
+      if (!isDue(stretch, due) || part[1] <= Math.max(part[0], floorMs) || !isSettled(progress, part))
+        return [];
       const obstacle = obstacleOf(stretch, context, hasOtherPods);
       if (obstacle) {
         setAside(stretch, obstacle, due);

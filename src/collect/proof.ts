@@ -80,9 +80,14 @@ export function totalOf({ acknowledged, refused, histograms }: SampleCounts): nu
   return acknowledged + refused + histograms;
 }
 
+/** The number of the stretch that (ms - 1, ms] belongs to, counted from the epoch. */
+export function stretchIndex(ms: number, stretchMs: number): number {
+  return Math.ceil(ms / stretchMs) - 1;
+}
+
 /** The start of the stretch that (ms - 1, ms] belongs to. */
 export function stretchStart(ms: number, stretchMs: number): number {
-  return (Math.ceil(ms / stretchMs) - 1) * stretchMs;
+  return stretchIndex(ms, stretchMs) * stretchMs;
 }
 
 /** The stretch that begins at `from`; it is added when nothing is known of it. */

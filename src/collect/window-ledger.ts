@@ -4,6 +4,7 @@ import type { PartOutcome } from "#otlp/delivery-outcome.ts";
 import type { ScanResult } from "#prometheus/matrix-scanner.ts";
 import type { RefusedCode, RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Loss } from "./progress.ts";
+import { stretchIndex } from "./proof.ts";
 import type { LateSamples } from "./proof-ledger.ts";
 import type { ReadTask } from "./read-plan.ts";
 
@@ -21,6 +22,8 @@ export interface WindowRead {
   /** By the Collector, or by the bridge when a series can never be stored. */
   refused: { code: RefusedCode | "collector_refused"; reason: string; points: number }[];
   refusedPoints: number;
+  /** Samples handed to the writer in each stretch of time that the window reaches into, oldest first; absent: it lies within one. */
+  inStretches?: number[];
   /** Samples of native histograms that were left out; not among `read`. */
   histograms: number;
   /** The name of the Pod whose answer it is. */
@@ -60,16 +63,21 @@ export interface ReadTotals {
 export class WindowLedger {
   readonly totals: ReadTotals = emptyTotals();
   readonly #onSettled: (read: WindowRead) => void;
+  readonly #stretchMs: number;
 
-  /** `onSettled` is called once for each window that is settled without a failure. */
-  constructor(onSettled: (read: WindowRead) => void) {
+  /** `onSettled` is called once for each window that is settled without a failure. `stretchMs`: samples are counted for each stretch. */
+  constructor(onSettled: (read: WindowRead) => void, stretchMs = Infinity) {
     this.#onSettled = onSettled;
+    this.#stretchMs = stretchMs;
   }
 
   open(task: ReadTask): WindowRead {
+    const { fromMs, toMs } = task.window;
+    const stretches = stretchIndex(toMs, this.#stretchMs) - stretchIndex(fromMs + 1, this.#stretchMs) + 1;
     return {
       task,
-      fromMs: task.window.fromMs,
+      ...(stretches > 1 ? { inStretches: Array.from({ length: stretches }, () => 0) } : {}),
+      fromMs,
       oldestMs: Infinity,
       read: 0,
       series: 0,
@@ -90,6 +98,7 @@ export class WindowLedger {
     read.read = 0;
     read.series = 0;
     read.oldestMs = Infinity;
+    read.inStretches?.fill(0);
   }
 
   /** The samples of a series belong to the answer. */
@@ -97,6 +106,11 @@ export class WindowLedger {
     read.read += series.sampleCount;
     read.oldestMs = Math.min(read.oldestMs, series.timestamps[0] ?? Infinity);
     read.series++;
+    const { inStretches, task } = read;
+    if (!inStretches) return;
+    const first = stretchIndex(task.window.fromMs + 1, this.#stretchMs);
+    for (let i = 0; i < series.sampleCount; i++)
+      inStretches[stretchIndex(series.timestamps[i]!, this.#stretchMs) - first]!++;
   }
 
   /** The answer is whole. */

@@ -56,6 +56,27 @@ describe("instant selectors", () => {
   });
 });
 
+test("several counts fit in one answer, and those of nothing are left out", () => {
+  const joint = ["up", "nothing", "node_load1"]
+    .map((name, i) => `label_replace(sum(count_over_time(${name}[5m])),"selector","${i}","","")`)
+    .join(" or ");
+  const result = engine.instant(parsePromql(joint), NOW_MS);
+  if (result.type !== "vector") throw new Error("not a vector");
+  const [up] = values("sum(count_over_time(up[5m]))");
+  const [load] = values("sum(count_over_time(node_load1[5m]))");
+  expect(result.items).toEqual([
+    { labels: [["selector", "0"]], value: up },
+    { labels: [["selector", "2"]], value: load },
+  ]);
+});
+
+test("a subquery has the points of its range, which is closed in 2.x and left-open in 3.x", () => {
+  const probe = "count_over_time(vector(1)[1s:1s])";
+  expect(values(probe)).toEqual([1]);
+  engine = createEngine(world, { version: 2, replica: 0, samplesMax: Infinity });
+  expect(values(probe)).toEqual([2]);
+});
+
 test("a range selector is closed in 2.x and left-open in 3.x", () => {
   const [series] = world.expected({ metric: "up", fromMs: NOW_MS - 5 * MINUTE_MS, toMs: NOW_MS });
   const [first = 0, , , last = 0] = series?.timestamps ?? [];
