@@ -151,7 +151,44 @@ function isClose(read: SeriesAnswer, expected: SeriesAnswer): boolean {
   return close && JSON.stringify(shapes[0]) === JSON.stringify(shapes[1]);
 }
 
-test("an answer takes two statements when its collection is known", async () => {
+test(
+  "a list of metrics is not refused for the number of their samples",
+  { timeout: TIME_LIMIT_MS },
+  async () => {
+    const [series, each] = [500, 400];
+    await engine.database.command(
+      `INSERT INTO metrics.otel_metrics_gauge (ResourceAttributes, MetricName, Attributes, TimeUnix, Value)
+     SELECT map('cluster_id', 'large'), concat('m_', number % 10), map('n', toString(number % {series:UInt32})),
+       fromUnixTimestamp64Milli({from:Int64} + intDiv(number, {series:UInt32}) * 5000), number
+     FROM numbers({count:UInt32})`,
+      { series, from: START_MS, count: series * each },
+    );
+    const limits = { ...QUERY_DEFAULTS.limits, rowsReadMax: 100_000 };
+    const metrics = (request: { fromMs?: number }) =>
+      createMetricLookup({ database: engine.database, clock }, { ...QUERY_DEFAULTS, limits }).metrics({
+        clusterId: "large",
+        ...request,
+      });
+    const listed = (await metrics({})).metrics;
+    expect(listed).toHaveLength(10);
+    expect(listed[0]).toEqual({
+      metric_name: "m_0",
+      type: "gauge",
+      unit: "",
+      series: series / 10,
+      first_sample: new Date(START_MS).toISOString(),
+      last_sample: new Date(START_MS + (each - 1) * 5000).toISOString(),
+    });
+    await engine.database.command("TRUNCATE TABLE metrics.series_days");
+    try {
+      expect((await bridgeErrorOf(metrics({}))).details).toEqual({ limit: "rows_read" });
+    } finally {
+      await engine.database.command("INSERT INTO metrics.series_days (day) VALUES (toDate(0))");
+    }
+  },
+);
+
+test("an answer takes two statements when its collection is known", { timeout: TIME_LIMIT_MS }, async () => {
   let statements = 0;
   const database: Database = {
     ...engine.database,
@@ -168,7 +205,7 @@ test("an answer takes two statements when its collection is known", async () => 
   expect({ first: first > 2, second: statements - first }).toEqual({ first: true, second: 2 });
 });
 
-test("a row that is missing in the table hides no sample", async () => {
+test("a row that is missing in the table hides no sample", { timeout: TIME_LIMIT_MS }, async () => {
   await engine.database.command(
     "ALTER TABLE metrics.series DELETE WHERE labels['host'] = 'a' SETTINGS mutations_sync = 2",
   );
@@ -187,31 +224,35 @@ test("a metric of which only the other type is in the table has its samples", as
   expect(await ask({ metric: "level" })).toEqual(before[0]);
 });
 
-test("very many samples of a week are read from hours, if the step may be one of hours", async () => {
-  const from = END_MS - 3 * 24 * HOUR_MS;
-  const series = Array.from({ length: 10 }, (_, n) => ({
-    labels: { host: String(n) },
-    samples: samples((i) => i * (n + 1), from, 2 * MINUTE_MS),
-  }));
-  await storeMetric(engine.database, { clusterId: "prod", metric: "much_total", kind: "counter", series });
-  await refreshRollups(engine.database, {
-    databaseName: "metrics",
-    settleMs: 0,
-    clock: { ...createManualClock(Date.now()), sleep: () => Promise.resolve() },
-    logger: createSilentLogger(),
-    signal: new AbortController().signal,
-  });
-  const much = { metric: "much_total", aggregation: "rate", startMs: from } as const;
-  const limits = { rowsReadMax: 15_000 };
-  const hourly = await ask({ ...much, stepMs: HOUR_MS });
-  expect(hourly.storage).toBe("raw");
-  const open = await createSeriesQuery(
-    { database: engine.database, clock },
-    { ...QUERY_DEFAULTS, limits: { ...QUERY_DEFAULTS.limits, ...limits } },
-  )({ clusterId: "prod", ...much, endMs: END_MS });
-  expect(open).toMatchObject({ storage: "hours", step_seconds: 3600 });
-  expect(isClose({ ...open, storage: "raw" }, hourly)).toBe(true);
-  expect((await ask({ ...much, stepMs: HOUR_MS }, { limits })).storage).toBe("hours");
-  const error = await bridgeErrorOf(ask({ ...much, stepMs: 5 * MINUTE_MS }, { limits }));
-  expect(error).toMatchObject({ code: "query_too_large", details: { limit: "rows_read" } });
-});
+test(
+  "very many samples of a week are read from hours, if the step may be one of hours",
+  { timeout: TIME_LIMIT_MS },
+  async () => {
+    const from = END_MS - 3 * 24 * HOUR_MS;
+    const series = Array.from({ length: 10 }, (_, n) => ({
+      labels: { host: String(n) },
+      samples: samples((i) => i * (n + 1), from, 2 * MINUTE_MS),
+    }));
+    await storeMetric(engine.database, { clusterId: "prod", metric: "much_total", kind: "counter", series });
+    await refreshRollups(engine.database, {
+      databaseName: "metrics",
+      settleMs: 0,
+      clock: { ...createManualClock(Date.now()), sleep: () => Promise.resolve() },
+      logger: createSilentLogger(),
+      signal: new AbortController().signal,
+    });
+    const much = { metric: "much_total", aggregation: "rate", startMs: from } as const;
+    const limits = { rowsReadMax: 15_000 };
+    const hourly = await ask({ ...much, stepMs: HOUR_MS });
+    expect(hourly.storage).toBe("raw");
+    const open = await createSeriesQuery(
+      { database: engine.database, clock },
+      { ...QUERY_DEFAULTS, limits: { ...QUERY_DEFAULTS.limits, ...limits } },
+    )({ clusterId: "prod", ...much, endMs: END_MS });
+    expect(open).toMatchObject({ storage: "hours", step_seconds: 3600 });
+    expect(isClose({ ...open, storage: "raw" }, hourly)).toBe(true);
+    expect((await ask({ ...much, stepMs: HOUR_MS }, { limits })).storage).toBe("hours");
+    const error = await bridgeErrorOf(ask({ ...much, stepMs: 5 * MINUTE_MS }, { limits }));
+    expect(error).toMatchObject({ code: "query_too_large", details: { limit: "rows_read" } });
+  },
+);

@@ -77,7 +77,7 @@ beforeAll(async () => {
       clusterState: createClusterState(deps, settings),
     },
   });
-}, 60_000);
+}, 300_000);
 afterAll(() => harness.server.stop());
 
 test("no example is overlooked", () => {
