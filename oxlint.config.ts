@@ -10,6 +10,7 @@ const mayImport: Record<string, string[]> = {
   telemetry: [],
   state: ["telemetry"],
   storage: ["telemetry"],
+  aws: [],
   tunnel: ["telemetry"],
   prometheus: [],
   clusters: ["telemetry", "state"],
@@ -22,6 +23,7 @@ const mayImport: Record<string, string[]> = {
   http: ["telemetry", "query", "clusters", "collect", "diagnose"],
   allinone: ["telemetry", "storage", "state"],
   app: [
+    "aws",
     "telemetry",
     "clusters",
     "collect",

@@ -29,7 +29,7 @@ import { startKeyring, warnOfPlaintext } from "./credentials.ts";
 import { queryPorts } from "./queries.ts";
 import { startStateStore } from "./state.ts";
 import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
-import type { Config } from "#config.ts";
+import { awsEnvironment, type Config } from "#config.ts";
 
 export const SERVICE = { name: "budcluster", version: "0.1.0" };
 
@@ -186,7 +186,13 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
   const work = await startWork(
     { ...base, metrics },
-    { queries, collector, version: SERVICE.version, ...(storage ? { database: storage.identity } : {}) },
+    {
+      queries,
+      collector,
+      version: SERVICE.version,
+      aws: awsEnvironment(),
+      ...(storage ? { database: storage.identity } : {}),
+    },
     { store, keyring, metrics },
     overrides,
   );

@@ -8,7 +8,7 @@ import { createTransport } from "#otlp/transport.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { GuardOf } from "./guard.ts";
-import { clientOf, toDirectTarget } from "./open-prometheus.ts";
+import { clientOf, toDirectTarget, type SignerOf } from "./open-prometheus.ts";
 import type { WorkConfig } from "./work-settings.ts";
 import type { CollectorPlace } from "./storage.ts";
 
@@ -18,6 +18,7 @@ export interface ClusterDiagnosisParts {
   keyring: CredentialOpener | undefined;
   guardOf: GuardOf;
   queries: readonly Query[];
+  signerOf: SignerOf;
   /** Absent: the Collector is no part of the diagnosis. */
   collector?: CollectorPlace;
 }
@@ -53,7 +54,10 @@ export function createClusterDiagnosis(
         return { target, ...(prometheus ? { prometheus } : {}), ...(guard ? { guard } : {}) };
       },
       clientOf: ({ dispatcher, origin }, cluster, prometheus, timeoutMs) =>
-        clientOf(cluster, { dispatcher, clock, turns }, prometheus, { origin, timeoutMs }),
+        clientOf(cluster, { dispatcher, clock, turns, signerOf: parts.signerOf }, prometheus, {
+          origin,
+          timeoutMs,
+        }),
     },
     { stepMs: config.METRICS_COLLECTION_TIMEOUT, lagMs: config.COLLECTION_LAG, queries: parts.queries },
   );

@@ -1,4 +1,5 @@
 import { Agent } from "undici";
+import { createAwsSigners } from "#aws/signer.ts";
 import { loadKubernetesClient } from "#clusters/kubernetes-client-config.ts";
 import { createCollectCluster, type CollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
@@ -43,9 +44,11 @@ export async function createClusterWork(settings: WorkSettings, deps: ClusterWor
   const { clock, logger, ports } = deps;
   const { keyring, metrics } = ports;
   const guardOf = createGuardOf(config, deps.resolve);
-  const openPrometheus = createOpenPrometheus(config, { clock, logger, metrics, keyring, guardOf, queries });
   const agent = new Agent({ connections: 64, pipelining: 1 });
-  const diagnosis = createClusterDiagnosis(config, { clock, logger, keyring, guardOf, queries, collector });
+  const signerOf = createAwsSigners({ clock, dispatcher: agent, environment: settings.aws });
+  const parts = { clock, logger, keyring, guardOf, queries, signerOf };
+  const openPrometheus = createOpenPrometheus(config, { ...parts, metrics });
+  const diagnosis = createClusterDiagnosis(config, { ...parts, collector });
   return {
     collect: createCollect(settings, { ...deps, openPrometheus, dispatcher: agent }),
     check: async (cluster, signal) => {

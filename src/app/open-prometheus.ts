@@ -1,4 +1,5 @@
 import type { Dispatcher } from "undici";
+import type { createAwsSigners } from "#aws/signer.ts";
 import type { Cluster, PrometheusCredentials } from "#clusters/cluster.ts";
 import type { CredentialOpener } from "#clusters/envelope.ts";
 import { openCredentials, openDirectCredentials } from "#clusters/open-credentials.ts";
@@ -8,6 +9,7 @@ import { toBridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createTurns, type Turns } from "#lib/turns.ts";
+import type { Authorization } from "#prometheus/answer-errors.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
 import { withDirectRemedies, withDirectRemedy } from "#prometheus/direct-remedies.ts";
@@ -27,7 +29,11 @@ export interface OpenPrometheusDeps {
   keyring: CredentialOpener | undefined;
   guardOf: GuardOf;
   queries: readonly Query[];
+  signerOf: SignerOf;
 }
+
+/** How the requests of a cluster with AWS keys are signed. */
+export type SignerOf = ReturnType<typeof createAwsSigners>;
 
 /** The only place where a cluster, the way to it and the Prometheus client meet. */
 export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDeps): OpenPrometheus {
@@ -44,7 +50,8 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
         : await openPath(config, { ...deps, turns }, cluster, pinnedPodUid, signal);
       metrics.tunnelOpened();
       const { dispatcher, origin, pod, otherPods, unreadyPods, nodeNames, warnings } = tunnel;
-      const client = clientOf(cluster, { dispatcher, clock, turns }, prometheus, {
+      const parts = { dispatcher, clock, turns, signerOf: deps.signerOf };
+      const client = clientOf(cluster, parts, prometheus, {
         origin,
         timeoutMs,
         ...(metricNames ? { metricNames } : {}),
@@ -131,17 +138,22 @@ export function toDirectTarget(
   };
 }
 
+function authorizationOf(credentials: PrometheusCredentials, signerOf: SignerOf): Authorization {
+  const authorization = toAuthorization(credentials);
+  return credentials.kind === "sigv4" ? { ...authorization, sign: signerOf(credentials) } : authorization;
+}
+
 /** The client of a cluster's Prometheus, with the cluster's credentials for it. */
 export function clientOf(
   cluster: Cluster,
-  parts: { dispatcher: Dispatcher; clock: Clock; turns: Turns },
+  parts: { dispatcher: Dispatcher; clock: Clock; turns: Turns; signerOf: SignerOf },
   credentials: PrometheusCredentials | undefined,
   settings: { origin: string; timeoutMs: number; metricNames?: ReadonlySet<string> },
 ): PrometheusClient {
   const client = createPrometheusClient(parts, {
     ...cluster.prometheus,
     ...settings,
-    ...(credentials ? { authorization: toAuthorization(credentials) } : {}),
+    ...(credentials ? { authorization: authorizationOf(credentials, parts.signerOf) } : {}),
   });
   return cluster.prometheus.url === undefined ? client : withDirectRemedies(client);
 }

@@ -1,3 +1,4 @@
+import type { AwsEnvironment } from "#aws/identity.ts";
 import type { CommitTarget } from "#collect/progress-store.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { CollectorPlace } from "./storage.ts";
@@ -38,6 +39,8 @@ export interface WorkSettings {
   queries: readonly Query[];
   collector: CollectorPlace;
   version: string;
+  /** Where this program's own identity in AWS comes from. */
+  aws: AwsEnvironment;
   /** Where what is committed ends up; absent where only the Collector knows. */
   database?: CommitTarget;
 }

@@ -10,6 +10,7 @@ import {
   toPrometheusCredentials,
 } from "./prometheus-credentials.ts";
 import { headersProblem, mergedHeaders } from "./prometheus-headers.ts";
+import type { Sigv4Fields } from "./sigv4.ts";
 import { targetContradiction, TUNNEL_FIELDS, type TargetFields } from "./prometheus-target.ts";
 import { originOf, toPrometheusUrl } from "./prometheus-url.ts";
 
@@ -25,6 +26,8 @@ interface TargetInput extends Partial<TargetFields> {
   headers?: Record<string, string>;
   /** Both PEM; only with `url`. */
   client_certificate?: { cert: string; key: string };
+  /** At most one of this and the two above; only with `url`. */
+  sigv4?: Sigv4Fields;
 }
 
 /** null removes a header, or all of them. */
@@ -127,7 +130,9 @@ export function keepsCredentials(patch: TargetPatch | null | undefined, facts: C
 function untouched(patch: TargetPatch | null | undefined, facts: CredentialFacts): string[] {
   if (patch === null) return [];
   const { prometheus_auth: auth, prometheus_headers: headers = [] } = facts;
-  const changesAuth = patch?.bearer_token !== undefined || patch?.basic_auth !== undefined;
+  const changesAuth = [patch?.bearer_token, patch?.basic_auth, patch?.sigv4].some(
+    (each) => each !== undefined,
+  );
   const hasCertificate = facts.prometheus_client_certificate === true;
   return [
     ...(auth !== null && !changesAuth ? [AUTH_FIELDS[auth]] : []),
@@ -136,7 +141,7 @@ function untouched(patch: TargetPatch | null | undefined, facts: CredentialFacts
   ];
 }
 
-const AUTH_FIELDS = { bearer: "bearer_token", basic: "basic_auth" } as const;
+const AUTH_FIELDS = { bearer: "bearer_token", basic: "basic_auth", sigv4: "sigv4" } as const;
 
 /**
  * Does a patch lead to another server than the one that stored credentials were given for: another scheme, host or port, or a URL in place of a
@@ -169,12 +174,14 @@ export function patchedCredentials(
     client_certificate: storedCertificate,
     ...storedAuth
   } = stored ? toCredentialFields(stored) : {};
-  const { bearer_token: token, basic_auth: basic } = patch;
+  const { bearer_token: token, basic_auth: basic, sigv4 } = patch;
   const givenAuth = {
     ...(token ? { bearer_token: token } : {}),
     ...(basic ? { basic_auth: basic } : {}),
+    ...(sigv4 ? { sigv4 } : {}),
   };
-  const auth = token === undefined && basic === undefined ? storedAuth : givenAuth;
+  const isSame = [token, basic, sigv4].every((each) => each === undefined);
+  const auth = isSame ? storedAuth : givenAuth;
   const headers = patch.headers === null ? {} : mergedHeaders(before, patch.headers ?? {});
   const certificate =
     patch.client_certificate === undefined ? storedCertificate : (patch.client_certificate ?? undefined);

@@ -27,7 +27,7 @@ const recordSchema = z.object({
     certificate_expires_at: text.nullable(),
     token_expires_at: text.nullable(),
     ca_sha256: z.array(text),
-    prometheus_auth: z.enum(["bearer", "basic"]).nullable(),
+    prometheus_auth: z.enum(["bearer", "basic", "sigv4"]).nullable(),
     prometheus_headers: z.array(text).exactOptional(),
     prometheus_client_certificate: z.literal(true).exactOptional(),
   }),

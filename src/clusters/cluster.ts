@@ -61,11 +61,22 @@ export type PrometheusCredentials = (
   | { kind: "none" }
   | { kind: "bearer"; token: Secret }
   | { kind: "basic"; username: string; password: Secret }
+  | ({ kind: "sigv4" } & AwsAuthentication)
 ) & {
   headers?: readonly PrometheusHeader[];
   /** For the TLS handshake with a Prometheus at a URL; both PEM. */
   clientCertificate?: { cert: string; key: Secret };
 };
+
+/** AWS Signature Version 4. */
+export interface AwsAuthentication {
+  region: string;
+  service: string;
+  /** Absent: the identity of this program, only for a cluster that the operator vouches for. */
+  keys?: { accessKeyId: string; secretAccessKey: Secret; sessionToken?: Secret };
+  /** ARN of a role to assume. */
+  role?: string;
+}
 
 export interface PrometheusHeader {
   name: string;
@@ -84,7 +95,7 @@ export interface CredentialFacts {
   /** SHA-256 of each CA certificate, lower-case hex; empty: the system's CAs decide. */
   ca_sha256: string[];
   /** How the bridge authenticates to Prometheus itself. */
-  prometheus_auth: "bearer" | "basic" | null;
+  prometheus_auth: "bearer" | "basic" | "sigv4" | null;
   /** Names of the headers that each request to Prometheus has besides; absent: none. */
   prometheus_headers?: string[];
   /** There is a client certificate for Prometheus. */

@@ -1,5 +1,6 @@
 import { prometheusCredentialFields } from "./prometheus-credentials.ts";
 import { targetContradiction } from "./prometheus-target.ts";
+import { usesOwnIdentity } from "./sigv4.ts";
 import { isYamlMap, type YamlMap } from "./yaml.ts";
 
 /** The commands that seal the credentials of a cluster of CLUSTERS_FILE. */
@@ -30,8 +31,8 @@ function ofTunnel(raw: YamlMap, prometheus: YamlMap): string[] {
     problems.push(
       "credentials_jwe: is for a cluster with prometheus.url: seal the kubeconfig as kubeconfig_jwe",
     );
-  if (prometheus["client_certificate"] !== undefined)
-    problems.push("prometheus.client_certificate: is only for prometheus.url");
+  for (const name of ["client_certificate", "sigv4"])
+    if (prometheus[name] !== undefined) problems.push(`prometheus.${name}: is only for prometheus.url`);
   if (raw["kubeconfig_jwe"] === undefined) {
     if (raw["kubeconfig"] === undefined) problems.push("kubeconfig: is missing");
     return problems;
@@ -50,6 +51,11 @@ function ofUrl(raw: YamlMap, prometheus: YamlMap): string[] {
   const problems = ofKubeconfig.map(
     (name) => `${name}: can't be together with prometheus.url, which is read without a tunnel: leave one out`,
   );
+  const { sigv4 } = prometheus;
+  if (isYamlMap(sigv4) && usesOwnIdentity(sigv4) && raw["trusted"] !== true)
+    problems.push(
+      "prometheus.sigv4: has no keys (access_key_id and secret_access_key), so it is the identity of this program, for which trusted: true is needed",
+    );
   if (raw["credentials_jwe"] === undefined) return problems;
   if (raw["trusted"] === true)
     problems.push("trusted: is for credentials in clear text, not for credentials_jwe");

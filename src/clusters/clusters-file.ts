@@ -238,7 +238,7 @@ async function readTarget(
   defaults: PrometheusTarget,
 ): Promise<PrometheusTarget> {
   const { ca, bearer_token: _token, basic_auth: _basic, headers: _headers, ...rest } = entry;
-  const { client_certificate: _certificate, ...fields } = rest;
+  const { client_certificate: _certificate, sigv4: _sigv4, ...fields } = rest;
   return toTarget({ ...fields, ...(ca === undefined ? {} : { ca: await readCa(ca, folder) }) }, defaults);
 }
 

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { createSecret, secretsOfHeader, type Secret } from "#lib/secret.ts";
 import { clientCertificateField, onlyCertificates, onlyKey } from "./client-certificate.ts";
 import type { PrometheusCredentials, PrometheusHeader } from "./cluster.ts";
+import { sigv4Field, toAwsAuthentication, toSigv4Fields, type Sigv4Fields } from "./sigv4.ts";
 import { hasAuthorization, headerName, headersProblem, headerValue } from "./prometheus-headers.ts";
 
 const TOKEN_MAX = 16 * 1024;
@@ -44,6 +45,7 @@ export const prometheusCredentialFields = {
     })
     .optional(),
   client_certificate: clientCertificateField.optional(),
+  sigv4: sigv4Field.optional(),
 };
 
 export interface CredentialFields {
@@ -51,16 +53,18 @@ export interface CredentialFields {
   basic_auth?: { username: string; password: string } | undefined;
   headers?: Record<string, string> | undefined;
   client_certificate?: { cert: string; key: string } | undefined;
+  sigv4?: Sigv4Fields | undefined;
 }
+
+/** Fields that each make an Authorization header. */
+const AUTH_FIELDS = ["bearer_token", "basic_auth", "sigv4"] as const;
 
 /** Two fields that contradict each other, as the end of a sentence about `prometheus`; undefined when none do. */
 export function contradictionOf(fields: CredentialFields): string | undefined {
-  const { bearer_token, basic_auth, headers } = fields;
-  const hasAuth = bearer_token !== undefined || basic_auth !== undefined;
-  if (bearer_token !== undefined && basic_auth !== undefined)
-    return "has bearer_token and basic_auth: give one of them";
-  return hasAuth && hasAuthorization(headers)
-    ? "has an Authorization in headers besides bearer_token or basic_auth: give one of them"
+  const given = AUTH_FIELDS.filter((name) => fields[name] !== undefined);
+  if (given.length > 1) return `has ${given.join(" and ")}: give one of them`;
+  return given.length > 0 && hasAuthorization(fields.headers)
+    ? "has an Authorization in headers besides bearer_token, basic_auth or sigv4: give one of them"
     : undefined;
 }
 
@@ -93,7 +97,8 @@ export function toPrometheusCredentials(fields: CredentialFields): PrometheusCre
   return isNothing ? undefined : credentials;
 }
 
-function toAuth({ bearer_token, basic_auth }: CredentialFields): PrometheusCredentials {
+function toAuth({ bearer_token, basic_auth, sigv4 }: CredentialFields): PrometheusCredentials {
+  if (sigv4 !== undefined) return { kind: "sigv4", ...toAwsAuthentication(sigv4) };
   if (bearer_token !== undefined) return { kind: "bearer", token: createSecret(bearer_token) };
   if (!basic_auth) return { kind: "none" };
   const { username, password } = basic_auth;
@@ -111,6 +116,7 @@ export function toCredentialFields(credentials: PrometheusCredentials): Credenti
       : {}),
   };
   if (credentials.kind === "none") return rest;
+  if (credentials.kind === "sigv4") return { sigv4: toSigv4Fields(credentials), ...rest };
   if (credentials.kind === "bearer") return { bearer_token: credentials.token.expose(), ...rest };
   const { username, password } = credentials;
   return { basic_auth: { username, password: password.expose() }, ...rest };
@@ -118,7 +124,7 @@ export function toCredentialFields(credentials: PrometheusCredentials): Credenti
 
 /** The headers of each request (RFC 6750, RFC 7617, and the cluster's own), and the secrets that an answer could quote. */
 export function toAuthorization(credentials: PrometheusCredentials): {
-  scheme: "bearer" | "basic" | "none";
+  scheme: PrometheusCredentials["kind"];
   headers: readonly PrometheusHeader[];
   secrets: readonly Secret[];
 } {
@@ -134,6 +140,13 @@ function authorizationOf(credentials: PrometheusCredentials): {
   secrets: readonly Secret[];
 } {
   if (credentials.kind === "none") return { value: undefined, secrets: [] };
+  if (credentials.kind === "sigv4") {
+    const { secretAccessKey, sessionToken } = credentials.keys ?? {};
+    return {
+      value: undefined,
+      secrets: [secretAccessKey, sessionToken].filter((each) => each !== undefined),
+    };
+  }
   if (credentials.kind === "bearer") {
     const { token } = credentials;
     return { value: `Bearer ${token.expose()}`, secrets: [token] };

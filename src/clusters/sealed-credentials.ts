@@ -11,7 +11,7 @@ import {
   type ClusterInput,
   type ClusterPatch,
 } from "./cluster-input.ts";
-import type { Cluster } from "./cluster.ts";
+import type { Cluster, PrometheusCredentials } from "./cluster.ts";
 import type { ClusterRecord } from "./cluster-record.ts";
 import { hasPrometheusCredentials } from "./credential-facts.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
@@ -111,14 +111,26 @@ async function seal(
   envelope: Envelope,
   { prometheus: target, validateCerts }: SealingTarget,
 ): Promise<SealedCredentials> {
-  if (target.url === undefined && envelope.prometheus?.clientCertificate)
+  const { kind, clientCertificate } = envelope.prometheus ?? {};
+  if (target.url === undefined && clientCertificate)
     throw invalid("prometheus.client_certificate is only for prometheus.url");
+  if (target.url === undefined && kind === "sigv4")
+    throw invalid("prometheus.sigv4 is only for prometheus.url");
+  refuseOwnIdentity(envelope.prometheus);
   const credentials =
     "origin" in envelope
       ? { kind: "direct" as const, ...envelope }
       : { kind: "inline" as const, ...envelope };
   const facts = await readCredentialFacts({ id, credentials, validateCerts, prometheus: target }, undefined);
   return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
+}
+
+/** Whoever may register clusters must not act as this program in AWS. */
+function refuseOwnIdentity(prometheus: PrometheusCredentials | undefined): void {
+  if (prometheus?.kind !== "sigv4" || prometheus.keys) return;
+  throw invalid(
+    "prometheus.sigv4 has no keys (access_key_id and secret_access_key). Only a cluster of CLUSTERS_FILE with trusted: true may use the identity of this program",
+  );
 }
 
 /** `isNewPath`: the patch has the way to the cluster, so only the stored credentials of Prometheus are needed. */

@@ -180,6 +180,7 @@ async function diagnoseFromHere(
       keyring: undefined,
       guardOf: () => undefined,
       queries: await loadQueries(config.QUERIES_FILE),
+      signerOf: () => () => Promise.reject(new BridgeError("internal", "a kubeconfig has no AWS keys")),
       ...(hasCollector ? { collector: configuredCollector(config) } : {}),
     });
     try {

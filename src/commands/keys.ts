@@ -18,6 +18,8 @@ import {
   type CredentialFields,
 } from "#clusters/prometheus-credentials.ts";
 import { originOf, urlField } from "#clusters/prometheus-url.ts";
+import { usesOwnIdentity } from "#clusters/sigv4.ts";
+import { readYaml } from "#clusters/yaml.ts";
 
 /** The streams of the command, besides the files that its arguments name. */
 export interface KeysIo {
@@ -53,6 +55,7 @@ const USAGE = `Usage: npm run keys -- generate DIR
   --prometheus-token-file FILE       also seals the token that this cluster's Prometheus asks for
   --prometheus-basic-auth-file FILE  also seals its user name and password, written as name:password
   --prometheus-headers-file FILE     also seals headers for it, one "Name: value" a line
+  --prometheus-sigv4-file FILE       also seals AWS keys for it: region, access_key_id, secret_access_key and more, as YAML or JSON (with --prometheus-url)
   --prometheus-client-certificate-file FILE  also seals a client certificate for it: the certificate and its key, both PEM (with --prometheus-url)
 
 Exit code: 0 all is well; 1 something is wrong, and named; 78 wrong arguments.
@@ -90,6 +93,7 @@ const OPTIONS: Readonly<Record<string, readonly (keyof Values)[]>> = {
     "prometheus-basic-auth-file",
     "prometheus-headers-file",
     "prometheus-client-certificate-file",
+    "prometheus-sigv4-file",
     "prometheus-url",
   ],
 };
@@ -138,6 +142,7 @@ function parseKeysArguments(argv: readonly string[]) {
         "prometheus-basic-auth-file": text,
         "prometheus-headers-file": text,
         "prometheus-client-certificate-file": text,
+        "prometheus-sigv4-file": text,
         "prometheus-url": text,
       },
     });
@@ -259,9 +264,15 @@ async function openKeys(directory: string, io: KeysIo): Promise<DirectoryKeyring
 async function readPrometheus(values: Values): Promise<PrometheusCredentials | undefined> {
   const headersFile = values["prometheus-headers-file"];
   const headers = headersFile === undefined ? undefined : await readHeaders(headersFile);
-  const fields = { ...(await readAuth(values)), ...(await readClientCertificate(values)), headers };
+  const fields = {
+    ...(await readAuth(values)),
+    ...(await readClientCertificate(values)),
+    ...(await readSigv4(values)),
+    headers,
+  };
   const contradiction = contradictionOf(fields);
-  if (headersFile !== undefined && contradiction !== undefined) throw wrongFile(headersFile, contradiction);
+  if (contradiction !== undefined)
+    throw wrongFile(headersFile ?? "the files of --prometheus-...", contradiction);
   return toPrometheusCredentials(fields);
 }
 
@@ -274,6 +285,19 @@ async function readHeaders(path: string): Promise<Record<string, string>> {
   );
   if (parsed.success && parsed.data) return parsed.data;
   throw wrongFile(path, `is wrong: one of the headers ${parsed.error?.issues[0]?.message}`);
+}
+
+async function readSigv4(values: Values): Promise<CredentialFields> {
+  const file = values["prometheus-sigv4-file"];
+  if (file === undefined) return {};
+  if (values["prometheus-url"] === undefined)
+    throw usage("--prometheus-sigv4-file: is only for --prometheus-url");
+  const read = readYaml(await readCredential(file), { bytesMax: CREDENTIAL_BYTES_MAX, structureMax: 100 });
+  if (!read.ok) throw wrongFile(file, read.reason);
+  const parsed = prometheusCredentialFields.sigv4.safeParse(read.value);
+  if (!parsed.success || !parsed.data) throw wrongFile(file, parsed.error?.issues[0]?.message);
+  if (usesOwnIdentity(parsed.data)) throw wrongFile(file, "has no access_key_id: there is nothing to seal");
+  return { sigv4: parsed.data };
 }
 
 async function readClientCertificate(values: Values): Promise<CredentialFields> {

@@ -69,7 +69,12 @@ function judgeCredentials(opened: DirectCluster, nowMs: number): Finding<DirectC
   return warning(opened, expiry, { code: "prometheus_unauthorized", hint, details });
 }
 
-const NAMES = { bearer: "a token", basic: "a user name and a password", none: "no credentials" } as const;
+const NAMES = {
+  bearer: "a token",
+  basic: "a user name and a password",
+  sigv4: "AWS keys",
+  none: "no credentials",
+} as const;
 
 function nameOf(prometheus: PrometheusCredentials | undefined): string {
   if (!prometheus) return NAMES.none;

@@ -188,6 +188,14 @@ export const CLUSTER_ERRORS = {
     remedy:
       "Set the credentials that this Prometheus requires (prometheus.bearer_token, prometheus.basic_auth or prometheus.headers of the cluster), or point prometheus.port at an unprotected port.",
   },
+  aws_credentials_unavailable: {
+    cause:
+      "The keys that sign the requests to Amazon Managed Service for Prometheus can't be obtained: STS or the EKS Pod Identity agent refuses or does not answer, or this program has no AWS identity.",
+    retryable: true,
+    httpStatus: 502,
+    remedy:
+      "Check the role's trust policy and that this program reaches STS (port 443) or the EKS Pod Identity agent; a cluster with trusted: true may use the identity of this program's ServiceAccount, others need prometheus.sigv4 with access_key_id and secret_access_key.",
+  },
   prometheus_unexpected_answer: {
     cause: "The answer is not from Prometheus' HTTP API: another program, a proxy's page, a wrong path.",
     retryable: false,

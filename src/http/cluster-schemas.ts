@@ -60,7 +60,7 @@ export const clusterView = z
     labels: z.record(z.string(), z.string()),
     prometheus: z.object({
       ...shownTarget,
-      auth: z.enum(["bearer", "basic"]).nullable(),
+      auth: z.enum(["bearer", "basic", "sigv4"]).nullable(),
       headers: z.array(z.string()).meta({ description: "Names of the headers sent with each request to it" }),
       client_certificate: z.boolean().meta({ description: "Whether it is sent a client certificate" }),
     }),
@@ -146,6 +146,9 @@ const basicAuth = prometheusCredentialFields.basic_auth.unwrap();
 const clientCertificate = prometheusCredentialFields.client_certificate.unwrap().meta({
   description: "PEM; only with url. The key is never shown",
 });
+const sigv4 = prometheusCredentialFields.sigv4.unwrap().meta({
+  description: "Signs each request for Amazon Managed Service for Prometheus; only with url. Never shown",
+});
 const headers = prometheusCredentialFields.headers.unwrap().meta({
   description:
     "Sent with each request to Prometheus, for example X-Scope-OrgID; at most 20, 8 KiB; never shown",
@@ -182,6 +185,7 @@ export const clusterInput = fields({
     basic_auth: basicAuth.exactOptional(),
     headers: headers.exactOptional(),
     client_certificate: clientCertificate.exactOptional(),
+    sigv4: sigv4.exactOptional(),
   })
     .exactOptional()
     .meta({ description: "Defaults: PROMETHEUS_NAMESPACE, _SERVICE_NAME and _PORT" }),
@@ -221,6 +225,7 @@ export const clusterPatch = fields({
     basic_auth: basicAuth.nullable().exactOptional(),
     headers: headersPatch.nullable().exactOptional(),
     client_certificate: clientCertificate.nullable().exactOptional(),
+    sigv4: sigv4.nullable().exactOptional(),
   })
     .nullable()
     .exactOptional(),

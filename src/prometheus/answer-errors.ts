@@ -10,10 +10,15 @@ const PAGE_TEXT_MAX = 120;
 
 /** The authentication and further headers that each request to a Prometheus carries. */
 export interface Authorization {
-  scheme: "bearer" | "basic" | "none";
+  scheme: "bearer" | "basic" | "sigv4" | "none";
   headers: readonly { name: string; value: Secret }[];
   /** The parts of them that an answer could quote. */
   secrets: readonly Secret[];
+  /** Headers that depend on the request: a signature. The URL as it is sent, and the headers that are to be signed. */
+  sign?(
+    request: { method: string; url: string; headers: Readonly<Record<string, string>>; body: string },
+    signal: AbortSignal,
+  ): Promise<Record<string, string>>;
 }
 
 /** A text of a Prometheus, fit to be shown: without the secrets that it was sent, control characters, addresses and names of users. */
@@ -68,6 +73,10 @@ const UNAUTHORIZED = {
     sent: "it was sent this cluster's user name and password (basic)",
     hint: "Correct this cluster's prometheus.basic_auth: Prometheus does not know this user name with this password, or it may not read.",
   },
+  sigv4: {
+    sent: "it was signed with AWS keys (sigv4)",
+    hint: "Check the keys, the role and the region in this cluster's prometheus.sigv4: the identity needs the right aps:QueryMetrics and aps:GetMetricMetadata on the workspace of prometheus.url (AmazonPrometheusQueryAccess).",
+  },
 } as const;
 
 function toError(
@@ -84,10 +93,20 @@ function toError(
   const besides = names.length > 0 ? ` and the headers ${names.join(", ")}` : "";
   const options = {
     details: { ...details, sent: scheme },
-    hint: NO_TENANT.test(message) ? TENANT_HINT : hint,
+    hint: moreExactHint(message) ?? hint,
   };
   return new BridgeError(code, `${message}; ${sent}${besides}`, options);
 }
+
+function moreExactHint(message: string): string | undefined {
+  if (NO_TENANT.test(message)) return TENANT_HINT;
+  return SKEWED.test(message) ? SKEW_HINT : undefined;
+}
+
+/** AWS takes a signature for five minutes before and after its time. */
+const SKEWED = /signature (expired|not yet current)|RequestTimeTooSkewed|RequestExpired/i;
+const SKEW_HINT =
+  "Set the clock of this machine by NTP: AWS refuses a signature whose time is more than five minutes off.";
 
 /** Mimir, Cortex and Loki without a tenant (grafana/dskit, user/id.go). */
 const NO_TENANT = /no org id/i;

@@ -94,9 +94,20 @@ async function sendBy(
   const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0, onInfo };
   const identity = authorization?.headers.map(({ name, value }) => [name, value.expose()]) ?? [];
   const headers = { accept: "application/json", ...(Object.fromEntries(identity) as Record<string, string>) };
-  const text = new URLSearchParams(form).toString();
-  if (method === "GET") return await request(`${url}?${text}`, { ...options, headers });
-  return await request(url, { ...options, headers: { ...FORM_HEADERS, ...headers }, body: text });
+  // A space is %20 in every part of a URL; "+" is one only for those who read it as a form.
+  const text = new URLSearchParams(form).toString().replaceAll("+", "%20");
+  const sign = async (target: string, signed: Record<string, string>, body: string) =>
+    (await authorization?.sign?.({ method, url: target, headers: signed, body }, signal)) ?? {};
+  if (method === "GET") {
+    const target = text === "" ? url : `${url}?${text}`;
+    return await request(target, { ...options, headers: { ...headers, ...(await sign(target, {}, "")) } });
+  }
+  const signature = await sign(url, FORM_HEADERS, text);
+  return await request(url, {
+    ...options,
+    headers: { ...FORM_HEADERS, ...headers, ...signature },
+    body: text,
+  });
 }
 
 async function accept(

@@ -22,6 +22,8 @@ export interface SourceCall {
   response: ServerResponse;
   path: string;
   form: URLSearchParams;
+  /** As it came. */
+  body: string;
   data: unknown;
 }
 
@@ -59,7 +61,7 @@ export async function startSourcePrometheus(
       const path = standIn ? rest : url.pathname;
       const form = new URLSearchParams(body || url.search);
       const data = answer(path, form);
-      if (standIn?.({ request, response, path, form, data })) return;
+      if (standIn?.({ request, response, path, form, body, data })) return;
       response.writeHead(data === undefined ? 404 : 200, { "content-type": "application/json" });
       response.end(JSON.stringify({ status: data === undefined ? "error" : "success", data }));
     });
