@@ -314,21 +314,10 @@ export function workerEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRET_VARIABLES.has(name)));
 }
 
-/** Set by AWS' tools, not by the operator: how a Pod on EKS gets its identity. */
-const AWS_VARIABLES = [
-  "AWS_WEB_IDENTITY_TOKEN_FILE",
-  "AWS_ROLE_ARN",
-  "AWS_ROLE_SESSION_NAME",
-  "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-  "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-  "AWS_ENDPOINT_URL_STS",
-] as const;
-
-/** The variables of the identity that this program has in AWS, as far as they are set. */
-export function awsEnvironment(): { [Name in (typeof AWS_VARIABLES)[number]]?: string } {
-  return Object.fromEntries(
-    AWS_VARIABLES.map((name) => [name, process.env[name]]).filter(([, value]) => value),
-  ) as ReturnType<typeof awsEnvironment>;
+/** Variables that are no configuration of this program, as far as they are set. */
+export function variablesOf<Name extends string>(names: readonly Name[]): { [Each in Name]?: string } {
+  const given = names.map((name) => [name, process.env[name]]).filter(([, value]) => value);
+  return Object.fromEntries(given) as { [Each in Name]?: string };
 }
 
 /** A BridgeError `config_invalid` about these variables. */

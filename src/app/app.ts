@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { AWS_VARIABLES } from "#aws/identity.ts";
 import { loadClustersFile, type ClusterDefaults } from "#clusters/clusters-file.ts";
 import type { Cluster } from "#clusters/cluster.ts";
 import type { Keyring } from "#clusters/envelope.ts";
@@ -29,7 +30,7 @@ import { startKeyring, warnOfPlaintext } from "./credentials.ts";
 import { queryPorts } from "./queries.ts";
 import { startStateStore } from "./state.ts";
 import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
-import { awsEnvironment, type Config } from "#config.ts";
+import { variablesOf, type Config } from "#config.ts";
 
 export const SERVICE = { name: "budcluster", version: "0.1.0" };
 
@@ -190,7 +191,7 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
       queries,
       collector,
       version: SERVICE.version,
-      aws: awsEnvironment(),
+      aws: variablesOf(AWS_VARIABLES),
       ...(storage ? { database: storage.identity } : {}),
     },
     { store, keyring, metrics },

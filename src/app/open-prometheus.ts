@@ -11,7 +11,12 @@ import type { Clock } from "#lib/clock.ts";
 import { createTurns, type Turns } from "#lib/turns.ts";
 import type { Authorization } from "#prometheus/answer-errors.ts";
 import type { Query } from "#prometheus/catalogue.ts";
-import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
+import {
+  createPrometheusClient,
+  type PrometheusClient,
+  type PrometheusSettings,
+} from "#prometheus/client.ts";
+import { createCompression } from "#prometheus/compression.ts";
 import { withDirectRemedies, withDirectRemedy } from "#prometheus/direct-remedies.ts";
 import { namesOfSelectors } from "#prometheus/promql.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -42,7 +47,7 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
   const turns = createTurns();
   const selectors = deps.queries.flatMap((query) => (query.kind === "selector" ? [query.selector] : []));
   const metricNames = namesOfSelectors(selectors);
-  return async (cluster, pinnedPodUid, signal) => {
+  return async (cluster, pinnedPodUid, signal, link) => {
     try {
       const isDirect = cluster.prometheus.url !== undefined;
       const { tunnel, prometheus } = isDirect
@@ -50,17 +55,28 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
         : await openPath(config, { ...deps, turns }, cluster, pinnedPodUid, signal);
       metrics.tunnelOpened();
       const { dispatcher, origin, pod, otherPods, unreadyPods, nodeNames, warnings } = tunnel;
+      const compression = createCompression(clock, link);
       const parts = { dispatcher, clock, turns, signerOf: deps.signerOf };
       const client = clientOf(cluster, parts, prometheus, {
         origin,
         timeoutMs,
+        compression,
         ...(metricNames ? { metricNames } : {}),
       });
       const close = async (): Promise<void> => {
         metrics.tunnelClosed();
         await tunnel.close();
       };
-      return { client, pod, otherPods, unreadyPods, nodeNames, warnings, close };
+      return {
+        client,
+        pod,
+        otherPods,
+        unreadyPods,
+        nodeNames,
+        warnings,
+        link: () => compression.link(),
+        close,
+      };
     } catch (thrown) {
       const error = toBridgeError(thrown, "cluster_api_error");
       metrics.tunnelFailed(error.code);
@@ -148,7 +164,7 @@ export function clientOf(
   cluster: Cluster,
   parts: { dispatcher: Dispatcher; clock: Clock; turns: Turns; signerOf: SignerOf },
   credentials: PrometheusCredentials | undefined,
-  settings: { origin: string; timeoutMs: number; metricNames?: ReadonlySet<string> },
+  settings: Pick<PrometheusSettings, "origin" | "timeoutMs" | "metricNames" | "compression">,
 ): PrometheusClient {
   const client = createPrometheusClient(parts, {
     ...cluster.prometheus,

@@ -7,14 +7,15 @@ import { createSecret } from "#lib/secret.ts";
 import { signRequest, type AwsKeys } from "./sign.ts";
 
 /** The variables that EKS sets for a Pod with an identity, and the one that moves STS. */
-export interface AwsEnvironment {
-  AWS_WEB_IDENTITY_TOKEN_FILE?: string;
-  AWS_ROLE_ARN?: string;
-  AWS_ROLE_SESSION_NAME?: string;
-  AWS_CONTAINER_CREDENTIALS_FULL_URI?: string;
-  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE?: string;
-  AWS_ENDPOINT_URL_STS?: string;
-}
+export const AWS_VARIABLES = [
+  "AWS_WEB_IDENTITY_TOKEN_FILE",
+  "AWS_ROLE_ARN",
+  "AWS_ROLE_SESSION_NAME",
+  "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+  "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+  "AWS_ENDPOINT_URL_STS",
+] as const;
+export type AwsEnvironment = { [Name in (typeof AWS_VARIABLES)[number]]?: string };
 
 /** Keys with the time when they end, ms. */
 export interface TemporaryKeys {

@@ -6,7 +6,7 @@ import { isPerSeries } from "#prometheus/promql.ts";
 import type { CollectionRun } from "./collect-windows.ts";
 import { decideShards } from "./decide-shards.ts";
 import { reportLosses } from "./outcome.ts";
-import type { PrometheusConnection } from "./ports.ts";
+import type { OpenPrometheus, PrometheusConnection } from "./ports.ts";
 import { createPodConnections, type PodConnections } from "./pod-connections.ts";
 import type { CommitTarget } from "./progress-store.ts";
 import type { ShardPods } from "./shard-decision.ts";
@@ -45,8 +45,10 @@ export async function runCollection(
   run: CollectionRun,
 ): Promise<CollectionTotals> {
   const { cluster, file, signals } = run;
-  const first = await deps.openPrometheus(cluster, file.progress.pod?.uid, signals.signal);
-  const connections = createPodConnections(deps.openPrometheus, cluster, first, signals.signal);
+  const { link } = file.progress;
+  const open: OpenPrometheus = (of, uid, signal) => deps.openPrometheus(of, uid, signal, link);
+  const first = await open(cluster, file.progress.pod?.uid, signals.signal);
+  const connections = createPodConnections(open, cluster, first, signals.signal);
   try {
     const ready = [first.pod, ...first.otherPods].sort((a, b) => (a.name < b.name ? -1 : 1));
     const pods = { ready, unready: first.unreadyPods };
@@ -59,6 +61,8 @@ export async function runCollection(
     const files = await openShardFiles(deps.store, cluster.id, file, decision, settings.database);
     const collection = new ShardCollection(deps, settings, run, connections, files);
     const { totals, skewMs } = await collection.collect(first, decision.warnings);
+    const measured = first.link?.();
+    if (measured) file.progress.link = measured;
     for (const error of decision.errors) totals.failures.push({ query: "prometheus.shards", error });
     return { totals, skewMs };
   } finally {

@@ -1,5 +1,6 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
+import type { LinkSpeed } from "#prometheus/compression.ts";
 
 export interface PodRef {
   uid: string;
@@ -17,12 +18,15 @@ export interface PrometheusConnection {
   /** Node address -> node name. */
   nodeNames: ReadonlyMap<string, string>;
   warnings: string[];
+  /** The speed of the link, as far as it is known. */
+  link?(): LinkSpeed | undefined;
   close(): Promise<void>;
 }
 
-/** Connects to a cluster's Prometheus, to the pinned Pod while it is ready. Throws BridgeError. */
+/** Connects to a cluster's Prometheus, to the pinned Pod while it is ready. `link`: its speed in an earlier collection. Throws BridgeError. */
 export type OpenPrometheus = (
   cluster: Cluster,
   pinnedPodUid: string | undefined,
   signal: AbortSignal,
+  link?: LinkSpeed,
 ) => Promise<PrometheusConnection>;

@@ -8,6 +8,7 @@ import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { Sharding } from "./sharding.ts";
 import type { WindowLength } from "./window-length.ts";
+import type { LinkSpeed } from "#prometheus/compression.ts";
 
 /** A stretch that is not stored and will not be: lost can't be read any more, refused was refused by the Collector or the bridge (other points of it are stored). */
 export interface Gap {
@@ -91,6 +92,8 @@ export interface ClusterProgress {
   sharding?: Sharding;
   /** Prometheus has had samples of `up`: the oldest of them shows since when it has data. */
   up_seen?: boolean;
+  /** The speed of the link to Prometheus: answers over a slow one are asked for compressed. */
+  link?: LinkSpeed;
   queries: Record<string, QueryProgress>;
   last: LastCollection | null;
 }

@@ -9,6 +9,7 @@ import type { Query } from "./catalogue.ts";
 import type { ScanResult } from "./matrix-scanner.ts";
 import { streamMatrix, type ReadHooks, type StreamSettings } from "./matrix-stream.ts";
 import { familiesOf, type Metadata } from "./metadata.ts";
+import type { Compression } from "./compression.ts";
 import { toSeconds } from "./query-forms.ts";
 import { createQueryMethod, ERROR_BYTES_MAX, requestWhole } from "./requests.ts";
 import { partialAnswer } from "./remarks.ts";
@@ -21,6 +22,8 @@ import type { Window } from "./window.ts";
 export interface PrometheusSettings extends StreamSettings {
   /** Names of metrics whose metadata are wanted. Default: all. */
   metricNames?: ReadonlySet<string>;
+  /** Absent: answers are not asked for compressed. */
+  compression?: Compression;
 }
 
 /** Prometheus' HTTP API, as far as the collection needs it. Every failure is a BridgeError prometheus_* (or the tunnel's own). */
@@ -63,7 +66,8 @@ export function createPrometheusClient(
   settings: PrometheusSettings,
 ): PrometheusClient {
   const { turns } = parts;
-  const deps = { ...parts, queryMethod: createQueryMethod() };
+  const { compression } = settings;
+  const deps = { ...parts, queryMethod: createQueryMethod(), ...(compression ? { compression } : {}) };
   const askData: AskData = async (path, form, wanted, signal) =>
     await requestWhole(deps, settings, { path, form }, (body) => readData(body, wanted, turns), signal);
   const read: PrometheusClient["read"] = async (query, window, hooks, signal) =>

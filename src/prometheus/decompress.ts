@@ -8,29 +8,35 @@ const COMPRESSIONS: ReadonlySet<string> = new Set(["gzip", "x-gzip", "deflate", 
 const ANSWER_BYTES_MAX = 512 << 20;
 const PIECE_BYTES = 64 << 10;
 
+/** Is the answer compressed in any way? */
+export function isCompressed(headers: Record<string, unknown>): boolean {
+  return compressionsOf(headers).length > 0;
+}
+
+function compressionsOf(headers: Record<string, unknown>): string[] {
+  // Absent, empty, or nothing that compresses: "utf-8" has been seen.
+  const encodings = String(headers["content-encoding"]).toLowerCase().split(",");
+  return encodings.map((each) => each.trim()).filter((each) => COMPRESSIONS.has(each));
+}
+
 /**
- * The body as the program that answered wrote it. No request asks for compression, but some proxies compress every answer: gzip is undone
- * while the bytes arrive. Throws `prometheus_unexpected_answer` that names any other compression.
+ * The body as the program that answered wrote it. A request asks for gzip where the link is slow, and some proxies compress every answer: gzip
+ * is undone while the bytes arrive. Throws `prometheus_unexpected_answer` that names any other compression.
  */
 export function decodedBody(
   headers: Record<string, unknown>,
   body: Readable,
   bytesMax = ANSWER_BYTES_MAX,
 ): AsyncIterable<Buffer> {
-  // Absent, empty, or nothing that compresses: "utf-8" has been seen.
-  const encodings = String(headers["content-encoding"]).toLowerCase().split(",");
-  const compressions = encodings.map((each) => each.trim()).filter((each) => each !== "identity");
-  const encoding = compressions.find((each) => COMPRESSIONS.has(each)) ?? "";
-  if (COMPRESSIONS.has(encoding)) {
-    if (compressions.length === 1 && /^(x-)?gzip$/.test(encoding)) return gunzipped(body, bytesMax);
-    body.on("error", () => {}).destroy();
-    const names = compressions.filter((each) => COMPRESSIONS.has(each)).join(", ");
-    throw new BridgeError(
-      "prometheus_unexpected_answer",
-      `the answer is compressed (${names}), although compression was not requested: a proxy on the path changes Prometheus' answers, and only gzip can be read`,
-    );
-  }
-  return body as AsyncIterable<Buffer>;
+  const compressions = compressionsOf(headers);
+  const [encoding = ""] = compressions;
+  if (encoding === "") return body as AsyncIterable<Buffer>;
+  if (compressions.length === 1 && /^(x-)?gzip$/.test(encoding)) return gunzipped(body, bytesMax);
+  body.on("error", () => {}).destroy();
+  throw new BridgeError(
+    "prometheus_unexpected_answer",
+    `the answer is compressed (${compressions.join(", ")}), although that was not requested: a proxy on the path changes Prometheus' answers, and only gzip can be read`,
+  );
 }
 
 async function* gunzipped(body: Readable, bytesMax: number): AsyncGenerator<Buffer> {

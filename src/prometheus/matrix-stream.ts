@@ -1,4 +1,4 @@
-import { abortable } from "#lib/clock.ts";
+import { abortable, type Clock } from "#lib/clock.ts";
 import type { Turns } from "#lib/turns.ts";
 import { hiderOf, toRequestError } from "./answer-errors.ts";
 import type { Query } from "./catalogue.ts";
@@ -59,7 +59,8 @@ export async function streamMatrix(
       controller.signal,
     );
     const pause = (): Promise<void> | undefined => deps.turns.pause() ?? hooks.pause();
-    await scanBody(answer.body, scanner, budget, pause, controller.signal);
+    const arrival = await scanBody(answer.body, { ...deps, scanner, budget, pause }, controller.signal);
+    if (!answer.isCompressed) deps.compression?.measure(arrival.bytes, arrival.waitedMs);
     return scanner.end();
   } catch (error) {
     const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
@@ -71,15 +72,29 @@ export async function streamMatrix(
   }
 }
 
-/** Time in `pause`, for the Collector or for other readers, is not Prometheus' fault: the budget does not count it. */
+interface ScanParts {
+  clock: Clock;
+  scanner: MatrixScanner;
+  budget: TimeBudget;
+  pause: () => Promise<void> | undefined;
+}
+
+/**
+ * Time in `pause`, for the Collector or for other readers, is not Prometheus' fault: the budget does not count it. Returns the bytes after the
+ * first chunk, and the time spent waiting for them.
+ */
 async function scanBody(
   body: AsyncIterable<Buffer>,
-  scanner: MatrixScanner,
-  budget: TimeBudget,
-  pause: () => Promise<void> | undefined,
+  { clock, scanner, budget, pause }: ScanParts,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<{ bytes: number; waitedMs: number }> {
+  const arrival = { bytes: 0, waitedMs: 0 };
+  let waitsSince: number | undefined;
   for await (const chunk of body) {
+    if (waitsSince !== undefined) {
+      arrival.bytes += chunk.length;
+      arrival.waitedMs += clock.monotonic() - waitsSince;
+    }
     for (let at = 0; at < chunk.length;) {
       at = scanner.scan(chunk, at);
       budget.check();
@@ -90,5 +105,7 @@ async function scanBody(
       await abortable(pausing, signal);
       budget.resume();
     }
+    waitsSince = clock.monotonic();
   }
+  return arrival;
 }

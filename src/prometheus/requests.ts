@@ -5,12 +5,15 @@ import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import { createInterimCounter } from "#lib/interim-answers.ts";
 import { readBeginning } from "#lib/read-body.ts";
 import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
-import { decodedBody } from "./decompress.ts";
+import type { Compression } from "./compression.ts";
+import { decodedBody, isCompressed } from "./decompress.ts";
 
 export interface RequestDeps {
   dispatcher: Dispatcher;
   clock: Clock;
   queryMethod: QueryMethod;
+  /** Absent: no answer is asked for compressed. */
+  compression?: Compression;
 }
 
 export interface RequestSettings {
@@ -43,6 +46,7 @@ export function createQueryMethod(): QueryMethod {
 
 interface Answer {
   body: AsyncIterable<Buffer>;
+  isCompressed: boolean;
 }
 
 function limitInterimAnswers(): () => void {
@@ -84,7 +88,7 @@ export async function sendRequest(
 
 async function sendBy(
   method: "POST" | "GET",
-  { dispatcher }: RequestDeps,
+  { dispatcher, compression }: RequestDeps,
   { origin, pathPrefix, authorization }: RequestSettings,
   { path, form }: { path: string; form: Record<string, string> },
   signal: AbortSignal,
@@ -93,7 +97,13 @@ async function sendBy(
   const onInfo = limitInterimAnswers();
   const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0, onInfo };
   const identity = authorization?.headers.map(({ name, value }) => [name, value.expose()]) ?? [];
-  const headers = { accept: "application/json", ...(Object.fromEntries(identity) as Record<string, string>) };
+  const isGzip = compression?.isWanted() === true && path.startsWith("/api/v1/");
+  const encoding: Record<string, string> = isGzip ? { "accept-encoding": "gzip" } : {};
+  const headers = {
+    accept: "application/json",
+    ...encoding,
+    ...(Object.fromEntries(identity) as Record<string, string>),
+  };
   // A space is %20 in every part of a URL; "+" is one only for those who read it as a form.
   const text = new URLSearchParams(form).toString().replaceAll("+", "%20");
   const sign = async (target: string, signed: Record<string, string>, body: string) =>
@@ -117,7 +127,7 @@ async function accept(
 ): Promise<Answer> {
   const isPage = /html/i.test(String(answer.headers["content-type"]));
   if (answer.statusCode !== 200 || isPage) throw await errorOf(answer, settings, path);
-  return { body: decodedBody(answer.headers, answer.body) };
+  return { body: decodedBody(answer.headers, answer.body), isCompressed: isCompressed(answer.headers) };
 }
 
 async function errorOf(

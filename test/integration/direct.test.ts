@@ -167,7 +167,7 @@ beforeAll(async () => {
   child = startBridgeChild(environment, [], { atEnd: (kill) => (end = kill) });
   round = await child.collect();
   status = await child.status();
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await end();
@@ -289,7 +289,7 @@ test("a cluster with a URL is registered, sealed, patched and never shows a secr
   const all = `${told}${files.join("\n")}${child.stdout()}${child.stderr()}`;
   const keyLine = client.keyPem.split("\n")[1]!;
   for (const secret of [TOKEN, SEALED, PASSWORD, TENANT, keyLine]) expect(all).not.toContain(secret);
-}, 30_000);
+}, 120_000);
 
 test("stored credentials do not go to another server: the request must give them again", async () => {
   base = await child.url;
@@ -323,7 +323,7 @@ test("stored credentials do not go to another server: the request must give them
     error: { code: "prometheus_plain_http" },
   });
   seen = [];
-}, 30_000);
+}, 120_000);
 
 test("a cluster changes from a tunnel to a URL and back, with a kubeconfig of its own each time", async () => {
   base = await child.url;
@@ -355,7 +355,7 @@ test("a cluster changes from a tunnel to a URL and back, with a kubeconfig of it
     status: 200,
     cluster: { prometheus: { url: null, namespace: "bud-system" }, credentials: { user: "token" } },
   });
-}, 30_000);
+}, 120_000);
 
 test.each([
   ["https://user:secret-pw-1@127.0.0.1/", 400, /no user name and password/],
@@ -422,7 +422,7 @@ test("diagnose takes the steps of a cluster without a tunnel", async () => {
     status: "failed",
     code: "prometheus_unexpected_answer",
   });
-}, 60_000);
+}, 120_000);
 
 test("credentials that were sealed for one server are not sent to another one", async () => {
   const jwe = await seal("https://one.example.com", "a");
