@@ -11,7 +11,7 @@ import type { ClusterCondition, ClusterStatus, GapReport, PodsReport } from "./s
 
 const GAPS_REPORTED_MAX = 100;
 /** 64 KiB for the whole record of a cluster, of which its last error has 8. */
-const GAPS_BYTES_MAX = 24 << 10;
+const GAPS_BYTES_MAX = 22 << 10;
 const WARNINGS_BYTES_MAX = 12 << 10;
 const WARNING_BYTES_MAX = 1 << 10;
 const GROUPS_BYTES_MAX = 8 << 10;

@@ -12,7 +12,7 @@ import {
 import { BridgeError, toErrorBody } from "#errors/error.ts";
 import { createTally, lastHours } from "#lib/completeness.ts";
 import { createSecret } from "#lib/secret.ts";
-import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
+import { HOUR, LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 
 const INTERVAL = 5 * MINUTE;
 const FACTS = {
@@ -171,4 +171,52 @@ test("a cluster whose credentials were given in clear text carries a warning", (
   expect(warningsOf({ credentials: file })).toEqual([]);
   expect(warningsOf({ credentials: { kind: "sealed", jwe: "x" } })).toEqual([]);
   expect(warningsOf({ credentials: file, source: "command-line" })).toEqual([]);
+});
+
+test("with the longest texts everywhere a cluster's status has at most 64 KiB", () => {
+  const long = "ü\n".repeat(5000);
+  const queries = Array.from({ length: 1000 }, (_, i) => `query_${i}_${"x".repeat(150)}`);
+  const error = { ...toErrorBody(new BridgeError("tunnel_closed", long, { hint: long, details: { long } })) };
+  const progress = collected(FRESH, {
+    error: { ...error, at: new Date(START).toISOString() },
+    groups: Object.fromEntries(queries.map((name) => [name.slice(0, 50), "present"])),
+    warnings: Array.from({ length: 20 }, () => long),
+  });
+  for (const name of queries) {
+    const query = { ...newQueryProgress(name, START - HOUR), attempted: START };
+    for (let i = 0; i < 50; i++)
+      addGap(query, {
+        from: START + i,
+        to: START + i + 1,
+        state: "refused",
+        reason: `${i}${long}`,
+        points: 1,
+      });
+    progress.queries[name] = query;
+  }
+  const tally = createTally(lastHours(START));
+  tally.add(
+    Array.from({ length: 24 }, (_, i) => ({
+      query: "a",
+      from: lastHours(START).from + i * HOUR,
+      to: lastHours(START).from + (i + 1) * HOUR,
+      state: "unproved",
+      reason: "expression",
+      comparedAt: null,
+      source: Number.MAX_SAFE_INTEGER / 100,
+      read: Number.MAX_SAFE_INTEGER / 100,
+      acknowledged: Number.MAX_SAFE_INTEGER / 100,
+      refused: Number.MAX_SAFE_INTEGER / 100,
+      late: Number.MAX_SAFE_INTEGER / 100,
+    })),
+  );
+  const status = toClusterStatus(testCluster("one"), progress, {
+    ...FACTS,
+    queries,
+    completeness: tally.summary(),
+  });
+  expect(status.gaps.length).toBeGreaterThan(5);
+  expect(status.completeness.hours).toHaveLength(24);
+  // Shards have 8 KiB of their own.
+  expect(Buffer.byteLength(JSON.stringify(status))).toBeLessThanOrEqual(56 << 10);
 });
