@@ -292,7 +292,9 @@ function bodyErrorsOf({ template, method, body, headers }: GeneratedRequest): st
   if (validate(json)) return [];
   return (validate.errors ?? []).map(({ instancePath, params }) => {
     const { missingProperty, additionalProperty } = params as Record<string, string>;
-    return missingProperty ?? additionalProperty ?? instancePath.split("/").at(-1) ?? "";
+    // A slash in a name is ~1 in Ajv's path, and a dot in the error, as between the names of a path.
+    const last = instancePath.split("/").at(-1)?.replaceAll("~1", ".").replaceAll("~0", "~");
+    return missingProperty ?? additionalProperty ?? last ?? "";
   });
 }
 
