@@ -16,35 +16,28 @@ const GROWTH_MAX = 1.1;
 /** A process that lives this long is looked at by itself as well: each kill would hide a leak. */
 const LIFE_MS_MIN = 180_000;
 
+const SAMPLES_MIN = 30;
+
 const MIB = 2 ** 20;
 
 /**
- * Compares the medians of the last third of the run and of its first one, and those of the process that lived longest, without the first 20 s of each
- * process. `facts` say what was compared, `failures` what grew by more than 10 %.
+ * Compares the medians of the last third of the samples and of the first, of the run and of the process that lived longest, without the first 20 s of
+ * each process. `facts` say what was compared, `failures` what grew by more than 10 %.
  */
-export function judgeUse(
-  samples: readonly UseSample[],
-  runMs: number,
-): { facts: string[]; failures: string[] } {
+export function judgeUse(samples: readonly UseSample[]): { facts: string[]; failures: string[] } {
   const warm = samples.filter(({ ageMs }) => ageMs >= WARM_UP_MS);
-  const judged = [judge("the run", warm, 0, runMs)];
+  const judged = [judge("the run", warm)];
   const life = longestLife(warm);
-  const [from, to] = [life[0]?.atMs ?? 0, life.at(-1)?.atMs ?? 0];
-  if (to - from >= LIFE_MS_MIN) judged.push(judge("the process that lived longest", life, from, to));
+  if ((life.at(-1)?.atMs ?? 0) - (life[0]?.atMs ?? 0) >= LIFE_MS_MIN)
+    judged.push(judge("the process that lived longest", life));
   return { facts: judged.map(({ fact }) => fact), failures: judged.flatMap(({ failures }) => failures) };
 }
 
-function judge(
-  what: string,
-  samples: readonly UseSample[],
-  from: number,
-  to: number,
-): { fact: string; failures: string[] } {
-  const third = (to - from) / 3;
-  const first = samples.filter(({ atMs }) => atMs < from + third);
-  const last = samples.filter(({ atMs }) => atMs >= to - third);
-  if (first.length === 0 || last.length === 0)
+function judge(what: string, samples: readonly UseSample[]): { fact: string; failures: string[] } {
+  if (samples.length < SAMPLES_MIN)
     return { fact: `${what}: not measured`, failures: [`${what}: memory and descriptors were not measured`] };
+  const third = Math.floor(samples.length / 3);
+  const [first, last] = [samples.slice(0, third), samples.slice(-third)];
   const rss = [first, last].map((each) => median(each.map(({ rssBytes }) => rssBytes)) / MIB) as [
     number,
     number,

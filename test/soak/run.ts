@@ -77,7 +77,7 @@ async function strikeAll(
   signal.throwIfAborted();
   say(`minute ${minutes}: ${toLine(watch, struck)}`);
   say(`faults: ${[...struck].map(([name, count]) => `${name} ${count}`).join(", ")}`);
-  const use = judgeUse(watch.uses, durationMs);
+  const use = judgeUse(watch.uses);
   for (const fact of use.facts) say(fact);
   return { struck, failures: [...failures, ...use.failures] };
 }
