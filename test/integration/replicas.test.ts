@@ -24,7 +24,9 @@ beforeEach(async () => {
   simulator = await startSimulator({ clock, shape: SMALL, replicas: 3 });
   cluster = simulator.cluster(ID);
   collector = await startOtlpCollector();
-  bridge = await startTestBridge({ simulator, collector, clock });
+  // No test here is about time-outs, and the machine may be busy.
+  const environment = { METRICS_COLLECTION_TIMEOUT: "30", EXPORT_TIMEOUT: "30" };
+  bridge = await startTestBridge({ simulator, collector, clock, environment });
 });
 
 afterEach(async () => {

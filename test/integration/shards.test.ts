@@ -438,3 +438,13 @@ it("a Pod that has just started is in doubt: it counts as a replica, with a warn
     );
   }
 });
+
+it("a diagnosis names the shards that the names of the Pods show", async () => {
+  const { bridge } = await start({ shards: 2 });
+  const answer = await fetch(`${bridge.url}/clusters/${ID}/diagnose`, { method: "POST" });
+  const { steps } = (await answer.json()) as { steps: Record<string, unknown>[] };
+  expect(steps.find(({ step }) => step === "pods")).toMatchObject({
+    message: `2 ready: ${operatorName(0)}, ${operatorName(1)}; by their names 2 shards of ${NAME}`,
+    details: { ready: 2, shards: 2 },
+  });
+});
