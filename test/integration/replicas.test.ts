@@ -145,7 +145,7 @@ it("what the pinned Pod lost with its volume is read from a twin that has it", a
   const bornMs = clock.now() - 20 * MINUTE_MS;
   // The pinned Pod came back without its volume; one twin is as young, the other has everything.
   cluster.world.shape.youngReplicas.set(0, bornMs).set(1, bornMs + MINUTE_MS);
-  await bridge.restart();
+  await bridge.restart({ EXPORT_TIMEOUT: "60" });
   expect(bridge.resultOf(await bridge.collect(), ID)).toMatchObject({ outcome: "successful", error: null });
   await expectPod(0);
   expect((await bridge.statusOf(ID)).gaps).toEqual([]);
@@ -163,7 +163,7 @@ it("what no ready Pod has is lost when it is seen twice, an interval apart, and 
   cluster.kube.deletePod(pod(0));
   const oldestMs = clock.now() - 20 * MINUTE_MS;
   cluster.world.shape.oldestMs = oldestMs;
-  await bridge.restart();
+  await bridge.restart({ EXPORT_TIMEOUT: "60" });
   expect(await bridge.collect()).toMatchObject({ successful: 1 });
   await expectPod(1);
   const open = (await bridge.statusOf(ID)).gaps;
