@@ -1,5 +1,6 @@
 import type { Clock } from "#lib/clock.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
+import { clickHouseCode } from "#storage/storage-error.ts";
 import { NODE_NAME } from "#query/node-addresses.ts";
 import { toAggregation, type Aggregation, type Grouping, type MetricType } from "./aggregations.ts";
 import type { Describe, TableMetric } from "./describe.ts";
@@ -32,6 +33,8 @@ interface Points {
   rows: SeriesRow[];
 }
 
+/** Codes of ClickHouse: UNKNOWN_FUNCTION, UNKNOWN_AGGREGATE_FUNCTION. */
+const UNKNOWN_FUNCTIONS = new Set([46, 63]);
 const UNSAFE_MS = 60_000;
 const UNSAFE_MAX = 10_000;
 
@@ -49,6 +52,9 @@ export function createReadPoints(
   const { database, describe, clock } = deps;
   /** When a metric was found to need exact rates: the next queries of it do not try the other ones first. */
   const unsafeSince = new Map<string, number>();
+
+  /** ClickHouse 25.8 does not have timeSeriesResetsToGrid, which came with 25.9. */
+  let hasGrids = true;
 
   const isKnownUnsafe = (key: string): boolean =>
     clock.monotonic() - (unsafeSince.get(key) ?? -Infinity) < UNSAFE_MS;
@@ -100,9 +106,16 @@ export function createReadPoints(
     const aggregation = toAggregation(request.aggregation, type);
     const table = type === "gauge" ? "gauge" : "sum";
     const key = JSON.stringify([request.clusterId, request.metric]);
-    for (const rates of isKnownUnsafe(key) ? (["exact"] as const) : (["grid", "exact"] as const)) {
+    for (const rates of hasGrids && !isKnownUnsafe(key)
+      ? (["grid", "exact"] as const)
+      : (["exact"] as const)) {
       const source: TableSource = { table, rates };
-      const rows = await readRows(request, plan, source, aggregation);
+      const rows = await readRows(request, plan, source, aggregation).catch((error: unknown) => {
+        if (rates === "exact" || !isUnknownFunction(error)) throw error;
+        hasGrids = false;
+        return undefined;
+      });
+      if (rows === undefined) continue;
       const verdict = judge(rows[0]);
       if (verdict === "doubtful") return undefined;
       if (verdict === "unsafe") {
@@ -148,6 +161,10 @@ export function createReadPoints(
       rows,
     };
   };
+}
+
+function isUnknownFunction(error: unknown): boolean {
+  return UNKNOWN_FUNCTIONS.has(clickHouseCode(error) ?? 0);
 }
 
 /** Do the checks of a TableSource hold? unsafe: only rates need another computation. */
