@@ -281,3 +281,37 @@ test("rows that are missing for samples are added when their hours are rolled up
   });
   expect(await storedSeries()).toEqual(expected);
 });
+
+test("times come back as they were under the codec of 0006_time_codec.sql, in old parts and in new ones", async () => {
+  await migrateTo(5);
+  const table = `${databaseName}.otel_metrics_gauge`;
+  // Aligned, jittered, with nanoseconds, and one alone.
+  const offsets = [
+    "number * 15000000000",
+    "number * 30000000000 + (cityHash64(number) % 400) * 1000000",
+    "cityHash64(number) % 3600000000000",
+    "7",
+  ];
+  const insertAll = async (instance: string): Promise<void> => {
+    for (const [n, offset] of offsets.entries()) {
+      await engine.database.command(
+        `INSERT INTO ${table} (ResourceAttributes, MetricName, Attributes, TimeUnix, Value)
+         SELECT map('cluster_id', 'c'), 'm', map('instance', '${instance} ${n}'), fromUnixTimestamp64Nano(toInt64(${DAY}) * 1000000 + toInt64(${offset}), 'UTC'), ${offset}
+         FROM numbers(${n === 3 ? 1 : 2000}) WHERE ${offset} < 86400000000000`,
+      );
+    }
+  };
+  await insertAll("old");
+  await migrateTo(6);
+  await insertAll("new");
+  const wrong = `SELECT countIf(toUnixTimestamp64Nano(TimeUnix) - toInt64(${DAY}) * 1000000 != toInt64(Value)) AS wrong, count() AS n FROM ${table}`;
+  const before = await engine.database.query<{ wrong: string; n: string }>(wrong);
+  expect(before[0]?.wrong).toBe("0");
+  await engine.database.command(`OPTIMIZE TABLE ${table} FINAL`);
+  expect(await engine.database.query(wrong)).toEqual(before);
+  const [column] = await engine.database.query<{ codec: string }>(
+    "SELECT compression_codec AS codec FROM system.columns WHERE database = {name:String} AND table = 'otel_metrics_gauge' AND name = 'TimeUnix'",
+    { name: databaseName },
+  );
+  expect(column?.codec).toBe("CODEC(GCD, Delta(8), ZSTD(1, 20))");
+});
