@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CLUSTER_METRICS } from "#collect/own-samples.ts";
 import { DEFAULT_QUERIES } from "#prometheus/catalogue.ts";
 import { readProgress, runToEnd, startBridge, type BridgeProcess } from "./bridge-process.ts";
 import { compareEverything } from "./comparison.ts";
@@ -173,15 +174,25 @@ describe("the bridge on real parts", () => {
       WHERE cluster_id = {cluster:String} AND startsWith(metric_name, 'budcluster_') GROUP BY metric_name ORDER BY metric_name`,
       { cluster: CLUSTER },
     );
-    expect(rows.map((row) => row.metric_name)).toEqual([
-      "budcluster_cluster_up",
-      "budcluster_node_info",
-      "budcluster_query_lost_gaps",
-      "budcluster_query_open_gaps",
-      "budcluster_query_samples_read_total",
-      "budcluster_query_samples_sent_total",
-      "budcluster_query_watermark_seconds",
-    ]);
+    const names = rows.map((row) => row.metric_name);
+    // Errors, gaps and expiring credentials are told only where there are any.
+    expect(names).toEqual(
+      expect.arrayContaining([
+        "budcluster_cluster_source",
+        "budcluster_cluster_up",
+        "budcluster_node_info",
+        "budcluster_query_lost_gaps",
+        "budcluster_query_open_gaps",
+        "budcluster_query_samples_read_total",
+        "budcluster_query_samples_sent_total",
+        "budcluster_query_watermark_seconds",
+        "budcluster_stretch_length_seconds",
+        "budcluster_stretch_samples",
+        "budcluster_stretch_state",
+      ]),
+    );
+    const documented = new Set(Object.values(CLUSTER_METRICS).map(({ name }) => name));
+    expect(names.filter((name) => !documented.has(name))).toEqual([]);
   });
 
   it.runIf(hasEveryMetric)(
