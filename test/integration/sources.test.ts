@@ -218,7 +218,7 @@ beforeAll(async () => {
   child = startBridgeChild(environment, [], { atEnd: (kill) => (end = kill) });
   round = await child.collect();
   status = await child.status();
-}, 60_000);
+}, 240_000);
 
 afterAll(async () => {
   await end();

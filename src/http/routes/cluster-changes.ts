@@ -17,6 +17,7 @@ const ADMISSION_ERRORS = [
   "kubeconfig_invalid",
   "kubeconfig_refused",
   "api_server_refused",
+  "prometheus_plain_http",
   "credentials_keys_missing",
   "body_too_large",
   "unsupported_media_type",
