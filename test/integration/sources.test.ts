@@ -333,4 +333,4 @@ test("headers over the API are checked with the cluster, sealed, merged by a pat
     .join("\n");
   expect(state).toContain("x-scope-orgid");
   expect(`${told}${child.stdout()}${child.stderr()}${state}`).not.toContain(TENANT);
-}, 30_000);
+}, 240_000);
