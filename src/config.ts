@@ -76,6 +76,7 @@ const httpUrl = z.string().transform((text, context) => {
 
 const text = (pattern: RegExp, allowed: string) =>
   z.string().regex(pattern, { error: () => `must be ${allowed}` });
+const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 const dnsLabel = text(
   /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
   "a Kubernetes name (lower case letters, digits, -)",
@@ -210,16 +211,12 @@ const schema = z.object({
     .string()
     .transform((value) => createSecret(value))
     .default(createSecret("")),
-  CLICKHOUSE_DATABASE: text(
-    /^[A-Za-z_][A-Za-z0-9_]{0,63}$/,
-    "a database name ([A-Za-z_][A-Za-z0-9_]*)",
-  ).default("metrics"),
+  CLICKHOUSE_DATABASE: text(IDENTIFIER, "a database name ([A-Za-z_][A-Za-z0-9_]*)").default("metrics"),
   CLICKHOUSE_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
   CLICKHOUSE_RETENTION: wholeDays(3650).default(90 * DAYS),
-  CLICKHOUSE_CLUSTER: text(
-    /^[A-Za-z_][A-Za-z0-9_]{0,63}$/,
-    "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)",
-  ).optional(),
+  CLICKHOUSE_ROLLUP_RETENTION: wholeDays(3650).optional(),
+  CLICKHOUSE_SERIES_RETENTION: wholeDays(3650).optional(),
+  CLICKHOUSE_CLUSTER: text(IDENTIFIER, "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)").optional(),
   ROLLUP_INTERVAL: duration(10 * SECONDS, DAYS).default(300 * SECONDS),
 
   QUERY_RANGE_MAX: duration(HOURS, 3650 * DAYS).default(100 * DAYS),

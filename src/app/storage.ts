@@ -69,9 +69,12 @@ export async function inspectMigrations(
 }
 
 export function toParameters(config: Config): MigrationParameters {
+  const { CLICKHOUSE_ROLLUP_RETENTION: rollup, CLICKHOUSE_SERIES_RETENTION: series } = config;
   return {
     database: config.CLICKHOUSE_DATABASE,
     retentionDays: config.CLICKHOUSE_RETENTION / DAY_MS,
+    ...(rollup === undefined ? {} : { rollupRetentionDays: rollup / DAY_MS }),
+    ...(series === undefined ? {} : { seriesRetentionDays: series / DAY_MS }),
     ...(config.CLICKHOUSE_CLUSTER === undefined ? {} : { cluster: config.CLICKHOUSE_CLUSTER }),
   };
 }

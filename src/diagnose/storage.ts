@@ -197,9 +197,9 @@ function migrationStep(
       const hint = "Run the role migrate (npm run migrate).";
       throw new BridgeError("migration_failed", `not applied: ${pending.join(", ")}`, { hint, details });
     }
-    const others = retention.tables.filter(({ days }) => days !== retention.wantedDays);
+    const others = retention.filter(({ days, wantedDays }) => days !== wantedDays);
     if (others.length === 0) return passed(undefined, `${applied.length} are`, details);
-    const text = `${others.length} tables keep samples for another time than CLICKHOUSE_RETENTION (${retention.wantedDays} days)`;
+    const text = `${others.length} tables keep their rows for another time than CLICKHOUSE_RETENTION, CLICKHOUSE_ROLLUP_RETENTION or CLICKHOUSE_SERIES_RETENTION says`;
     return warning(undefined, text, {
       hint: "Run the role migrate, which changes it, or correct the value.",
       details,

@@ -68,7 +68,7 @@ export async function migrate(database: Database, settings: MigrateSettings): Pr
       await record(database, values.db, file, signal);
       logger.info({ migration: file.name }, "applied a migration");
     }
-    for (const statement of planRetention(await readRetention(database, values.db, signal), values)) {
+    for (const statement of planRetention(await readRetention(database, values, signal), values)) {
       await lock.assertHeld();
       await database.command(statement, {}, signal);
       logger.info({ statement }, "changed the retention");

@@ -5,6 +5,10 @@ export interface MigrationParameters {
   database: string;
   /** Samples older than this are dropped, also those that are stored already. */
   retentionDays: number;
+  /** The same for the hours of the roll-ups. Default: as samples. Not shorter, because answers about long ranges read hours. */
+  rollupRetentionDays?: number;
+  /** The same for the table of names and labels. Default: as hours. Not shorter. */
+  seriesRetentionDays?: number;
   /** A cluster of the server's configuration: everything is made ON CLUSTER with replicated engines. */
   cluster?: string;
 }
@@ -16,6 +20,9 @@ const RETENTION_DAYS_MAX = 36_500;
 export interface TemplateValues extends Record<string, string> {
   db: string;
   ttl_days: string;
+  /** Of roll-ups and of the table series: planRetention gives it to tables that were made with `ttl_days`. */
+  rollup_ttl_days: string;
+  series_ttl_days: string;
   /** `ON CLUSTER ...` or nothing. */
   on_cluster: string;
   /** The beginning of an engine's name: `Replicated` or nothing. */
@@ -32,13 +39,27 @@ export function toTemplateValues(parameters: MigrationParameters): TemplateValue
   if (cluster !== undefined && !IDENTIFIER.test(cluster)) {
     throw new BridgeError("config_invalid", "the cluster's name must consist of letters, digits and _");
   }
-  if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > RETENTION_DAYS_MAX) {
+  const { rollupRetentionDays = retentionDays } = parameters;
+  const { seriesRetentionDays = rollupRetentionDays } = parameters;
+  for (const days of [retentionDays, rollupRetentionDays, seriesRetentionDays]) {
+    if (Number.isInteger(days) && days >= 1 && days <= RETENTION_DAYS_MAX) continue;
     throw new BridgeError("config_invalid", `the retention must be 1 to ${RETENTION_DAYS_MAX} whole days`);
+  }
+  if (rollupRetentionDays < retentionDays || seriesRetentionDays < rollupRetentionDays) {
+    throw new BridgeError(
+      "config_invalid",
+      "roll-ups must be kept as long as samples, and the table series as long as roll-ups",
+      {
+        hint: "Raise CLICKHOUSE_ROLLUP_RETENTION or CLICKHOUSE_SERIES_RETENTION, or lower CLICKHOUSE_RETENTION.",
+      },
+    );
   }
   const replicated = cluster === undefined ? "" : "Replicated";
   return {
     db: database,
     ttl_days: String(retentionDays),
+    rollup_ttl_days: String(rollupRetentionDays),
+    series_ttl_days: String(seriesRetentionDays),
     on_cluster: cluster === undefined ? "" : `ON CLUSTER ${cluster}`,
     replicated,
     replacing_merge_tree: `${replicated}ReplacingMergeTree`,

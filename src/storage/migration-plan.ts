@@ -34,7 +34,7 @@ export interface MigrationStatus {
   pending: string[];
   /** `name: why` of objects that have a name of ours and are something else. */
   foreign: string[];
-  retention: { wantedDays: number; tables: TableRetention[] };
+  retention: TableRetention[];
 }
 
 export interface AppliedRow {
@@ -63,14 +63,15 @@ export async function planMigrate(database: Database, settings: PlanSettings): P
   return {
     serverVersion,
     pending: pending.map((file) => ({ name: file.name, statements: statementsOf(file, values) })),
-    retention: planRetention(await readRetention(database, values.db, signal), values),
+    retention: planRetention(await readRetention(database, values, signal), values),
   };
 }
 
 /** Compares the database with the files here; changes nothing. Conflicts are part of the result. Throws `config_invalid` and what a Database throws. */
 export async function migrationStatus(database: Database, settings: PlanSettings): Promise<MigrationStatus> {
   const { parameters, signal } = settings;
-  const { db } = toTemplateValues(parameters);
+  const values = toTemplateValues(parameters);
+  const { db } = values;
   const files = await readMigrations(settings.directory);
   const serverVersion = await readServerVersion(database, signal);
   const foreign = await findForeign(database, db, signal);
@@ -91,10 +92,7 @@ export async function migrationStatus(database: Database, settings: PlanSettings
     })),
     pending: files.filter((file) => !versions.has(file.version)).map((file) => file.name),
     foreign,
-    retention: {
-      wantedDays: parameters.retentionDays,
-      tables: await readRetention(database, db, signal),
-    },
+    retention: await readRetention(database, values, signal),
   };
 }
 

@@ -14,15 +14,15 @@ export function toPlanText(plan: MigrationPlan): string {
 /** A status as the command line shows it, a line an item. */
 export function toStatusText(status: MigrationStatus): string {
   const { serverVersion, serverSupported, serverVersionMin, retention } = status;
-  const others = retention.tables.filter(({ days }) => days !== retention.wantedDays);
+  const others = retention.filter(({ days, wantedDays }) => days !== wantedDays);
   const lines = [
     ["server", `ClickHouse ${serverVersion}${serverSupported ? "" : ` is older than ${serverVersionMin}`}`],
     ...status.applied.map(({ name, appliedAt, state }) => [state, `${name} (applied ${appliedAt})`] as const),
     ...status.pending.map((name) => ["pending", name] as const),
     ...status.foreign.map((text) => ["foreign", text] as const),
     ...others.map(
-      ({ table, days }) =>
-        ["retention", `${table}: ${days ?? "no number of"} days, not ${retention.wantedDays}`] as const,
+      ({ table, days, wantedDays }) =>
+        ["retention", `${table}: ${days ?? "no number of"} days, not ${wantedDays}`] as const,
     ),
   ];
   return lines.map(([word, text]) => `${word.padEnd(10)}${text}\n`).join("");
@@ -35,6 +35,6 @@ export function isUpToDate(status: MigrationStatus): boolean {
     status.pending.length === 0 &&
     status.foreign.length === 0 &&
     status.applied.every(({ state }) => state === "applied") &&
-    status.retention.tables.every(({ days }) => days === status.retention.wantedDays)
+    status.retention.every(({ days, wantedDays }) => days === wantedDays)
   );
 }

@@ -52,6 +52,8 @@ const SAMPLES: Record<string, unknown> = {
   "persistence.accessModes": ["ReadWriteOncePod"],
   "persistence.size": "50Gi",
   "otelCollector.clickhouse.ttl": "30d",
+  "otelCollector.clickhouse.rollupTtl": "300d",
+  "otelCollector.clickhouse.seriesTtl": "300d",
   "otelCollector.memoryLimit": "1Gi",
   "otelCollector.resourceAttributes": { region: "eu" },
   "otelCollector.extraConfig": { service: { telemetry: {} } },

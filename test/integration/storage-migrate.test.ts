@@ -96,7 +96,7 @@ test("a retention that is changed later reaches the tables that exist, and what 
     signal: new AbortController().signal,
   };
   const { retention } = await migrationStatus(engine.database, plan);
-  expect(retention.tables.map(({ days }) => days)).toEqual(Array(9).fill(15));
+  expect(retention.map(({ days }) => days)).toEqual(Array(9).fill(15));
   const left = `SELECT count() AS n, (
       SELECT countIf(NOT is_done) FROM system.mutations WHERE database = {name:String}
     ) AS waiting FROM ${databaseName}.otel_metrics_gauge`;
@@ -112,6 +112,25 @@ test("a retention that is changed later reaches the tables that exist, and what 
   await expect
     .poll(() => engine.database.query(newDates, { name: databaseName }), { timeout: 20_000, interval: 50 })
     .toEqual([{ days: "400" }]);
+});
+
+test("each family has its own retention, from the first migration on, and a later one leaves it", async () => {
+  const parameters = {
+    database: databaseName,
+    retentionDays: 30,
+    rollupRetentionDays: 60,
+    seriesRetentionDays: 90,
+  };
+  const wanted = { otel: 30, rollup: 60, series: 90 };
+  const retention = async () =>
+    (await migrationStatus(engine.database, { parameters, signal: new AbortController().signal })).retention;
+  for (const _run of ["first", "later"]) {
+    await migrate(engine.database, settings({ parameters }));
+    for (const { table, days } of await retention()) {
+      expect([table, days]).toEqual([table, wanted[table.split("_")[0] as keyof typeof wanted]]);
+    }
+    expect(await retention()).toHaveLength(9);
+  }
 });
 
 test("several at once apply everything exactly once", async () => {
@@ -200,6 +219,9 @@ test.each([
   { database: "a; DROP TABLE x", retentionDays: 1 },
   { database: "ok", retentionDays: 0 },
   { database: "ok", retentionDays: 1.5 },
+  { database: "ok", retentionDays: 2, rollupRetentionDays: 1 },
+  { database: "ok", retentionDays: 2, seriesRetentionDays: 1 },
+  { database: "ok", retentionDays: 2, rollupRetentionDays: 4, seriesRetentionDays: 3 },
   { database: "ok", retentionDays: 1, cluster: "a b" },
 ])("refuses the parameters %j", async (parameters) => {
   expect((await bridgeErrorOf(migrate(engine.database, settings({ parameters })))).code).toBe(

@@ -30,7 +30,7 @@ const GOOD: MigrationStatus = {
   applied: [{ name: "0001_a.sql", appliedAt: "2026-01-31T10:00:00.000Z", state: "applied" }],
   pending: [],
   foreign: [],
-  retention: { wantedDays: 90, tables: [{ table: "t", days: 90 }] },
+  retention: [{ table: "t", days: 90, wantedDays: 90 }],
 };
 
 test.each<[Partial<MigrationStatus>, boolean, string]>([
@@ -38,9 +38,14 @@ test.each<[Partial<MigrationStatus>, boolean, string]>([
   [{ pending: ["0002_b.sql"] }, false, "pending   0002_b.sql\n"],
   [{ foreign: ["samples: its engine is Memory"] }, false, "foreign   samples: its engine is Memory\n"],
   [
-    { retention: { wantedDays: 30, tables: [{ table: "t", days: 90 }, { table: "u" }] } },
+    {
+      retention: [
+        { table: "t", days: 90, wantedDays: 30 },
+        { table: "u", wantedDays: 60 },
+      ],
+    },
     false,
-    "retention t: 90 days, not 30\nretention u: no number of days, not 30\n",
+    "retention t: 90 days, not 30\nretention u: no number of days, not 60\n",
   ],
 ])("the status %j: up to date %j", (change, upToDate, end) => {
   const status = { ...GOOD, ...change };
