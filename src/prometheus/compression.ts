@@ -18,7 +18,7 @@ export interface Compression {
   link(): LinkSpeed | undefined;
 }
 
-/** Below this speed of the link, answers are asked for compressed (docs/decisions/0022-gzip-over-slow-links.md). */
+/** Below this speed of the link, answers are asked for compressed (docs/decisions/0023-gzip-over-slow-links.md). */
 const SLOW_BYTES_PER_SECOND = 4 << 20;
 /** A smaller answer fits into the buffers of the sockets, and tells little of the link. */
 const MEASURED_BYTES_MIN = 256 << 10;

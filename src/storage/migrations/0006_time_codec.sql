@@ -1,4 +1,4 @@
--- A smaller TimeUnix (docs/decisions/0022-time-codec.md): the stamps of a scrape repeat in each series of a target, and ZSTD's long-distance matching finds them again.
+-- A smaller TimeUnix (docs/decisions/0024-time-codec.md): the stamps of a scrape repeat in each series of a target, and ZSTD's long-distance matching finds them again.
 -- New parts have it at once, older ones when they merge (docs/clickhouse.md has the command that does not wait). Nothing is rewritten now.
 
 ALTER TABLE {{db}}.otel_metrics_gauge {{on_cluster}}

