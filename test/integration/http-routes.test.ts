@@ -200,6 +200,7 @@ describe("what can be read", () => {
         scheme: "https",
         path_prefix: "/prom",
         accept_partial: false,
+        pod_port: null,
         shards: "auto",
         auth: null,
         headers: [],
