@@ -36,13 +36,12 @@ function definitionOf(directory: string, name: string): string {
   return join(realpathSync(join(directory, "clickhouse", "data", "metadata", "metrics")), `${name}.sql`);
 }
 
-/** A folder of rows of a table. */
+/** A folder of rows of a table: the one that was merged most often, as parts that were merged into another one are not read any more. */
 function partOf(directory: string, table: string): string {
   const data = tableFolder(directory, table);
-  return join(
-    data,
-    readdirSync(data).find((name) => /^\w+_\d+_\d+_\d+$/.test(name))!,
-  );
+  const parts = readdirSync(data).filter((name) => /^\w+_\d+_\d+_\d+$/.test(name));
+  const levelOf = (name: string): number => Number(name.slice(name.lastIndexOf("_") + 1));
+  return join(data, parts.toSorted((a, b) => levelOf(b) - levelOf(a))[0]!);
 }
 
 /** Runs a script with the open database of a program that has ended; gives what it printed. */
