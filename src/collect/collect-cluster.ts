@@ -31,7 +31,11 @@ interface CollectionEnd {
   totals: ReadTotals | undefined;
   skewMs: number | undefined;
   error: BridgeError | undefined;
+  /** The Collector did not answer when the cluster was reported as down: it is asked for nothing more. */
+  isCollectorSilent?: boolean;
 }
+
+const NOTHING_READ = { totals: undefined, skewMs: undefined };
 
 export function createCollectCluster(
   deps: CollectClusterDeps,
@@ -39,7 +43,7 @@ export function createCollectCluster(
 ): CollectCluster {
   return async (cluster, signals) => {
     const startedAt = deps.clock.monotonic();
-    const result = (end: Omit<CollectionEnd, "skewMs">): ClusterResult =>
+    const result = (end: Pick<CollectionEnd, "totals" | "error">): ClusterResult =>
       toResult(cluster, end, (deps.clock.monotonic() - startedAt) / 1000);
     let file: ProgressFile;
     try {
@@ -64,7 +68,7 @@ export function createCollectCluster(
     } catch (thrown) {
       return { ...result({ totals, error: toBridgeError(thrown, "state_unavailable") }), outcome: "failed" };
     }
-    if (canReport(end.error, signals)) {
+    if (end.isCollectorSilent !== true && canReport(end.error, signals)) {
       const { signal } = signals;
       const ended = { cluster, report, logger, error: end.error?.code, signal };
       await reportCompleteness(deps, settings, ended);
@@ -91,21 +95,22 @@ async function collect(
     const error = outcomeError(totals);
     logFailures(totals, logger);
     if (totals.windows === 0 && error && /^(cluster|tunnel|prometheus)_/.test(error.code))
-      await sendDown(deps.clock, report);
+      return { totals, skewMs, error, isCollectorSilent: !(await sendDown(deps.clock, report)) };
     return { totals, skewMs, error };
   } catch (thrown) {
     const error = toBridgeError(thrown);
     if (!report.upSent && !error.code.startsWith("collector_") && !signals.isStopping())
-      await sendDown(deps.clock, report);
-    return { totals: undefined, skewMs: undefined, error };
+      return { ...NOTHING_READ, error, isCollectorSilent: !(await sendDown(deps.clock, report)) };
+    return { ...NOTHING_READ, error };
   }
 }
 
-/** With a time limit of its own: the cluster's deadline may be over. */
-async function sendDown(clock: Clock, report: ClusterReport): Promise<void> {
+/** With a time limit of its own: the cluster's deadline may be over. False: the Collector did not answer within it. */
+async function sendDown(clock: Clock, report: ClusterReport): Promise<boolean> {
   const limit = deadline(clock, DOWN_REPORT_MS, () => new Error("took too long"));
   await report.sendDown(limit.signal);
   limit.dispose();
+  return !limit.signal.aborted;
 }
 
 function logRestart({ restart, progress }: ProgressFile, logger: Logger): void {
@@ -116,7 +121,7 @@ function logRestart({ restart, progress }: ProgressFile, logger: Logger): void {
 
 function toResult(
   cluster: Cluster,
-  { totals, error }: Omit<CollectionEnd, "skewMs">,
+  { totals, error }: Pick<CollectionEnd, "totals" | "error">,
   durationSeconds: number,
 ): ClusterResult {
   const hasProgress = totals !== undefined && totals.windows > 0;
