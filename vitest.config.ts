@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { SecondTries } from "./test/helpers/second-tries.ts";
 
@@ -7,7 +9,11 @@ const isCi = process.env["CI"] === "true";
 export default defineConfig({
   test: {
     pool: "forks",
+    // The tests start the program and its workers some hundred times, and half of a start is compiling: compiled code is kept between starts.
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), "budcluster-test-compile-cache") },
     reporters: ["default", new SecondTries()],
+    // What a test waits for comes at some time: only one that never comes takes that long, also on a busy machine.
+    expect: { poll: { timeout: 10_000 } },
     // Also on two cores: most tests wait for sockets, not for the processor.
     maxWorkers: 2,
     projects: [
@@ -25,12 +31,17 @@ export default defineConfig({
         extends: true,
         test: {
           name: "integration",
-          include: ["test/integration/**/*.test.ts", "test/regression/**/*.test.ts"],
+          include: [
+            "test/integration/**/*.test.ts",
+            "test/chaos/**/*.test.ts",
+            "test/regression/**/*.test.ts",
+          ],
           setupFiles: ["test/helpers/property-seed.ts"],
           // Tests over real sockets share CI's machine with other programs; the run names each test that needs its second try.
           retry: isCi ? 1 : 0,
           testTimeout: 60_000,
-          hookTimeout: 60_000,
+          // Some play rounds over a hundred clusters before their tests.
+          hookTimeout: 180_000,
         },
       },
       {
@@ -51,6 +62,27 @@ export default defineConfig({
           include: ["test/hostile/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "promql",
+          include: ["test/promql/**/*.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "page",
+          include: ["test/page/**/*.test.ts"],
+          // The browser shares CI's machine with the end-to-end suite; the run names each test that needs its second try.
+          retry: isCi ? 1 : 0,
+          testTimeout: 120_000,
+          hookTimeout: 240_000,
+          fileParallelism: false,
         },
       },
       {

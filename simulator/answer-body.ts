@@ -155,11 +155,12 @@ export function spoilSink(
   });
 }
 
-/** Never holds bytes back, so that the headers decide how the body is framed. */
-function createDirectSink(response: ServerResponse): ByteSink {
+/** Never holds bytes back, so that the headers decide how the body is framed: in chunks without any. */
+export function createDirectSink(response: ServerResponse): ByteSink {
   return {
     write: async (chunk) => push(response, chunk),
     end: async () => {
+      if (!response.headersSent) response.flushHeaders();
       response.end();
     },
   };

@@ -1,17 +1,20 @@
 import type { PrometheusVersion } from "./answer-format.ts";
+import type { NativeHistogram } from "./native-histogram.ts";
 import { overRange } from "./over-range.ts";
 import type { AGGREGATES, Expression, SCALAR_OPERATORS, Selector } from "./promql.ts";
 import { QueryError, tooManySamples } from "./query-error.ts";
 import { larger, mean, quantile, smaller, sum } from "./reduce.ts";
 import { labelValue, selectSeries } from "./select.ts";
 import { compareLabels, createSampleBuffer, latestSample, readSamples } from "./series.ts";
-import type { Horizon, Label, SampleBuffer, Scrapes, SimulatedSeries } from "./series.ts";
+import type { Horizon, Label, LatestSample, SampleBuffer, Scrapes, SimulatedSeries } from "./series.ts";
 import { scrapedBy } from "./world.ts";
 import type { ClusterWorld } from "./world.ts";
 
 interface VectorItem {
   labels: readonly Label[];
+  /** NaN where there is a histogram. */
   value: number;
+  histogram?: NativeHistogram;
 }
 
 /**
@@ -101,7 +104,8 @@ export function createEngine(world: ClusterWorld, settings: EngineSettings): Eng
       const items = typeof value === "number" ? [{ labels: [], value }] : value;
       samples += items.length;
       if (samples > samplesMax) throw tooManySamples();
-      for (const item of items) {
+      // Native histograms are left out: the simulator's query_range answers numbers only.
+      for (const item of items.filter(({ histogram }) => !histogram)) {
         const key = JSON.stringify(item.labels);
         const series = found.get(key) ?? { labels: item.labels, timestamps: [], values: [] };
         series.timestamps.push(atMs);
@@ -149,10 +153,12 @@ function createStepper(expression: Expression, context: StepContext): (atMs: num
           ),
         }));
     }
-    case "or": {
+    case "or":
+    case "and": {
+      const combined = expression.kind === "or" ? union : intersection;
       const left = createStepper(expression.left, context);
       const right = createStepper(expression.right, context);
-      return (atMs) => union(vectorOf(left(atMs)), vectorOf(right(atMs)));
+      return (atMs) => combined(vectorOf(left(atMs)), vectorOf(right(atMs)));
     }
     case "vector": {
       const of = createStepper(expression.of, context);
@@ -186,7 +192,7 @@ function createStepper(expression: Expression, context: StepContext): (atMs: num
 function instantStepper(
   selector: Selector,
   { select, horizon, openMs, fromMs, toMs }: StepContext,
-  pick: (sample: { timeMs: number; value: number }) => number,
+  pick: (sample: LatestSample) => number,
   keepName: boolean,
 ): (atMs: number) => VectorItem[] {
   const all = select(selector, fromMs - LOOKBACK_MS, toMs);
@@ -198,7 +204,9 @@ function instantStepper(
     const untilMs = atMs - selector.offsetMs;
     for (const series of all) {
       const sample = latestSample(series, untilMs - LOOKBACK_MS + openMs, untilMs, horizon);
-      if (sample) items.push({ labels: labels.get(series) ?? [], value: pick(sample) });
+      if (!sample) continue;
+      const item = { labels: labels.get(series) ?? [], value: pick(sample) };
+      items.push(keepName && sample.histogram ? { ...item, histogram: sample.histogram } : item);
     }
     return items;
   };
@@ -224,11 +232,25 @@ function rangeStepper(
     const untilMs = atMs - selector.offsetMs;
     for (const series of all) {
       readSamples(series, untilMs - rangeMs + openMs, untilMs, horizon, buffer);
+      if (run !== "count_over_time") dropHistograms(buffer);
       const value = overRange(run, buffer, { fromMs: untilMs - rangeMs, toMs: untilMs, q });
       if (value !== undefined) items.push({ labels: labels.get(series) ?? [], value });
     }
     return items;
   };
+}
+
+/** Of the functions over a range the simulator computes only the count over native histograms. */
+function dropHistograms(buffer: SampleBuffer): void {
+  if (buffer.histograms.length === 0) return;
+  let kept = 0;
+  for (let i = 0; i < buffer.count; i++) {
+    if (buffer.histograms[i]) continue;
+    buffer.timestamps[kept] = buffer.timestamps[i] ?? 0;
+    buffer.values[kept++] = buffer.values[i] ?? 0;
+  }
+  buffer.count = kept;
+  buffer.histograms.length = 0;
 }
 
 /** A function over an expression's values at the multiples of the step in the range. */
@@ -241,7 +263,7 @@ function stepsStepper(
     const found = new Map<string, { labels: readonly Label[]; buffer: SampleBuffer }>();
     const fromMs = atMs - rangeMs;
     for (let at = Math.ceil((fromMs + context.openMs) / stepMs) * stepMs; at <= atMs; at += stepMs) {
-      for (const { labels, value } of vectorOf(inner(at))) {
+      for (const { labels, value } of numbersOf(vectorOf(inner(at)))) {
         const key = JSON.stringify(withoutName(labels));
         const each = found.get(key) ?? { labels: withoutName(labels), buffer: createSampleBuffer() };
         found.set(key, each);
@@ -259,9 +281,18 @@ function stepsStepper(
 
 /** `or`: the items of the left side, and those of the right side with other labels. */
 function union(left: readonly VectorItem[], right: readonly VectorItem[]): VectorItem[] {
-  const keyOf = ({ labels }: VectorItem): string => JSON.stringify(withoutName(labels));
   const known = new Set(left.map(keyOf));
   return [...left, ...right.filter((item) => !known.has(keyOf(item)))];
+}
+
+/** `and`: the items of the left side that have their labels in the right side. */
+function intersection(left: readonly VectorItem[], right: readonly VectorItem[]): VectorItem[] {
+  const known = new Set(right.map(keyOf));
+  return left.filter((item) => known.has(keyOf(item)));
+}
+
+function keyOf({ labels }: VectorItem): string {
+  return JSON.stringify(withoutName(labels));
 }
 
 function withoutName(labels: readonly Label[]): Label[] {
@@ -286,9 +317,14 @@ function vectorOf(value: StepValue): VectorItem[] {
   );
 }
 
+/** The items without native histograms, which the simulator does not compute with. */
+function numbersOf(items: readonly VectorItem[]): readonly VectorItem[] {
+  return items.filter(({ histogram }) => !histogram);
+}
+
 function mapValues(value: StepValue, change: (value: number) => number): StepValue {
   if (typeof value === "number") return change(value);
-  return value.map((item) => ({ labels: withoutName(item.labels), value: change(item.value) }));
+  return numbersOf(value).map((item) => ({ labels: withoutName(item.labels), value: change(item.value) }));
 }
 
 const CALCULATE: Record<(typeof SCALAR_OPERATORS)[number], (a: number, b: number) => number> = {
@@ -323,7 +359,7 @@ function aggregate(
 ): VectorItem[] {
   const groups = new Map<string, { labels: Label[]; values: number[] }>();
   const by = [...labels].sort();
-  for (const item of items) {
+  for (const item of run === "count" || run === "group" ? items : numbersOf(items)) {
     const kept: Label[] =
       grouping === "without"
         ? withoutName(item.labels).filter(([name]) => !labels.includes(name))

@@ -45,7 +45,7 @@ export function expositionText(world: ClusterWorld, atMs: number): string {
       );
     }
     for (const series of metric.series({ fromMs: atMs, toMs: atMs })) {
-      if (atMs < series.bornMs || atMs >= series.goneMs) continue;
+      if (atMs < series.bornMs || atMs >= series.goneMs || series.target.isDown?.(atMs)) continue;
       const line = sampleLine(metric.name, series, atMs);
       if (line !== undefined) lines.push(line);
     }
@@ -54,6 +54,8 @@ export function expositionText(world: ClusterWorld, atMs: number): string {
 }
 
 function sampleLine(name: string, series: SimulatedSeries, atMs: number): string | undefined {
+  // The text format has no native histograms.
+  if (series.histogramAt) return undefined;
   const labels = series.labels.filter(([label]) => label !== "__name__").map(labelText);
   const head = `${name}{${labels.join(",")}}`;
   if (series.lateMs === undefined) return `${head} ${formatValue(series.valueAt(atMs))}`;

@@ -17,8 +17,24 @@ const wave =
   (hash: number): ValueAt =>
     gauge({ hash, base, swing, whole });
 
+const always = (value: number) => (): ValueAt => constant(value);
+
+/** The fourth GPU of a node belongs to a Pod that keeps its memory and does nothing. */
+const IDLE_GPU = 3;
+
+/** `busy`, or next to nothing on the GPU that is held in vain. */
+const unlessIdle =
+  (busy: (hash: number) => ValueAt, idle: number): GpuSignal["value"] =>
+  (hash, gpu) =>
+    gpu === IDLE_GPU ? constant(idle) : busy(hash);
+
 const SIGNALS: readonly GpuSignal[] = [
-  { name: "DCGM_FI_DEV_GPU_UTIL", type: "gauge", help: "GPU utilization (in %).", value: wave(55, 40, true) },
+  {
+    name: "DCGM_FI_DEV_GPU_UTIL",
+    type: "gauge",
+    help: "GPU utilization (in %).",
+    value: unlessIdle(wave(55, 40, true), 0),
+  },
   {
     name: "DCGM_FI_DEV_FB_FREE",
     type: "gauge",
@@ -31,7 +47,13 @@ const SIGNALS: readonly GpuSignal[] = [
     help: "Framebuffer memory used (in MiB).",
     value: wave(80_000, 20_000, true),
   },
-  { name: "DCGM_FI_DEV_GPU_TEMP", type: "gauge", help: "GPU temperature (in C).", value: wave(58, 12, true) },
+  {
+    name: "DCGM_FI_DEV_GPU_TEMP",
+    type: "gauge",
+    help: "GPU temperature (in C).",
+    value: (hash, gpu, { shape }) =>
+      wave(gpu === shape.hotGpu ? 97 : 58, gpu === shape.hotGpu ? 2 : 12, true)(hash),
+  },
   {
     name: "DCGM_FI_DEV_POWER_USAGE",
     type: "gauge",
@@ -72,8 +94,101 @@ const SIGNALS: readonly GpuSignal[] = [
     name: "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
     type: "gauge",
     help: "Ratio of time the graphics engine is active.",
-    value: (hash, gpu, { shape }) =>
-      gpu === 2 && shape.oddities ? constant(Number.NaN) : gauge({ hash, base: 0.5, swing: 0.45 }),
+    value: (hash, gpu, layout) =>
+      gpu === 2 && layout.shape.oddities
+        ? constant(Number.NaN)
+        : unlessIdle(wave(0.5, 0.45, false), 0.004)(hash, gpu, layout, () => 0),
+  },
+  {
+    name: "DCGM_FI_PROF_SM_ACTIVE",
+    type: "gauge",
+    help: "The ratio of cycles an SM has at least 1 warp assigned.",
+    value: unlessIdle(wave(0.45, 0.4, false), 0.002),
+  },
+  {
+    name: "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
+    type: "gauge",
+    help: "Ratio of cycles the tensor (HMMA) pipe is active.",
+    value: unlessIdle(wave(0.3, 0.25, false), 0),
+  },
+  {
+    name: "DCGM_FI_PROF_DRAM_ACTIVE",
+    type: "gauge",
+    help: "Ratio of cycles the device memory interface is active sending or receiving data.",
+    value: unlessIdle(wave(0.35, 0.3, false), 0),
+  },
+  {
+    name: "DCGM_FI_PROF_PCIE_TX_BYTES",
+    type: "gauge",
+    help: "The rate of data transmitted over the PCIe bus in bytes per second.",
+    value: wave(2e8, 1e8, true),
+  },
+  {
+    name: "DCGM_FI_PROF_PCIE_RX_BYTES",
+    type: "gauge",
+    help: "The rate of data received over the PCIe bus in bytes per second.",
+    value: wave(4e8, 2e8, true),
+  },
+  {
+    name: "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL",
+    type: "counter",
+    help: "Total number of NVLink bandwidth counters for all lanes.",
+    value: (hash, _gpu, _layout, startedAt) => counter({ hash, perSecond: 9000, startedAt, whole: true }),
+  },
+  {
+    name: "DCGM_FI_DEV_FB_RESERVED",
+    type: "gauge",
+    help: "Framebuffer memory reserved (in MiB).",
+    value: always(580),
+  },
+  {
+    name: "DCGM_FI_DEV_MEMORY_TEMP",
+    type: "gauge",
+    help: "Memory temperature (in C).",
+    value: wave(62, 10, true),
+  },
+  {
+    name: "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
+    type: "gauge",
+    help: "Current clock event reasons (bit mask).",
+    // Idle, or at its power limit.
+    value: (_hash, gpu) => constant(gpu === IDLE_GPU ? 1 : 4),
+  },
+  {
+    name: "DCGM_FI_DEV_THERMAL_VIOLATION",
+    type: "counter",
+    help: "Throttling duration due to thermal constraints (in us).",
+    value: always(0),
+  },
+  {
+    name: "DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS",
+    type: "counter",
+    help: "Number of remapped rows for correctable errors",
+    value: always(1),
+  },
+  {
+    name: "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS",
+    type: "counter",
+    help: "Number of remapped rows for uncorrectable errors",
+    value: always(0),
+  },
+  {
+    name: "DCGM_FI_DEV_ROW_REMAP_FAILURE",
+    type: "gauge",
+    help: "Whether remapping of rows has failed",
+    value: always(0),
+  },
+  {
+    name: "DCGM_FI_DEV_ECC_SBE_VOL_TOTAL",
+    type: "counter",
+    help: "Total number of single-bit volatile ECC errors.",
+    value: always(2),
+  },
+  {
+    name: "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL",
+    type: "counter",
+    help: "Total number of double-bit volatile ECC errors.",
+    value: always(0),
   },
 ];
 
@@ -98,7 +213,9 @@ export function gpuMetrics(layout: ClusterLayout): SimulatedMetric[] {
           ];
           const part = {
             target: node.dcgm,
-            value: (hash: number) => value(hash, gpu, layout, node.bootedAt),
+            // A counter is the device's own, whichever Pod uses it.
+            value: (hash: number) =>
+              value(type === "counter" ? mix(node.hash, gpu) : hash, gpu, layout, node.bootedAt),
           };
           let used = false;
           for (const pod of layout.podsOfGpu(n, gpu, span)) {

@@ -1,4 +1,4 @@
-import type { ClusterLayout, SimulatedPod } from "./layout.ts";
+import { namespaceOf, type ClusterLayout, type SimulatedPod } from "./layout.ts";
 import { metric } from "./metric.ts";
 import type { SeriesPart } from "./metric.ts";
 import { fraction, mix, uuidOf } from "./noise.ts";
@@ -13,7 +13,7 @@ type PodParts = (pod: SimulatedPod) => Iterable<Pick<SeriesPart, "labels" | "val
 
 /** The families of kube-state-metrics; `namespace`, `pod` and `node` name the objects. */
 export function kubeMetrics(layout: ClusterLayout): SimulatedMetric[] {
-  return [...nodeObjects(layout), ...podObjects(layout)];
+  return [...nodeObjects(layout), ...namespaceObjects(layout), ...podObjects(layout)];
 }
 
 function nodeObjects(layout: ClusterLayout): SimulatedMetric[] {
@@ -86,6 +86,41 @@ function nodeObjects(layout: ClusterLayout): SimulatedMetric[] {
       "The amount of resources allocatable for pods (after reserving some for system daemons).",
       () => resources(1),
     ),
+  ];
+}
+
+/** The namespaces of the workloads, and a Deployment for each workload's place. */
+function namespaceObjects(layout: ClusterLayout): SimulatedMetric[] {
+  const target = layout.kubeState;
+  const slots = Array.from({ length: layout.shape.pods }, (_, slot) => slot);
+  const namespaces = [...new Set(["bud-system", ...slots.map(namespaceOf)])];
+  const ofDeployments = (field: string, help: string, value: number): SimulatedMetric =>
+    metric(`kube_deployment_status_replicas${field}`, "gauge", help, () =>
+      slots.map((slot) => ({
+        target,
+        labels: [
+          ["deployment", `trainer-${slot}`],
+          ["namespace", namespaceOf(slot)],
+        ],
+        value: () => constant(value),
+      })),
+    );
+  return [
+    metric("kube_namespace_status_phase", "gauge", "kubernetes namespace status phase.", () =>
+      namespaces.flatMap((namespace) =>
+        ["Active", "Terminating"].map((phase) => ({
+          target,
+          labels: [
+            ["namespace", namespace],
+            ["phase", phase],
+          ] as Label[],
+          value: () => constant(phase === "Active" ? 1 : 0),
+        })),
+      ),
+    ),
+    ofDeployments("", "The number of replicas per deployment.", 1),
+    ofDeployments("_available", "The number of available replicas per deployment.", 1),
+    ofDeployments("_unavailable", "The number of unavailable replicas per deployment.", 0),
   ];
 }
 

@@ -118,6 +118,9 @@ function filesystemMetrics(layout: ClusterLayout, ofNodes: OfNodes): SimulatedMe
           value: (hash) => gauge({ hash, base: 250e9, swing: 90e9, whole: true }),
         })),
     ),
+    ofNodes("node_filesystem_readonly", "gauge", "Filesystem read-only status.", (node) =>
+      mounts(node).map((labels) => ({ labels, value: () => constant(0) })),
+    ),
   ];
 }
 

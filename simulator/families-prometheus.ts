@@ -91,20 +91,27 @@ function ofScrapes(layout: ClusterLayout): SimulatedMetric[] {
     layout.prometheus,
     layout.down,
   ];
+  const isUp = (target: ScrapeTarget, timeMs: number): boolean =>
+    target !== layout.down && target.isDown?.(timeMs) !== true;
   return [
     memberMetric("up", null, () =>
       targets.map((target) => ({
-        target,
+        target: alwaysUp(target),
         labels: [],
-        value: () => constant(target === layout.down ? 0 : 1),
+        value: () => (timeMs) => (isUp(target, timeMs) ? 1 : 0),
       })),
     ),
     memberMetric("scrape_duration_seconds", null, () =>
       targets.map((target) => ({
-        target,
+        target: alwaysUp(target),
         labels: [],
         value: (hash) => gauge({ hash, base: 0.05, swing: 0.03 }),
       })),
     ),
   ];
+}
+
+/** The same target for what Prometheus makes itself, which also comes from a scrape that fails. */
+function alwaysUp({ hash, labels, intervalMs, jitterMs }: ScrapeTarget): ScrapeTarget {
+  return { hash, labels, intervalMs, jitterMs };
 }

@@ -1,5 +1,6 @@
 import type { Flood } from "./flood.ts";
 import type { RawAnswer } from "./raw-answer.ts";
+import type { RemoteReadFlood } from "./remote-read-flood.ts";
 
 /**
  * Selects the matching requests that a fault hits: the first `skip` pass, then `times` are hit (default: all).
@@ -59,7 +60,30 @@ export type TunnelFault = Limits & { layer: "tunnel" } & (
     | { kind: "raw"; raw: RawAnswer; after?: "request" | "ports" }
   );
 
-/** Prometheus' HTTP API. `path` (exact) and `query` (a part of the PromQL) limit a fault to some requests. */
+/** An answer of remote read that no Prometheus gives, or seldom. */
+export interface RemoteReadFault {
+  kind: "remote-read";
+  /**
+   * samples: samples though chunks are asked for (legal); content-type: a right body that is called text;
+   * checksum: each frame's is wrong; frame-size: each frame is called 4 GB long; bomb: the block of samples is
+   * called 4 GB long; chunk-count: each chunk says that it holds 65,535 samples; encoding: the chunks' encoding is
+   * one that nobody knows; query-index: the frames belong to a query that was not asked.
+   */
+  problem:
+    | "samples"
+    | "content-type"
+    | "checksum"
+    | "frame-size"
+    | "bomb"
+    | "chunk-count"
+    | "encoding"
+    | "query-index";
+}
+
+/**
+ * Prometheus' HTTP API. `path` (exact) and `query` (a part of the PromQL; of remote read, of its matchers as a
+ * selector: `{__name__="up"}`) limit a fault to some requests.
+ */
 export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; query?: string } & (
     | { kind: "not-ready" }
     | { kind: "html"; status?: number }
@@ -75,7 +99,7 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "truncate"; atByte: number; how: "chunked" | "length" | "close" | "complete" }
     | { kind: "status"; status: number; body?: string }
     | { kind: "error"; status: number; errorType: string; message: string }
-    /** As --query.max-samples would: queries with more samples fail. */
+    /** As --query.max-samples would, and --storage.remote.read-sample-limit: queries with more samples fail. */
     | { kind: "max-samples"; samples: number }
     /** Asks for exactly this `authorization` header: what comes without it is answered 401. */
     | { kind: "authorization"; header: string }
@@ -93,6 +117,9 @@ export type PrometheusFault = Limits & { layer: "prometheus"; path?: string; que
     | { kind: "histograms" }
     /** In the middle of the body the Pod is replaced: its connections break, its UID changes. */
     | { kind: "pod-restart"; afterBytes: number }
+    | RemoteReadFault
+    /** Of remote read alone. */
+    | { kind: "remote-read-flood"; flood: RemoteReadFlood }
   );
 
 export type Fault = ApiFault | TunnelFault | PrometheusFault;

@@ -9,6 +9,12 @@ interface SeenRequest {
   user?: string | null;
   /** PromQL. */
   query?: string;
+  /** When it came, of a request to Prometheus. */
+  atMs?: number;
+  /** X-Scope-OrgID of a request to Prometheus: who asks, where several do. */
+  orgId?: string;
+  /** The times that a remote read asks for, both ends included, ms. */
+  span?: { fromMs: number; toMs: number };
 }
 
 /** Requests to a simulated cluster since the start or the last `forget`. */

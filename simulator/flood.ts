@@ -8,6 +8,8 @@ export interface Flood {
   piece: string;
   close?: string;
   bytes: number;
+  /** Default: application/json. */
+  contentType?: string;
   /** Each piece is an HTTP chunk of its own, with an extension of so many bytes, which HTTP lets everybody ignore. */
   extensionBytes?: number;
 }
@@ -16,8 +18,8 @@ const BLOCK_BYTES = 65_536;
 
 /** Sends the flood as a 200 answer, as fast as it is read. Resolves when it is sent or the reader has closed the connection. */
 export async function sendFlood(response: ServerResponse, flood: Flood): Promise<void> {
-  const { open, piece, close = "", bytes, extensionBytes } = flood;
-  response.writeHead(200, { "content-type": "application/json" });
+  const { open, piece, close = "", bytes, extensionBytes, contentType = "application/json" } = flood;
+  response.writeHead(200, { "content-type": contentType });
   response.flushHeaders();
   const closed = new AbortController();
   response.once("close", () => closed.abort());

@@ -14,6 +14,8 @@ export interface ClusterShape {
   pods: number;
   /** GPUs of each node; 0: the cluster has no DCGM series at all. */
   gpus: number;
+  /** This GPU of each node (its number) is hotter than the thresholds, at any time. */
+  hotGpu?: number;
   /** CPUs of each node: 8 series each. */
   cpus: number;
   scrapeIntervalMs: number;
@@ -25,6 +27,8 @@ export interface ClusterShape {
   resetEveryMs: number;
   /** Every fourth pod is replaced by one with another name this often. */
   churnEveryMs: number;
+  /** Scrapes of node 0's node_exporter fail during the first `forMs` of each `everyMs`. Default: none fails. */
+  outages?: { everyMs: number; forMs: number };
   /** Prometheus has no older sample (ms since the epoch). */
   oldestMs: number;
   /** Replicas of Prometheus that lost their volume: the time from which on they have samples. */
@@ -33,6 +37,8 @@ export interface ClusterShape {
   skewMs: number;
   /** Series with odd label texts, NaN, infinities and values at the edges of a double. */
   oddities: boolean;
+  /** Families of native histograms (sim_*). Default: none. */
+  nativeHistograms?: boolean;
 }
 
 export interface SimulatedNode {
@@ -152,15 +158,18 @@ function createNode(
     address,
     hash,
     bootedAt: (timeMs) => phaseMs + Math.floor((timeMs - phaseMs) / everyMs) * everyMs,
-    nodeExporter: target([
-      ["container", "node-exporter"],
-      ["endpoint", "http-metrics"],
-      ["instance", `${address}:9100`],
-      ["job", "node-exporter"],
-      ["namespace", "bud-system"],
-      pod(`${SERVICE_PREFIX}-prometheus-node-exporter`),
-      ["service", `${SERVICE_PREFIX}-prometheus-node-exporter`],
-    ]),
+    nodeExporter: {
+      ...target([
+        ["container", "node-exporter"],
+        ["endpoint", "http-metrics"],
+        ["instance", `${address}:9100`],
+        ["job", "node-exporter"],
+        ["namespace", "bud-system"],
+        pod(`${SERVICE_PREFIX}-prometheus-node-exporter`),
+        ["service", `${SERVICE_PREFIX}-prometheus-node-exporter`],
+      ]),
+      ...(n === 0 && shape.outages ? { isDown: outageOf(shape.outages) } : {}),
+    },
     kubelet: target([
       ["endpoint", "https-metrics"],
       ["instance", `${address}:10250`],
@@ -176,6 +185,10 @@ function createNode(
       ["service", "nvidia-dcgm-exporter"],
     ]),
   };
+}
+
+function outageOf({ everyMs, forMs }: { everyMs: number; forMs: number }): (scrapedMs: number) => boolean {
+  return (scrapedMs) => scrapedMs % everyMs < forMs;
 }
 
 function podSuffix(hash: number): string {
@@ -204,7 +217,7 @@ function* podLives(
     yield {
       slot,
       name: `trainer-${slot}-${podSuffix(hash)}`,
-      namespace: `team-${String.fromCharCode(97 + (slot % 5))}`,
+      namespace: namespaceOf(slot),
       uid: uuidOf(hash),
       address: `10.${128 + (clusterHash % 100)}.${(slot >> 8) & 255}.${slot & 255}`,
       container: "main",
@@ -217,4 +230,9 @@ function* podLives(
       restartEveryMs: slot % 5 === 0 ? shape.resetEveryMs : lifeMs,
     };
   }
+}
+
+/** The namespace of the Pods in a place. */
+export function namespaceOf(slot: number): string {
+  return `team-${String.fromCharCode(97 + (slot % 5))}`;
 }

@@ -3,7 +3,9 @@ import { formatLabels, formatTime, formatValue } from "./answer-format.ts";
 import type { PrometheusVersion } from "./answer-format.ts";
 import type { InstantResult, RangeSeries } from "./evaluate.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
+import { formatHistogram } from "./native-histogram.ts";
 import { createSampleBuffer } from "./series.ts";
+import type { SampleBuffer } from "./series.ts";
 
 /** The texts around a matrix; a fault may ask for the layout of another backend. */
 interface Frame {
@@ -61,8 +63,8 @@ export async function writeMatrix(
   for (const each of series) {
     read(each, buffer);
     if (buffer.count === 0) continue;
-    const samples = formatSamples(buffer.count, buffer.timestamps, buffer.values);
-    const text = frame.series(formatLabels(each.labels, version), samples);
+    const samples = formatSamples(buffer.count, buffer.timestamps, buffer.values, buffer.histograms);
+    const text = withNative(frame.series(formatLabels(each.labels, version), samples), samples, buffer);
     if (written === 0 && fault?.kind === "extra-series") {
       await sink.write(frame.series(fault.metric, samples));
       written++;
@@ -103,10 +105,28 @@ function withHistograms(
   return index === 0 ? text.slice(0, -1) + histogramsOf(fault, firstMs) + text.slice(-1) : text;
 }
 
-function formatSamples(count: number, timestamps: ArrayLike<number>, values: ArrayLike<number>): string {
+/** The series' native histograms behind its values, or in place of them when it has no other samples. */
+function withNative(text: string, values: string, { count, timestamps, histograms }: SampleBuffer): string {
+  if (histograms.length === 0) return text;
+  const items: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const histogram = histograms[i];
+    if (histogram) items.push(formatHistogram(timestamps[i] ?? 0, histogram));
+  }
+  const kept = values === "" ? text.replace(',"values":[]', "") : text;
+  return `${kept.slice(0, -1)},"histograms":[${items.join(",")}]}`;
+}
+
+function formatSamples(
+  count: number,
+  timestamps: ArrayLike<number>,
+  values: ArrayLike<number>,
+  histograms: ArrayLike<unknown> = [],
+): string {
   let text = "";
   for (let i = 0; i < count; i++) {
-    text += `${i > 0 ? "," : ""}[${formatTime(timestamps[i] ?? 0)},"${formatValue(values[i] ?? 0)}"]`;
+    if (histograms[i] !== undefined) continue;
+    text += `${text === "" ? "" : ","}[${formatTime(timestamps[i] ?? 0)},"${formatValue(values[i] ?? 0)}"]`;
   }
   return text;
 }

@@ -20,6 +20,8 @@ export interface SeriesPart {
   lateMs?: number;
   /** Gets a hash of the series' own name and labels. */
   value: (hash: number) => ValueAt;
+  /** Where samples are native histograms. */
+  histogram?: (hash: number) => NonNullable<SimulatedSeries["histogramAt"]>;
 }
 
 /** A metric of one family with the same name. */
@@ -57,5 +59,6 @@ function toSeries(name: string, part: SeriesPart): SimulatedSeries {
     goneMs: part.goneMs ?? Number.POSITIVE_INFINITY,
     ...(part.lateMs === undefined ? {} : { lateMs: part.lateMs }),
     valueAt: part.value(hash),
+    ...(part.histogram ? { histogramAt: part.histogram(hash) } : {}),
   };
 }

@@ -1,6 +1,13 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Clock } from "#lib/clock.ts";
-import { createGzipSink, createResponseSink, createTextSink, GONE, spoilSink } from "./answer-body.ts";
+import {
+  createDirectSink,
+  createGzipSink,
+  createResponseSink,
+  createTextSink,
+  GONE,
+  spoilSink,
+} from "./answer-body.ts";
 import type { TextSink } from "./answer-body.ts";
 import { formatText } from "./answer-format.ts";
 import type { PrometheusVersion } from "./answer-format.ts";
@@ -10,8 +17,14 @@ import type { FaultSource } from "./faults.ts";
 import { ROUTES } from "./prometheus-routes.ts";
 import type { Route } from "./prometheus-routes.ts";
 import { QueryError, tooManySamples } from "./query-error.ts";
-import { readParameters } from "./query-parameters.ts";
+import { readBody, readParameters } from "./query-parameters.ts";
 import type { Parameters } from "./query-parameters.ts";
+import { createGate } from "./request-gate.ts";
+import { answerRemoteRead, decodeReadRequest, REMOTE_READ_BODY_MAX } from "./remote-read.ts";
+import { sendRemoteReadFlood } from "./remote-read-flood.ts";
+import type { RemoteReadLimits } from "./remote-read.ts";
+import { selectorsOf } from "./remote-read-protobuf.ts";
+import type { RemoteReadRequest } from "./remote-read-protobuf.ts";
 import type { Scrapes } from "./series.ts";
 import { wholesaleAnswer } from "./spoiled-answer.ts";
 import type { ClusterWorld } from "./world.ts";
@@ -27,6 +40,9 @@ export interface PrometheusSettings {
   pathPrefix?: string;
   /** --query.max-samples. Default: no limit. */
   samplesMax?: number;
+  /** global.external_labels: remote read adds them to each series, the query API does not. Default: none. */
+  externalLabels?: Readonly<Record<string, string>>;
+  remoteRead?: RemoteReadLimits;
 }
 
 export interface PrometheusDeps {
@@ -36,6 +52,8 @@ export interface PrometheusDeps {
   /** For the fault that replaces the Pod in the middle of an answer. */
   restartPod: () => void;
 }
+
+const REMOTE_READ = "/api/v1/read";
 
 /** One request on its way through the API. */
 interface Exchange {
@@ -56,12 +74,19 @@ export function createPrometheusApi(
 ): RequestListener {
   const { version = 3, replica = 0, pathPrefix = "", samplesMax = Number.POSITIVE_INFINITY } = settings;
   const { world, faults } = deps;
+  const externalLabels = Object.entries(settings.externalLabels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  const limits = {
+    samplesMax: 50_000_000,
+    concurrency: 10,
+    frameBytesMax: 1_048_576,
+    ...settings.remoteRead,
+  };
+  const gate = createGate(limits.concurrency);
 
   const runRoute = async (route: Route, exchange: Exchange): Promise<void> => {
     const { fault, parameters, request, response } = exchange;
     if (!route.methods.includes(request.method ?? "")) {
-      response.setHeader("allow", [...route.methods, "OPTIONS"].sort().join(", "));
-      return plain(response, 405, "Method Not Allowed\n");
+      return notAllowed(response, route.methods);
     }
     const limit = fault?.kind === "max-samples" ? fault.samples : samplesMax;
     const scrapes = settings.scrapes ? { scrapes: settings.scrapes } : {};
@@ -75,7 +100,8 @@ export function createPrometheusApi(
     const succeed = async (json: string): Promise<void> => send(`{"status":"success","data":${json}}`);
     try {
       if (limit <= 0 && parameters.get("query") !== null) throw tooManySamples();
-      await route.run({ world, engine, version, parameters, fault, open, succeed });
+      const served = { samplesMax, limits, externalLabels };
+      await route.run({ world, engine, version, parameters, served, fault, open, succeed });
     } catch (error) {
       if (!(error instanceof QueryError)) throw error;
       response.statusCode = error.status;
@@ -84,12 +110,54 @@ export function createPrometheusApi(
     }
   };
 
+  const askedBy = ({ headers }: IncomingMessage): { atMs: number; orgId?: string } => {
+    const orgId = headers["x-scope-orgid"];
+    return { atMs: deps.clock.now(), ...(typeof orgId === "string" ? { orgId } : {}) };
+  };
+
+  const remoteRead = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const body = await readBody(request, REMOTE_READ_BODY_MAX);
+    const asked = requestOrError(body);
+    const query = asked instanceof QueryError ? "" : selectorsOf(asked);
+    const spans = asked instanceof QueryError ? [] : asked.queries;
+    const span = spans.length === 0 ? {} : { span: spanOf(spans) };
+    faults.saw({ layer: "prometheus", what: REMOTE_READ, query, ...askedBy(request), ...span });
+    const fault = faults.ofPrometheus(REMOTE_READ, query);
+    if (await wholesaleAnswer(fault, request, response, deps.clock)) return;
+    if (request.method !== "POST") return notAllowed(response, ["POST"]);
+    await gate.pass(response, async () => {
+      if (asked instanceof QueryError) throw asked;
+      if (fault?.kind === "remote-read-flood") {
+        return sendRemoteReadFlood(response, fault.flood, asked.queries[0]?.toMs ?? 0);
+      }
+      const samples = fault?.kind === "max-samples" ? { samplesMax: fault.samples } : {};
+      await answerRemoteRead({
+        world,
+        horizon: { ...world.horizon(replica), ...(settings.scrapes ? { scrapes: settings.scrapes } : {}) },
+        version,
+        request: asked,
+        externalLabels,
+        limits: { ...limits, ...samples },
+        problem: fault?.kind === "remote-read" ? fault.problem : undefined,
+        response,
+        sinkOf: (isStreamed) =>
+          spoilSink(
+            isStreamed ? createDirectSink(response) : createResponseSink(response),
+            fault,
+            response,
+            deps,
+          ),
+      });
+    });
+  };
+
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = new URL(request.url ?? "/", "http://prometheus.invalid");
     const path = url.pathname.startsWith(pathPrefix) ? url.pathname.slice(pathPrefix.length) : "";
+    if (path === REMOTE_READ) return remoteRead(request, response);
     const parameters = await readParameters(request, url);
     const text = parameters.get("query") ?? "";
-    faults.saw({ layer: "prometheus", what: path, query: text });
+    faults.saw({ layer: "prometheus", what: path, query: text, ...askedBy(request) });
     const fault = faults.ofPrometheus(path, text);
     if (await wholesaleAnswer(fault, request, response, deps.clock)) return;
     if (path === "/-/ready") return plain(response, 200, "Prometheus Server is Ready.\n");
@@ -122,6 +190,29 @@ function openBody(
   if (isGzip) response.setHeader("content-encoding", "gzip");
   const sink = spoilSink(createResponseSink(response), fault, response, deps);
   return createTextSink(isGzip ? createGzipSink(sink) : sink);
+}
+
+/** The error in place of the request when the body is none. */
+/** From the first to the last time that any of the queries asks for. */
+function spanOf(queries: readonly { fromMs: number; toMs: number }[]): { fromMs: number; toMs: number } {
+  return {
+    fromMs: Math.min(...queries.map(({ fromMs }) => fromMs)),
+    toMs: Math.max(...queries.map(({ toMs }) => toMs)),
+  };
+}
+
+function requestOrError(body: Buffer): RemoteReadRequest | QueryError {
+  try {
+    return decodeReadRequest(body);
+  } catch (error) {
+    if (error instanceof QueryError) return error;
+    throw error;
+  }
+}
+
+function notAllowed(response: ServerResponse, methods: readonly string[]): void {
+  response.setHeader("allow", [...methods, "OPTIONS"].sort().join(", "));
+  plain(response, 405, "Method Not Allowed\n");
 }
 
 function plain(response: ServerResponse, status: number, text: string): void {

@@ -4,12 +4,15 @@ import type { PrometheusVersion } from "./answer-format.ts";
 import type { Engine, InstantResult } from "./evaluate.ts";
 import type { PrometheusFault } from "./fault-kinds.ts";
 import { writeMatrix, writeRange } from "./matrix-answer.ts";
+import { formatHistogram } from "./native-histogram.ts";
 import { parsePromql } from "./promql.ts";
 import { QueryError } from "./query-error.ts";
 import { toDurationMs, toTimeMs } from "./query-parameters.ts";
 import type { Parameters } from "./query-parameters.ts";
 import { selectSeries } from "./select.ts";
+import type { RemoteReadLimits } from "./remote-read.ts";
 import { compareLabels } from "./series.ts";
+import type { Label } from "./series.ts";
 import { scrapedBy } from "./world.ts";
 import type { ClusterWorld } from "./world.ts";
 
@@ -19,11 +22,20 @@ interface RouteCall {
   engine: Engine;
   version: PrometheusVersion;
   parameters: Parameters;
+  served: ServedSettings;
   fault: PrometheusFault | undefined;
   /** Begins a 200 answer of JSON. */
   open: () => TextSink;
   /** Sends a 200 answer with this JSON as `data`. */
   succeed: (json: string) => Promise<void>;
+}
+
+/** What the settings' own routes tell. */
+interface ServedSettings {
+  samplesMax: number;
+  limits: Required<RemoteReadLimits>;
+  /** Sorted by name. */
+  externalLabels: readonly Label[];
 }
 
 export interface Route {
@@ -45,6 +57,8 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   "/api/v1/metadata": { methods: GET, run: metadata },
   "/api/v1/label/__name__/values": { methods: GET, run: names },
   "/api/v1/status/buildinfo": { methods: GET, run: buildInfo },
+  "/api/v1/status/config": { methods: GET, run: configuration },
+  "/api/v1/status/flags": { methods: GET, run: flags },
 };
 
 async function query(call: RouteCall): Promise<void> {
@@ -120,6 +134,50 @@ async function buildInfo({ version, succeed }: RouteCall): Promise<void> {
   return succeed(`{"version":"${number}",${rest}}`);
 }
 
+/** The configuration as YAML: of it only the part that tells of the Prometheus as a whole. */
+async function configuration({ served, version, world, succeed }: RouteCall): Promise<void> {
+  const lines = [
+    "global:",
+    `  scrape_interval: ${durationText(world.shape.scrapeIntervalMs)}`,
+    `  scrape_timeout: ${durationText(Math.min(10_000, world.shape.scrapeIntervalMs))}`,
+    "  evaluation_interval: 1m",
+    ...(served.externalLabels.length > 0 ? ["  external_labels:"] : []),
+    ...served.externalLabels.map(([name, value]) => `    ${name}: ${yamlText(value)}`),
+    ...(version === 3 ? ["  metric_name_validation_scheme: utf8", "runtime:", "  gogc: 75"] : []),
+  ];
+  return succeed(`{"yaml":${formatText(`${lines.join("\n")}\n`, version)}}`);
+}
+
+async function flags({ served, version, succeed }: RouteCall): Promise<void> {
+  const { limits, samplesMax } = served;
+  const texts: Record<string, string> = {
+    "query.lookback-delta": "5m",
+    "query.max-samples": String(Number.isFinite(samplesMax) ? samplesMax : 50_000_000),
+    "storage.remote.read-concurrent-limit": String(limits.concurrency),
+    "storage.remote.read-max-bytes-in-frame": String(limits.frameBytesMax),
+    "storage.remote.read-sample-limit": String(limits.samplesMax),
+  };
+  const members = Object.entries(texts).map(([name, text]) => `"${name}":${formatText(text, version)}`);
+  return succeed(`{${members.join(",")}}`);
+}
+
+/** As Prometheus writes a duration: in the largest unit that leaves no rest. */
+function durationText(ms: number): string {
+  const units = [
+    ["h", HOUR_MS],
+    ["m", 60_000],
+    ["s", 1000],
+  ] as const;
+  const [unit, size] = units.find(([, each]) => ms % each === 0) ?? ["ms", 1];
+  return `${ms / size}${unit}`;
+}
+
+/** A YAML scalar that is read as a string. */
+function yamlText(text: string): string {
+  const isPlain = /^[A-Za-z][\w./-]*$/.test(text) && !/^(true|false|yes|no|on|off|null|y|n)$/i.test(text);
+  return isPlain ? text : JSON.stringify(text);
+}
+
 function badParameter(name: string, problem: string): QueryError {
   return new QueryError(400, "bad_data", `invalid parameter "${name}": ${problem}`);
 }
@@ -139,8 +197,12 @@ function smallResult(
   }
   const at = formatTime(atMs);
   const items = result.items.map(
-    ({ labels, value }) =>
-      `{"metric":${formatLabels(labels, version)},"value":[${at},"${formatValue(value)}"]}`,
+    ({ labels, value, histogram }) =>
+      `{"metric":${formatLabels(labels, version)},${
+        histogram
+          ? `"histogram":${formatHistogram(atMs, histogram)}`
+          : `"value":[${at},"${formatValue(value)}"]`
+      }}`,
   );
   return `{"resultType":"vector","result":[${items.join(",")}]}`;
 }

@@ -55,7 +55,7 @@ export type Expression =
     }
   /** label_replace(of, label, value, "", ""): each series gets the label. */
   | { kind: "label"; of: Expression; label: string; value: string }
-  | { kind: "or"; left: Expression; right: Expression }
+  | { kind: "or" | "and"; left: Expression; right: Expression }
   | { kind: "timestamp"; of: Expression }
   | { kind: "vector"; of: Expression }
   | {
@@ -293,8 +293,9 @@ function toBinary(node: SyntaxNode, text: string): Expression {
     .slice(left.to, right.from)
     .replaceAll(/#[^\n]*/g, "")
     .trim();
-  if (written.toLowerCase() === "or")
-    return { kind: "or", left: toExpression(left, text), right: toExpression(right, text) };
+  const set = written.toLowerCase();
+  if (set === "or" || set === "and")
+    return { kind: set, left: toExpression(left, text), right: toExpression(right, text) };
   const operator = SCALAR_OPERATORS.find((each) => each === written);
   if (!operator) throw unsupported(node, text);
   return { kind: "binary", operator, left: toExpression(left, text), right: toExpression(right, text) };

@@ -12,16 +12,22 @@ const BODY_BYTES_MAX = 1 << 20;
  * the body is too large.
  */
 export async function readParameters(request: IncomingMessage, url: URL): Promise<Parameters> {
+  const body = await readBody(request, BODY_BYTES_MAX);
+  const form = new URLSearchParams(body.toString("utf8"));
+  for (const [name, value] of url.searchParams) form.append(name, value);
+  return form;
+}
+
+/** Throws QueryError when the body is longer. */
+export async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > BODY_BYTES_MAX) throw new QueryError(400, "bad_data", "http: request body too large");
+    if (bytes > bytesMax) throw new QueryError(400, "bad_data", "http: request body too large");
     parts.push(part);
   }
-  const form = new URLSearchParams(Buffer.concat(parts).toString("utf8"));
-  for (const [name, value] of url.searchParams) form.append(name, value);
-  return form;
+  return Buffer.concat(parts);
 }
 
 /** A time parameter (seconds or RFC 3339) in ms. Throws QueryError. */

@@ -18,10 +18,31 @@ export function selectSeries(
     const problem = "1:1: parse error: vector selector must contain at least one non-empty matcher";
     throw new QueryError(400, "bad_data", `invalid parameter "query": ${problem}`);
   }
+  return chooseSeries(metrics, tests, span, version);
+}
+
+/** As `selectSeries`, for matchers that may choose everything: remote read takes them. */
+export function matchSeries(
+  metrics: readonly SimulatedMetric[],
+  matchers: readonly Matcher[],
+  span: ScrapeSpan,
+  version: PrometheusVersion,
+): SimulatedSeries[] {
+  const tests = matchers.map((matcher) => ({ name: matcher.name, test: toTest(matcher, version) }));
+  return chooseSeries(metrics, tests, span, version);
+}
+
+function chooseSeries(
+  metrics: readonly SimulatedMetric[],
+  tests: readonly { name: string; test: (text: string) => boolean }[],
+  span: ScrapeSpan,
+  version: PrometheusVersion,
+): SimulatedSeries[] {
   const ofName = tests.filter(({ name }) => name === "__name__");
   const ofLabels = tests.filter(({ name }) => name !== "__name__");
   const chosen: SimulatedSeries[] = [];
   for (const metric of metrics) {
+    if ((metric.since ?? 0) > version) continue;
     if (!ofName.every(({ test }) => test(metric.name))) continue;
     for (const series of metric.series(span)) {
       if (ofLabels.every(({ name, test }) => test(labelValue(series.labels, name)))) chosen.push(series);

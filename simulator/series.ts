@@ -1,3 +1,5 @@
+import type { PrometheusVersion } from "./answer-format.ts";
+import type { NativeHistogram } from "./native-histogram.ts";
 import { fraction, mix } from "./noise.ts";
 import type { ValueAt } from "./values.ts";
 
@@ -11,6 +13,8 @@ export interface ScrapeTarget {
   intervalMs: number;
   /** Scrapes come up to this much late; below half of the interval. */
   jitterMs: number;
+  /** Does a scrape at this time fail? Default: none does. */
+  isDown?: (scrapedMs: number) => boolean;
 }
 
 /** One time series. Its samples are functions of the scrape's number: nothing is stored. */
@@ -26,6 +30,8 @@ export interface SimulatedSeries {
    */
   lateMs?: number;
   valueAt: ValueAt;
+  /** The sample at this time where it is a native histogram; undefined: it is `valueAt`. */
+  histogramAt?: (timeMs: number) => NativeHistogram | undefined;
 }
 
 export type MetricType = "counter" | "gauge" | "histogram" | "summary" | "unknown";
@@ -48,6 +54,8 @@ export interface ScrapeSpan {
 /** All series with one `__name__`. */
 export interface SimulatedMetric {
   name: string;
+  /** The first version of Prometheus that knows such samples. Default: any. */
+  since?: PrometheusVersion;
   /** null for what Prometheus makes itself (`up`): it has no metadata. */
   family: MetricFamily | null;
   /**
@@ -80,11 +88,22 @@ export function sampleTime(series: SimulatedSeries, k: number, replica: number):
 export interface SampleBuffer {
   count: number;
   timestamps: Float64Array;
+  /** NaN where `isMarker` is 1. */
   values: Float64Array;
+  /** 1: a stale marker, not a sample. */
+  isMarker: Uint8Array;
+  /** Sparse: where a sample is a native histogram, or marks the end of some, it is here; `values` has NaN. */
+  histograms: (NativeHistogram | undefined)[];
 }
 
 export function createSampleBuffer(): SampleBuffer {
-  return { count: 0, timestamps: new Float64Array(256), values: new Float64Array(256) };
+  return {
+    count: 0,
+    timestamps: new Float64Array(256),
+    values: new Float64Array(256),
+    isMarker: new Uint8Array(256),
+    histograms: [],
+  };
 }
 
 /** The samples that a Prometheus has: nothing below `oldestMs`, nothing scraped after `nowMs`. */
@@ -105,18 +124,39 @@ function scrapeNumbers(series: SimulatedSeries, fromMs: number, toMs: number): [
   return [Math.floor((fromMs + lateMs) / intervalMs) - 2, Math.ceil((toMs + lateMs) / intervalMs) + 1];
 }
 
-function isVisible(series: SimulatedSeries, k: number, horizon: Horizon): boolean {
-  const scrapedMs = scrapeTime(series.target, k, horizon.replica);
+function wasScraped(series: SimulatedSeries, scrapedMs: number, horizon: Horizon): boolean {
   return (
-    scrapedMs >= series.bornMs &&
-    scrapedMs < series.goneMs &&
     scrapedMs >= horizon.oldestMs &&
     scrapedMs <= horizon.nowMs &&
     (horizon.scrapes?.(series.target, scrapedMs) ?? true)
   );
 }
 
-/** Fills `out` with the samples in [fromMs, toMs], oldest first. */
+function isExposed({ bornMs, goneMs, target }: SimulatedSeries, scrapedMs: number): boolean {
+  return scrapedMs >= bornMs && scrapedMs < goneMs && target.isDown?.(scrapedMs) !== true;
+}
+
+function isVisible(series: SimulatedSeries, k: number, horizon: Horizon): boolean {
+  const scrapedMs = scrapeTime(series.target, k, horizon.replica);
+  return isExposed(series, scrapedMs) && wasScraped(series, scrapedMs, horizon);
+}
+
+/**
+ * Does scrape number `k` mark the series as stale? The first scrape without it does (the series is gone, or
+ * the scrape fails), but only where the same Prometheus had it in the scrape before. Samples with timestamps of
+ * their own are never marked.
+ */
+function isMarked(series: SimulatedSeries, k: number, horizon: Horizon): boolean {
+  if (series.lateMs !== undefined) return false;
+  const scrapedMs = scrapeTime(series.target, k, horizon.replica);
+  return (
+    !isExposed(series, scrapedMs) &&
+    wasScraped(series, scrapedMs, horizon) &&
+    isVisible(series, k - 1, horizon)
+  );
+}
+
+/** Fills `out` with the samples in [fromMs, toMs], oldest first, as a range selector finds them. */
 export function readSamples(
   series: SimulatedSeries,
   fromMs: number,
@@ -124,15 +164,43 @@ export function readSamples(
   horizon: Horizon,
   out: SampleBuffer,
 ): void {
+  read(series, { fromMs, toMs }, horizon, out, false);
+}
+
+/** As `readSamples`, with the stale markers among them: all that Prometheus stores. */
+export function readStored(
+  series: SimulatedSeries,
+  fromMs: number,
+  toMs: number,
+  horizon: Horizon,
+  out: SampleBuffer,
+): void {
+  read(series, { fromMs, toMs }, horizon, out, true);
+}
+
+function read(
+  series: SimulatedSeries,
+  { fromMs, toMs }: ScrapeSpan,
+  horizon: Horizon,
+  out: SampleBuffer,
+  withMarkers: boolean,
+): void {
   out.count = 0;
+  out.histograms.length = 0;
   const [first, last] = scrapeNumbers(series, fromMs, toMs);
   for (let k = first; k <= last; k++) {
     const timeMs = sampleTime(series, k, horizon.replica);
     if (timeMs < fromMs || timeMs > toMs || timeMs < horizon.oldestMs) continue;
-    if (!isVisible(series, k, horizon)) continue;
+    const isSample = isVisible(series, k, horizon);
+    if (!isSample && !(withMarkers && isMarked(series, k, horizon))) continue;
     if (out.count === out.timestamps.length) grow(out);
     out.timestamps[out.count] = timeMs;
-    out.values[out.count] = series.valueAt(timeMs);
+    // A marker is of the kind that the sample before it is.
+    const ofMs = isSample ? timeMs : sampleTime(series, k - 1, horizon.replica);
+    const histogram = series.histogramAt?.(ofMs);
+    if (histogram) out.histograms[out.count] = histogram;
+    out.values[out.count] = isSample && !histogram ? series.valueAt(timeMs) : Number.NaN;
+    out.isMarker[out.count] = isSample ? 0 : 1;
     out.count++;
   }
 }
@@ -140,32 +208,40 @@ export function readSamples(
 function grow(out: SampleBuffer): void {
   const timestamps = new Float64Array(out.timestamps.length * 2);
   const values = new Float64Array(out.values.length * 2);
+  const isMarker = new Uint8Array(out.isMarker.length * 2);
   timestamps.set(out.timestamps);
   values.set(out.values);
-  out.timestamps = timestamps;
-  out.values = values;
+  isMarker.set(out.isMarker);
+  Object.assign(out, { timestamps, values, isMarker });
+}
+
+export interface LatestSample {
+  timeMs: number;
+  /** NaN where there is a histogram. */
+  value: number;
+  histogram?: NativeHistogram;
 }
 
 /**
  * The sample that an instant selector finds at `atMs`: the newest in [fromMs, atMs], or none when the series
- * was marked stale since, which
- * happens at the first scrape without it and never to samples with timestamps of their own.
+ * was marked stale since.
  */
 export function latestSample(
   series: SimulatedSeries,
   fromMs: number,
   atMs: number,
   horizon: Horizon,
-): { timeMs: number; value: number } | undefined {
+): LatestSample | undefined {
   const [first, last] = scrapeNumbers(series, fromMs, atMs);
   for (let k = last; k >= first; k--) {
     const timeMs = sampleTime(series, k, horizon.replica);
     if (timeMs > atMs) continue;
     if (timeMs < fromMs || timeMs < horizon.oldestMs) return undefined;
-    if (isVisible(series, k, horizon)) return { timeMs, value: series.valueAt(timeMs) };
-    const scrapedMs = scrapeTime(series.target, k, horizon.replica);
-    if (series.lateMs === undefined && scrapedMs >= series.goneMs && scrapedMs <= horizon.nowMs)
-      return undefined;
+    if (isVisible(series, k, horizon)) {
+      const histogram = series.histogramAt?.(timeMs);
+      return histogram ? { timeMs, value: Number.NaN, histogram } : { timeMs, value: series.valueAt(timeMs) };
+    }
+    if (isMarked(series, k, horizon)) return undefined;
   }
   return undefined;
 }

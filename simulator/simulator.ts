@@ -24,7 +24,7 @@ import type { ClusterWorld, World, WorldSettings } from "./world.ts";
 export interface SimulatorSettings extends WorldSettings {
   /** Default: the real one. Faults that wait, wait by this clock. */
   clock?: Clock;
-  /** How each Prometheus answers. `replica` is given by its Pod. */
+  /** How each Prometheus answers. `replica` is given by its Pod, whose name takes the place of `$(POD_NAME)` in external labels. */
   prometheus?: Omit<PrometheusSettings, "replica" | "scrapes">;
   /** Prometheus Pods behind each Service, of each shard. Default 1. */
   replicas?: number;
@@ -130,6 +130,7 @@ async function startCluster(
     const server = createServer(
       createPrometheusApi(deps, {
         ...settings.prometheus,
+        externalLabels: expandLabels(settings.prometheus?.externalLabels ?? {}, podName),
         replica,
         scrapes: (target, scrapedMs) => scrapes.get(podName)?.(target, scrapedMs) ?? true,
       }),
@@ -171,6 +172,13 @@ async function startCluster(
       await Promise.all([api.stop(), ...servers.map(close), close(exposition)]);
     },
   };
+}
+
+/** As Prometheus operator fills in the name of the replica. */
+function expandLabels(labels: Readonly<Record<string, string>>, podName: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(labels).map(([name, value]) => [name, value.replaceAll("$(POD_NAME)", podName)]),
+  );
 }
 
 /** Shard 0 has the name of the Prometheus alone. */

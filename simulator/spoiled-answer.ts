@@ -59,6 +59,8 @@ export async function wholesaleAnswer(
     case "histograms":
     case "extra-series":
     case "pod-restart":
+    case "remote-read":
+    case "remote-read-flood":
       break;
   }
   return false;

@@ -2,12 +2,14 @@ import type { Clock } from "#lib/clock.ts";
 import { containerMetrics } from "./families-container.ts";
 import { gpuMetrics } from "./families-gpu.ts";
 import { kubeMetrics } from "./families-kube.ts";
+import { nativeMetrics } from "./families-native.ts";
 import { nodeMetrics } from "./families-node.ts";
 import { prometheusMetrics } from "./families-prometheus.ts";
 import { createLayout } from "./layout.ts";
 import type { ClusterLayout, ClusterShape } from "./layout.ts";
-import { createSampleBuffer, readSamples } from "./series.ts";
-import type { Horizon, Label, MetricFamily, SimulatedMetric } from "./series.ts";
+import type { NativeHistogram } from "./native-histogram.ts";
+import { createSampleBuffer, readStored } from "./series.ts";
+import type { Horizon, Label, MetricFamily, SampleBuffer, ScrapeSpan, SimulatedMetric } from "./series.ts";
 
 export interface WorldSettings {
   /** The same seed gives the same series and samples, whenever the process started. */
@@ -25,6 +27,16 @@ export interface ExpectedSeries {
   /** ms since the epoch, ascending. */
   timestamps: number[];
   values: number[];
+  /** Where the series has some; their times are not among `timestamps`. */
+  histograms?: { timeMs: number; histogram: NativeHistogram }[];
+}
+
+/** A series as Prometheus stores it. */
+export interface StoredSeries extends ExpectedSeries {
+  /** ms of the stale markers, ascending; they are not among `timestamps`. */
+  markers: number[];
+  /** Those of the markers that end native histograms. */
+  histogramMarkers?: number[];
 }
 
 /** Left-open: samples with fromMs < timestamp <= toMs. */
@@ -54,6 +66,8 @@ export interface ClusterWorld {
    * The truth: every series that has a sample in the window. Series that churn make it grow with the window.
    */
   expected(window: ExpectedWindow): ExpectedSeries[];
+  /** The same with the stale markers, which remote read tells and the query API does not. */
+  stored(window: ExpectedWindow): StoredSeries[];
 }
 
 export interface World {
@@ -122,12 +136,24 @@ function createClusterWorld(clock: Clock, shape: ClusterShape, seed: string, ind
     ...containerMetrics(layout),
     ...gpuMetrics(layout),
     ...prometheusMetrics(layout),
+    ...(shape.nativeHistograms ? nativeMetrics(layout) : []),
   ].sort((a, b) => (a.name < b.name ? -1 : 1));
   const families = new Map<string, MetricFamily>();
   for (const { family } of metrics) if (family) families.set(family.name, family);
   const now = (): number => clock.now() + shape.skewMs;
   const oldestOf = (replica = 0): number =>
     Math.max(shape.oldestMs, shape.youngReplicas.get(replica) ?? shape.oldestMs);
+  const stored: ClusterWorld["stored"] = ({ fromMs, toMs, metric, nowMs, replica = 0 }) => {
+    const horizon = { oldestMs: oldestOf(replica), nowMs: nowMs ?? Number.POSITIVE_INFINITY, replica };
+    const out = createSampleBuffer();
+    const chosen = metrics.filter(({ name }) => metric === undefined || name === metric);
+    return chosen.flatMap((each) =>
+      [...each.series(storedSpan(shape, fromMs, toMs))].flatMap((series) => {
+        readStored(series, fromMs + 1, toMs, horizon, out);
+        return out.count > 0 ? [toStored(series.labels, out)] : [];
+      }),
+    );
+  };
   return {
     shape,
     layout,
@@ -135,28 +161,41 @@ function createClusterWorld(clock: Clock, shape: ClusterShape, seed: string, ind
     families: [...families.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     now,
     horizon: (replica) => ({ oldestMs: oldestOf(replica), nowMs: now(), replica }),
-    expected: ({ fromMs, toMs, metric, nowMs = Number.POSITIVE_INFINITY, replica = 0 }) => {
-      const horizon = { oldestMs: oldestOf(replica), nowMs, replica };
-      const out = createSampleBuffer();
-      const expected: ExpectedSeries[] = [];
-      for (const each of metrics) {
-        if (metric !== undefined && each.name !== metric) continue;
-        for (const series of each.series({ fromMs, toMs: scrapedBy(shape, toMs) })) {
-          readSamples(series, fromMs + 1, toMs, horizon, out);
-          if (out.count === 0) continue;
-          expected.push({
-            labels: series.labels,
-            timestamps: [...out.timestamps.subarray(0, out.count)],
-            values: [...out.values.subarray(0, out.count)],
-          });
-        }
-      }
-      return expected;
-    },
+    expected: (window) =>
+      stored(window).flatMap(({ labels, timestamps, values, histograms }) => {
+        if (histograms) return [{ labels, timestamps, values, histograms }];
+        return timestamps.length > 0 ? [{ labels, timestamps, values }] : [];
+      }),
+    stored,
   };
 }
 
+function toStored(labels: readonly Label[], out: SampleBuffer): StoredSeries {
+  const stored: StoredSeries = { labels, timestamps: [], values: [], markers: [] };
+  for (let i = 0; i < out.count; i++) {
+    const timeMs = out.timestamps[i] ?? 0;
+    const histogram = out.histograms[i];
+    if (out.isMarker[i] === 1) {
+      stored.markers.push(timeMs);
+      if (histogram) (stored.histogramMarkers ??= []).push(timeMs);
+    } else if (histogram) (stored.histograms ??= []).push({ timeMs, histogram });
+    else {
+      stored.timestamps.push(timeMs);
+      stored.values.push(out.values[i] ?? 0);
+    }
+  }
+  return stored;
+}
+
+/** How scrapes and the samples that they bring lie in time. */
+export type ScrapeShape = Pick<ClusterShape, "scrapeIntervalMs" | "lateMs">;
+
 /** Latest scrape that can bring a sample with a timestamp up to `toMs`. */
-export function scrapedBy(shape: ClusterShape, toMs: number): number {
+export function scrapedBy(shape: ScrapeShape, toMs: number): number {
   return toMs + shape.lateMs + 2 * shape.scrapeIntervalMs;
+}
+
+/** The scrapes that can bring a sample in [fromMs, toMs], or had a series that is marked stale in it. */
+export function storedSpan(shape: ScrapeShape, fromMs: number, toMs: number): ScrapeSpan {
+  return { fromMs: fromMs - 2 * shape.scrapeIntervalMs, toMs: scrapedBy(shape, toMs) };
 }

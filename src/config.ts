@@ -1,146 +1,30 @@
-import { isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
-import { createRecord } from "#lib/records.ts";
-import { parseDuration } from "#lib/duration.ts";
 import { didYouMean } from "#lib/near-miss.ts";
 import { BridgeError } from "#errors/error.ts";
-import { createSecret, type Secret } from "#lib/secret.ts";
-
-const SECONDS = 1000;
-const HOURS = 3_600_000;
-const DAYS = 24 * HOURS;
-
-/** Seconds ("30", "1.5") or a number with a unit ("250ms", "15m", "24h"); as ms. */
-const duration = (minMs: number, maxMs: number) =>
-  z.string().transform((text, context) => {
-    const ms = parseDuration(text);
-    if (!(ms >= minMs && ms <= maxMs)) {
-      context.addIssue({
-        code: "custom",
-        message: `must be seconds or a duration like 90s, 15m, 24h, from ${minMs / 1000} s to ${maxMs / 1000} s`,
-      });
-      return z.NEVER;
-    }
-    return ms;
-  });
-
-const STRETCH_MS_MIN = 60 * SECONDS;
-/** Stretches begin at multiples of their length since midnight UTC, every day at the same times. 0: off. */
-const stretch = duration(0, DAYS).transform((ms, context) => {
-  if (ms === 0 || (ms >= STRETCH_MS_MIN && DAYS % ms === 0)) return ms;
-  const message =
-    "must be 0 (off), or at least 60 s and divide a day into equal parts: use 1m, 15m, 1h or 6h";
-  context.addIssue({ code: "custom", message });
-  return z.NEVER;
-});
-
-/** A duration of whole days, as ms: ClickHouse's TTL is kept in days. */
-const wholeDays = (daysMax: number) =>
-  duration(SECONDS, daysMax * DAYS).transform((ms, context) => {
-    if (ms % DAYS === 0) return ms;
-    const days = Math.floor(ms / DAYS);
-    const nearest = days === 0 ? "1d" : `${days}d or ${days + 1}d`;
-    context.addIssue({ code: "custom", message: `must be a whole number of days: use ${nearest}` });
-    return z.NEVER;
-  });
-
-const integer = (min: number, max: number) =>
-  z.string().transform((text, context) => {
-    const value = /^\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
-    if (!(value >= min && value <= max)) {
-      context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
-      return z.NEVER;
-    }
-    return value;
-  });
-
-const boolean = z.string().transform((text, context) => {
-  if (text === "true") return true;
-  if (text === "false") return false;
-  context.addIssue({ code: "custom", message: "must be true or false" });
-  return z.NEVER;
-});
-
-const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
-  z.enum(values, { error: () => `must be one of ${values.join(", ")}` });
-
-const httpUrl = z.string().transform((text, context) => {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
-    context.addIssue({ code: "custom", message: "must be an http:// or https:// URL without user info" });
-    return z.NEVER;
-  }
-  return url;
-});
-
-const text = (pattern: RegExp, allowed: string) =>
-  z.string().regex(pattern, { error: () => `must be ${allowed}` });
-const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
-const dnsLabel = text(
-  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
-  "a Kubernetes name (lower case letters, digits, -)",
-);
-const path = z
-  .string()
-  .min(1, "must be a path")
-  .transform((value) => resolve(value));
-/** `10.0.0.0/8,fd00::/8`; an address without a length is that one address. */
-const cidrs = z.string().transform((value, context) => {
-  const list = value.split(",").map((part) => part.trim());
-  const isCidr = (text: string): boolean => {
-    const [address = "", length, ...more] = text.split("/");
-    const bits = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
-    const isLength = length === undefined || (/^\d{1,3}$/.test(length) && Number(length) <= bits);
-    return bits > 0 && isLength && more.length === 0;
-  };
-  if (list.every(isCidr)) return list;
-  context.addIssue({ code: "custom", message: "must be networks such as 10.0.0.0/8,fd00::/8" });
-  return z.NEVER;
-});
-/** Shorter tokens can be guessed, and the log's scrubber can't tell them from ordinary words. */
-const TOKEN_CHARS_MIN = 8;
-const token = z
-  .string()
-  .min(TOKEN_CHARS_MIN, `must have at least ${TOKEN_CHARS_MIN} characters`)
-  .transform((value) => createSecret(value));
-
-/** `warning/critical`. */
-const threshold = (max: number) =>
-  z.string().transform((value, context) => {
-    const [, warning, critical] = /^(\d+(?:\.\d+)?)\/(\d+(?:\.\d+)?)$/.exec(value.trim()) ?? [];
-    const pair = { warning: Number(warning), critical: Number(critical) };
-    if (pair.warning <= pair.critical && pair.critical <= max) return pair;
-    context.addIssue({
-      code: "custom",
-      message: `must be WARNING/CRITICAL, two numbers up to ${max}, the first not above the second`,
-    });
-    return z.NEVER;
-  });
-
-/** `a=b,c=d` as in OTEL_EXPORTER_OTLP_HEADERS: values may be percent-encoded. */
-const headers = z.string().transform((value, context) => {
-  const result = createRecord<Secret>();
-  for (const pair of value.split(",").filter((part) => part.trim() !== "")) {
-    const [, name, encoded] = /^\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? [];
-    const decoded = decodeHeader(encoded);
-    if (name === undefined || decoded === undefined) {
-      context.addIssue({ code: "custom", message: "must be name=value pairs separated by commas" });
-      return z.NEVER;
-    }
-    result[name.toLowerCase()] = createSecret(decoded);
-  }
-  return result;
-});
-
-function decodeHeader(encoded: string | undefined): string | undefined {
-  try {
-    const value = decodeURIComponent(encoded ?? "");
-    return /^[\t\x20-\x7e]+$/.test(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
+import { createSecret } from "#lib/secret.ts";
+import { CATALOGUES } from "#prometheus/query-spec.ts";
+import {
+  SECONDS,
+  HOURS,
+  DAYS,
+  duration,
+  stretch,
+  wholeDays,
+  integer,
+  boolean,
+  oneOf,
+  httpUrl,
+  httpUrls,
+  text,
+  IDENTIFIER,
+  dnsLabel,
+  path,
+  cidrs,
+  token,
+  threshold,
+  headers,
+} from "#config-values.ts";
 
 /** Names this short (PORT, HOST) are too similar to other programs' variables. */
 const SHORT_NAME = 5;
@@ -175,14 +59,19 @@ const schema = z.object({
   CREDENTIALS_KEYS_DIR: path.optional(),
   ALLOW_PRIVATE_API_SERVERS: boolean.default(false),
   API_SERVER_CIDRS: cidrs.default([]),
+  CATALOGUE: oneOf(...CATALOGUES).default("base"),
+  CATALOGUE_SERIES_MAX: integer(1, 100_000_000).default(200_000),
   QUERIES_FILE: path.optional(),
   AUTH_ENABLED: boolean.default(true),
   API_TOKENS_FILE: path.optional(),
   APP_API_TOKEN: token.optional(),
+  PAGE_ENABLED: boolean.default(true),
+  PAGE_BRIDGE_URL: httpUrl.optional(),
   SCHEDULER: oneOf("dapr", "internal").optional(),
   DAPR_STATE_STORE: text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/, "a component's name").optional(),
   DAPR_HTTP_PORT: integer(1, 65535).default(3500),
   DAPR_API_TOKEN: token.optional(),
+  REPLICA_NAME: text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "a name (letters, digits, . _ -)").optional(),
 
   COLLECTION_INTERVAL: duration(SECONDS, DAYS).default(300 * SECONDS),
   COLLECTION_LAG: duration(0, HOURS).default(90 * SECONDS),
@@ -196,6 +85,7 @@ const schema = z.object({
   QUERY_CONCURRENCY: integer(1, 16).default(2),
   CLUSTER_DEADLINE: duration(SECONDS, DAYS).optional(),
   MAX_QUERY_WINDOW: duration(10 * SECONDS, DAYS).default(HOURS),
+  REMOTE_READ: oneOf("auto", "off").default("auto"),
 
   OTLP_HEADERS: headers.default({}),
   OTLP_COMPRESSION: oneOf("gzip", "zstd", "none").default("gzip"),
@@ -217,6 +107,9 @@ const schema = z.object({
   CLICKHOUSE_ROLLUP_RETENTION: wholeDays(3650).optional(),
   CLICKHOUSE_SERIES_RETENTION: wholeDays(3650).optional(),
   CLICKHOUSE_CLUSTER: text(IDENTIFIER, "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)").optional(),
+  CLICKHOUSE_SHARD_URLS: httpUrls.optional(),
+  CLICKHOUSE_DISTRIBUTED_DATABASE: text(IDENTIFIER, "a database name ([A-Za-z_][A-Za-z0-9_]*)").optional(),
+  CLICKHOUSE_DISTRIBUTED_CLUSTER: text(IDENTIFIER, "a cluster's name ([A-Za-z_][A-Za-z0-9_]*)").optional(),
   ROLLUP_INTERVAL: duration(10 * SECONDS, DAYS).default(300 * SECONDS),
 
   QUERY_RANGE_MAX: duration(HOURS, 3650 * DAYS).default(100 * DAYS),
@@ -228,6 +121,9 @@ const schema = z.object({
   QUERY_PARALLEL_MAX: integer(1, 1000).default(8),
   QUERY_QUEUE_MAX: integer(2, 10_000).default(128),
   QUERY_TIMEOUT: duration(SECONDS, HOURS).default(30 * SECONDS),
+  PROMQL_SAMPLES_MAX: integer(1000, 1e9).default(10_000_000),
+  PROMQL_SERIES_MAX: integer(1, 10_000_000).default(100_000),
+  PROMQL_LOOKBACK: duration(SECONDS, DAYS).default(300 * SECONDS),
 
   STALE_AFTER: duration(SECONDS, DAYS).default(15 * 60 * SECONDS),
   HEALTH_CPU_PERCENT: threshold(100).default({ warning: 70, critical: 80 }),
@@ -373,7 +269,29 @@ function contradictions(given: Readonly<Record<string, string>>, hasKubeconfig: 
   if (given["AUTH_ENABLED"] === "false" && given["API_TOKENS_FILE"] !== undefined) {
     problems.push("AUTH_ENABLED: false disables the tokens of API_TOKENS_FILE: remove one of the two");
   }
+  problems.push(...shardContradictions(given));
   return problems;
+}
+
+const SHARD_VARIABLES = [
+  "CLICKHOUSE_SHARD_URLS",
+  "CLICKHOUSE_DISTRIBUTED_DATABASE",
+  "CLICKHOUSE_DISTRIBUTED_CLUSTER",
+] as const;
+
+function shardContradictions(given: Readonly<Record<string, string>>): string[] {
+  const missing = SHARD_VARIABLES.filter((name) => given[name] === undefined);
+  if (missing.length === SHARD_VARIABLES.length) return [];
+  if (missing.length > 0) {
+    return [
+      `${missing.join(", ")}: needed with the other variables of shards: set all three of them or none`,
+    ];
+  }
+  const role = given["ROLE"] ?? "all-in-one";
+  if (role === "all-in-one")
+    return ["CLICKHOUSE_SHARD_URLS: all-in-one's own engine has no shards: remove it"];
+  if (given["CLICKHOUSE_DISTRIBUTED_DATABASE"] !== (given["CLICKHOUSE_DATABASE"] ?? "metrics")) return [];
+  return ["CLICKHOUSE_DISTRIBUTED_DATABASE: must not be CLICKHOUSE_DATABASE: choose another name"];
 }
 
 function proofContradictions(given: Readonly<Record<string, string>>, backfillMs: number): string[] {

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, globSync, readFileSync, statSync } from "node:fs";
+import { basename, join, matchesGlob } from "node:path";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { loadConfig } from "../src/config.ts";
+import { preferredOwner } from "#replicas/rendezvous.ts";
 
 // The files that run the program on one machine: compose.yaml, dapr/ and the Dockerfile agree with the program and with each other.
 
@@ -10,6 +11,7 @@ interface Service {
   image: string;
   environment?: Record<string, string>;
   volumes?: string[];
+  network_mode?: string;
 }
 
 const root = join(import.meta.dirname, "..");
@@ -35,6 +37,21 @@ test("compose.yaml mounts files that exist, and pins every image", () => {
     ([, service]) => !isProgram(service) && !/:v?\d+\.\d+/.test(service.image),
   );
   expect(floating).toEqual([]);
+});
+
+test("compose.yaml runs bridges that share one state store, each with a name and a sidecar of its own", () => {
+  const bridges = services.filter(([, { environment }]) => environment?.["ROLE"] === "bridge");
+  const named = bridges.map(([, { environment }]) => environment?.["REPLICA_NAME"]);
+  expect(named).toEqual(["bridge-1", "bridge-2"]);
+  const settings = bridges.map(([, { environment }]) => ({ ...environment, REPLICA_NAME: "" }));
+  expect(settings[0]).toMatchObject({ DAPR_STATE_STORE: "statestore" });
+  expect(settings[1]).toEqual(settings[0]);
+  // The simulator's two clusters: each bridge has one of them.
+  expect(["sim-1", "sim-2"].map((id) => preferredOwner(named as string[], id))).toEqual(named);
+  const sidecars = services.flatMap(([, { image, network_mode: network }]) =>
+    image.startsWith("daprio/daprd:") ? [network] : [],
+  );
+  expect(sidecars).toEqual(bridges.map(([name]) => `service:${name}`));
 });
 
 test("compose.yaml opens ports to this machine only", () => {
@@ -64,4 +81,48 @@ test("dapr.yaml names the components' app and variables that the program takes",
   };
   expect(component.scopes).toEqual([app?.appID]);
   expect(loadConfig(app?.env ?? {}).PORT).toBe(app?.appPort);
+});
+
+/** The names that the Dockerfile deletes from the production image's packages, as find compares them. */
+function isDeleted(path: string): boolean {
+  const [, stage = ""] = /AS production-packages\n(.*?)\n\n/s.exec(read("Dockerfile")) ?? [];
+  const name = basename(path).toLowerCase();
+  const licence = ["licen[cs]e*", "notice*"].some((pattern) => matchesGlob(name, pattern));
+  const patterns = [...stage.matchAll(/(?<!! )-i?name '([^']+)'/g)].map(([, pattern]) => pattern!);
+  expect(patterns).toContain("*.d.ts");
+  return patterns.some((pattern) => matchesGlob(name, pattern)) && !(name.endsWith(".md") && licence);
+}
+
+test("the page adds less than 2 MB to the production image", () => {
+  // The packages that page-build.ts reads, with theirs: no other package of the program needs them.
+  const lock = JSON.parse(read("package-lock.json")) as {
+    packages: Record<string, { dev?: boolean; dependencies?: Record<string, string> }>;
+  };
+  const ofPage = new Set<string>();
+  const add = (name: string): void => {
+    ofPage.add(name);
+    const { dev, dependencies = {} } = lock.packages[`node_modules/${name}`]!;
+    expect([name, dev]).toEqual([name, undefined]);
+    for (const below of Object.keys(dependencies)) add(below);
+  };
+  for (const [, name] of read("src/http/page-build.ts").matchAll(/file: "((?:@[^/"]+\/)?[^/"]+)\//g))
+    add(name!);
+  expect([...ofPage].toSorted()).toEqual([
+    "@preact/signals",
+    "@preact/signals-core",
+    "htm",
+    "preact",
+    "uplot",
+  ]);
+  const packages = [...ofPage].flatMap((name) =>
+    globSync(`node_modules/${name}/**`, { cwd: root }).filter((path) => !isDeleted(path)),
+  );
+  const own = globSync(["src/page/**", "src/http/page-*.ts"], { cwd: root });
+  const sizes = [...packages, ...own]
+    .map((path) => statSync(join(root, path)))
+    .flatMap((file) => (file.isFile() ? [file.size] : []));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  process.stdout.write(`the page adds ${total} bytes in ${sizes.length} files to the image\n`);
+  expect(sizes.length).toBeGreaterThan(50);
+  expect(total).toBeLessThan(2_000_000);
 });

@@ -3,6 +3,12 @@
 ({{ . }} unless {{ . }} offset 15m) or increase({{ . }}[15m])
 {{- end }}
 
+{{/* The lag of each cluster. A bridge that is cut off from the state store shows an older one than the owner; many clusters share one series. */}}
+{{- define "bud.clusterLag" -}}
+{{- $in := printf "namespace=%q" .Release.Namespace -}}
+(min by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }},budcluster_cluster_id!=""}) or max(budcluster_cluster_lag{ {{- $in }},budcluster_cluster_id=""}))
+{{- end }}
+
 {{/* Alerts on the program's own metrics, the Collector's, and `up`. Each names its remedy. */}}
 {{- define "bud.alerts" -}}
 {{- $in := printf "namespace=%q" .Release.Namespace }}
@@ -44,14 +50,14 @@
     summary: No collection round has finished for {{ $lag }} s.
     description: "Nothing starts rounds (scheduler {{ .Values.scheduler }}), or the last one hangs. Check GET /metrics/status."
 - alert: BudClusterLate
-  expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ $lag }}
+  expr: {{ include "bud.clusterLag" . }} > {{ $lag }}
   for: 5m
   labels: {severity: warning}
   annotations:
     summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind."
     description: "GET /metrics/status has its last error with the remedy; POST /clusters/ID/diagnose checks each step."
 - alert: BudClusterAboutToLoseData
-  expr: max by (budcluster_cluster_id) (budcluster_cluster_lag{ {{- $in }}}) > {{ int64 .Values.prometheusRule.clusterLagCriticalSeconds }}
+  expr: {{ include "bud.clusterLag" . }} > {{ int64 .Values.prometheusRule.clusterLagCriticalSeconds }}
   labels: {severity: critical}
   annotations:
     summary: "Cluster {{ `{{ $labels.budcluster_cluster_id }}` }} is {{ `{{ $value | humanizeDuration }}` }} behind: samples older than MAX_BACKFILL are lost."
@@ -96,6 +102,9 @@
   annotations:
     summary: The bridge can't read or write its state.
     description: "{{ ternary "Check that the Dapr state store is reachable." "Check that its volume is neither full nor read-only." .Values.dapr.stateStore.enabled }}"
+{{- if .Values.dapr.stateStore.enabled }}
+{{ include "bud.replicaAlerts" . }}
+{{- end }}
 {{- if .Values.otelCollector.enabled }}
 - alert: BudCollectorCannotWrite
   # The suffix depends on the Collector's version.
@@ -106,4 +115,49 @@
     summary: The Collector can't write to ClickHouse.
     description: "Run kubectl -n {{ .Release.Namespace }} logs deployment/{{ include "bud.collectorName" . }}. Typical causes: a wrong address, missing grants of the user, or a missing table (run the migration)."
 {{- end }}
+{{- end }}
+
+{{/* Alerts on replicas that share the clusters by leases in Dapr's state store. */}}
+{{- define "bud.replicaAlerts" -}}
+{{- $in := printf "namespace=%q" .Release.Namespace }}
+{{- $interval := include "bud.seconds" .Values.collection.interval | int64 }}
+{{- $bridge := .Values.bridge }}
+{{- $wanted := ternary $bridge.autoscaling.minReplicas $bridge.replicas $bridge.autoscaling.enabled | int64 }}
+- alert: BudReplicaMissing
+  expr: max(budcluster_replicas{ {{- $in }}}) < {{ $wanted }}
+  for: 10m
+  labels: {severity: warning}
+  annotations:
+    summary: "Only {{ `{{ $value }}` }} of {{ $wanted }} bridges take part."
+    description: "The others collect its clusters. Run kubectl -n {{ .Release.Namespace }} get pods,events; GET /metrics/status names the replicas."
+- alert: BudReplicaWithoutWork
+  # Which replica owns a cluster is decided by a hash: with few clusters a replica may well have none.
+  expr: budcluster_owned_clusters{ {{- $in }}} == 0 and on() sum(budcluster_owned_clusters{ {{- $in }}}) > 10 * count(budcluster_owned_clusters{ {{- $in }}})
+  for: 15m
+  labels: {severity: warning}
+  annotations:
+    summary: "The bridge {{ `{{ $labels.pod }}` }} owns no cluster, although there are more than ten a replica."
+    description: "The other replicas do its share. Its log and its GET /readyz say whether it reaches the state store."
+- alert: BudLeasesFlap
+  # A replica that comes or goes moves leases for a minute or two.
+  expr: sum(rate(budcluster_lease_changes_total{ {{- $in }},kind=~"returned|lost"}[10m])) > 0
+  for: 30m
+  labels: {severity: warning}
+  annotations:
+    summary: Clusters keep changing their owner.
+    description: "Typical causes: replicas that restart, that are paused (no processor time), or that have one REPLICA_NAME, and a slow state store. The logs name each lease and the reason."
+- alert: BudClusterUnowned
+  expr: max(budcluster_unowned_clusters{ {{- $in }}}) > 0
+  for: {{ mul 2 $interval }}s
+  labels: {severity: critical}
+  annotations:
+    summary: "{{ `{{ $value }}` }} clusters have no owner: nobody collects them."
+    description: "GET /metrics/status names them. Check that a replica runs, and that it can write to the state store."
+- alert: BudReplicaCannotRenew
+  expr: max by (pod) (budcluster_member_record_age_seconds{ {{- $in }}}) > 20
+  for: 1m
+  labels: {severity: warning}
+  annotations:
+    summary: "The bridge {{ `{{ $labels.pod }}` }} can't renew its member record: the other replicas collect its clusters."
+    description: "Its log and its GET /readyz have the reason. Check its Dapr sidecar, and the state store."
 {{- end }}

@@ -7,7 +7,7 @@ can't be forgotten; only Secrets are listed by name, because their template make
 {{- range include "bud.secretNames" . | fromYamlArray }}
 {{- $objects = append $objects (dict "apiVersion" "v1" "kind" "Secret" "name" .) }}
 {{- end }}
-{{- range $file := list "accounts-and-budgets" "bridge" "clickhouse" "dapr" "ingress" "migration" "monitoring" "network-policies" "otel-collector" "query" "tests/api" }}
+{{- range $file := list "accounts-and-budgets" "bridge" "clickhouse" "dapr" "dashboards" "ingress" "migration" "monitoring" "network-policies" "otel-collector" "query" "tests/api" }}
 {{- range regexSplit "(?m)^---" (include (printf "%s/%s.yaml" $.Template.BasePath $file) $) -1 }}
 {{- $object := fromYaml . }}
 {{- if hasKey $object "Error" }}

@@ -150,6 +150,11 @@ workload's `env` adds what files/variables.yaml allows it, and `extraEnv` anythi
 CLICKHOUSE_URL: {{ include "bud.clickhouseUrl" .root | quote }}
 CLICKHOUSE_USER: {{ .clickhouse.user | default $shared.user | quote }}
 CLICKHOUSE_DATABASE: {{ $shared.database | quote }}
+{{- if $shared.shards.urls }}
+CLICKHOUSE_SHARD_URLS: {{ join "," $shared.shards.urls | quote }}
+CLICKHOUSE_DISTRIBUTED_DATABASE: {{ $shared.shards.database | quote }}
+CLICKHOUSE_DISTRIBUTED_CLUSTER: {{ $shared.shards.cluster | quote }}
+{{- end }}
 {{- with include "bud.clickhousePassword" . }}
 CLICKHOUSE_PASSWORD:
   valueFrom:
@@ -213,4 +218,19 @@ readinessProbe:
   httpGet: {path: {{ .readiness }}, port: http}
   periodSeconds: 10
   timeoutSeconds: 5
+{{- end }}
+
+{{/*
+The paths that an Ingress or HTTPRoute routes, by service: (dict "root" $ "route" .Values.ingress). The page is that of the query service, or of
+the bridge if only this one is routed. /metrics, the program's own metrics, is not among them.
+*/}}
+{{- define "bud.routedPaths" -}}
+{{- $page := and .route.page .root.Values.page.enabled -}}
+{{- $shared := list (dict "path" "/whoami") -}}
+{{- if $page }}{{ $shared = concat $shared (list (dict "path" "/" "exact" true) (dict "path" "/page") (dict "path" "/docs")) }}{{ end -}}
+{{- $bridge := list -}}
+{{- range list "/clusters" "/onboard" "/metrics/collect-all" "/metrics/status" "/metrics/events" "/metrics/completeness" }}{{ $bridge = append $bridge (dict "path" .) }}{{ end -}}
+{{- $query := list (dict "path" "/cluster-metrics") -}}
+{{- if .route.query }}{{ $query = concat $query $shared }}{{ else }}{{ $bridge = concat $bridge $shared }}{{ end -}}
+{{- dict "query" (ternary $query list .route.query) "bridge" (ternary $bridge list .route.bridge) | toYaml }}
 {{- end }}

@@ -35,6 +35,35 @@ spec:
 {{- end }}
 {{- end }}
 
+{{/* Of a Deployment: (dict "root" $ "component" "query" "values" .Values.query "name" NAME), and "behavior" DICT. */}}
+{{- define "bud.autoscaler" }}
+{{- if .values.autoscaling.enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ .name }}
+  labels: {{- include "bud.labels" . | nindent 4 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ .name }}
+  minReplicas: {{ .values.autoscaling.minReplicas }}
+  maxReplicas: {{ .values.autoscaling.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {{ .values.autoscaling.targetCPUUtilizationPercentage }}
+  {{- with .behavior }}
+  behavior: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* (dict "root" $ "component" "bridge" "values" .Values.bridge "name" NAME) */}}
 {{- define "bud.serviceAccount" }}
 {{- if .values.serviceAccount.create }}

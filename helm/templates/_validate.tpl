@@ -51,10 +51,46 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.otelCollector.clickhouse }}
+{{- if .shards.urls }}
+{{- if $.Values.clickhouse.enabled }}
+{{- fail "otelCollector.clickhouse.shards.urls: the chart's own ClickHouse (clickhouse.enabled) is one server; set clickhouse.enabled=false" }}
+{{- end }}
+{{- if not .shards.cluster }}
+{{- fail "otelCollector.clickhouse.shards.urls need otelCollector.clickhouse.shards.cluster" }}
+{{- end }}
+{{- if eq .shards.database .database }}
+{{- fail "otelCollector.clickhouse.shards.database must not be otelCollector.clickhouse.database" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- include "bud.validateReplicas" . }}
 {{- range .Values.bridge.extraEnv }}
 {{- if hasPrefix "CLICKHOUSE_" .name }}
 {{- fail (printf "bridge.extraEnv: %s: the bridge never connects to ClickHouse" .name) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Several bridges share the clusters by leases in one state store, which all of them reach. */}}
+{{- define "bud.validateReplicas" -}}
+{{- $bridge := .Values.bridge }}
+{{- $store := .Values.dapr.stateStore }}
+{{- $scales := $bridge.autoscaling.enabled }}
+{{- if or $scales (gt (int $bridge.replicas) 1) }}
+{{- $asked := ternary "bridge.autoscaling.enabled=true" (printf "bridge.replicas: %d" (int $bridge.replicas)) $scales }}
+{{- if not $store.enabled }}
+{{- fail (printf "%s needs dapr.stateStore.enabled=true: replicas share the clusters by leases in Dapr's state store; SQLite on a volume belongs to one process. Without it, set bridge.replicas=1 and bridge.autoscaling.enabled=false" $asked) }}
+{{- end }}
+{{- if and $store.create (has $store.type (list "state.in-memory" "state.sqlite")) }}
+{{- fail (printf "%s: dapr.stateStore.type=%s keeps the state in each Pod, but replicas share the clusters by leases in one store: use state.postgresql or state.redis" $asked $store.type) }}
+{{- end }}
+{{- if lt (int $bridge.terminationGracePeriodSeconds) 20 }}
+{{- fail (printf "bridge.terminationGracePeriodSeconds: %d is too short for several replicas: one that ends needs 10 s to give its leases back, and its sidecar 7 s more; set at least 20" (int $bridge.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- if and $scales (gt (int $bridge.autoscaling.minReplicas) (int $bridge.autoscaling.maxReplicas)) }}
+{{- fail (printf "bridge.autoscaling: minReplicas (%d) is more than maxReplicas (%d)" (int $bridge.autoscaling.minReplicas) (int $bridge.autoscaling.maxReplicas)) }}
 {{- end }}
 {{- end }}
 

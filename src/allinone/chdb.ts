@@ -43,9 +43,14 @@ interface ChdbModule {
   drainPending(): Promise<void>;
 }
 
+interface ChdbAnswer {
+  text(): string;
+  bytes(): Uint8Array;
+}
+
 interface ChdbSession {
   query(sql: string): string;
-  queryAsync(sql: string, options: { format: string }): Promise<{ text(): string }>;
+  queryAsync(sql: string, options: { format: string }): Promise<ChdbAnswer>;
   close(): void;
 }
 
@@ -79,21 +84,26 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
   // Only now is it certain that no other process works here. A killed process never acknowledged the files that it left behind.
   await emptyFolder(inbox, logger);
   const pool = createPool(sessions, { waitingMax: WAITING_MAX, reserved: INSERT_CONNECTIONS });
+  /** Sessions whose last statement failed. */
+  const failed = new Set<ChdbSession>();
   let insertCount = 0;
 
   const run = async (
     sql: string,
     parameters: QueryParameters,
     signal: AbortSignal | undefined,
-    lane: Lane = "ordinary",
-  ): Promise<string> => {
+    { lane = "ordinary", format = "JSONEachRow" }: { lane?: Lane; format?: "JSONEachRow" | "Native" } = {},
+  ): Promise<ChdbAnswer> => {
     const literal = toLiteralSql(sql, parameters);
     const work = pool.use(
       async (session) => {
         try {
-          return (await session.queryAsync(literal, { format: "JSONEachRow" })).text();
+          if (failed.has(session)) await emptyAnswer(session);
+          failed.delete(session);
+          return await session.queryAsync(literal, { format });
         } catch (error) {
-          const failure = toEngineError(error, path);
+          failed.add(session);
+          const failure = error instanceof BridgeError ? error : toEngineError(error, path);
           if (failure.code === "storage_damaged") logger.error({ err: failure }, failure.message);
           else logger.debug({ err: error, code: failure.code }, "a statement failed");
           throw failure;
@@ -110,16 +120,21 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
       await run(sql, parameters, signal);
     },
     query: async <Row>(sql: string, parameters: QueryParameters = {}, signal?: AbortSignal) => {
-      const text = await run(sql, parameters, signal);
-      const lines = text.split("\n").filter((line) => line !== "");
+      const answer = await run(sql, parameters, signal);
+      const lines = answer
+        .text()
+        .split("\n")
+        .filter((line) => line !== "");
       return lines.map((line) => JSON.parse(line) as Row);
     },
+    queryNative: async (sql, parameters = {}, signal) =>
+      (await run(sql, parameters, signal, { format: "Native" })).bytes(),
     insertRowBinary: async (table, columns, rows, signal) => {
       const file = join(inbox, `${++insertCount}.bin`);
       const insert = async (): Promise<void> => {
         try {
           await writeRows(file, rows);
-          await run(toInsert(table, columns, file), {}, undefined, "preferred");
+          await run(toInsert(table, columns, file), {}, undefined, { lane: "preferred" });
         } finally {
           await removeFile(file, logger);
         }
@@ -133,6 +148,23 @@ export async function openChdb(settings: ChdbSettings): Promise<EmbeddedDatabase
       await chdb.drainPending();
     },
   };
+}
+
+const EMPTY_ATTEMPTS = 3;
+
+/**
+ * A statement that fails after a part of its answer leaves that part in its session, and the engine puts it before the answer of the next statement: so
+ * that is read and thrown away. Throws `storage_unavailable` when it does not end.
+ */
+async function emptyAnswer(session: ChdbSession): Promise<void> {
+  for (let left = EMPTY_ATTEMPTS; left > 0; left--) {
+    const answer = await session.queryAsync("SELECT 'nothing else' AS answer", { format: "JSONEachRow" });
+    if (answer.text().trim() === '{"answer":"nothing else"}') return;
+  }
+  throw new BridgeError(
+    "storage_unavailable",
+    "the embedded ClickHouse engine gives answers of other statements",
+  );
 }
 
 async function loadChdb(load: () => Promise<ChdbModule>): Promise<ChdbModule> {

@@ -6,7 +6,8 @@ import type { Keyring } from "#clusters/envelope.ts";
 import { withCadence } from "#collect/cadence.ts";
 import { createClusterCompleteness } from "#collect/completeness.ts";
 import { uncheckedWarning } from "#collect/cluster-state.ts";
-import type { Rounds } from "#collect/round.ts";
+import { gatedRecords } from "#collect/gated-records.ts";
+import { ROUND_KEY, SharedRounds } from "#collect/shared-rounds.ts";
 import type { Collection } from "#collect/status.ts";
 import { createTicker } from "#collect/ticker.ts";
 import { toBridgeError } from "#errors/error.ts";
@@ -16,6 +17,7 @@ import { createLifecycle, type Lifecycle } from "#lib/lifecycle.ts";
 import { createTurns } from "#lib/turns.ts";
 import { loadQueries } from "#prometheus/catalogue.ts";
 import { prepareDataDirectory } from "#state/data-directory.ts";
+import { countRequests } from "#state/counted-store.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -27,7 +29,9 @@ import { createClusters } from "./clusters.ts";
 import { createCollection, createLocalWork, startWorkerPool } from "./collection.ts";
 import { workConfig, type WorkSettings } from "./work-settings.ts";
 import { startKeyring, warnOfPlaintext } from "./credentials.ts";
+import { createOnboarding } from "./onboarding.ts";
 import { queryPorts } from "./queries.ts";
+import { startReplicas } from "./replicas.ts";
 import { startStateStore } from "./state.ts";
 import { configuredCollector, startEmbeddedStorage, startServerStorage } from "./storage.ts";
 import { variablesOf, type Config } from "#config.ts";
@@ -40,6 +44,8 @@ export interface Overrides {
   random?: () => number;
   /** Instead of CLUSTERS_FILE. */
   clusters?: readonly Cluster[];
+  /** Instead of Dapr's store or the file in DATA_DIR: several programs can share it. Who made it closes it. */
+  store?: StateStore;
   /** How the names of API servers are resolved. */
   resolve?: Resolve;
   /** local: the work on clusters runs in this process, which a clock, random numbers or a resolver of a test's own need. */
@@ -99,6 +105,9 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
         port: config.PORT,
         service: SERVICE,
         access: access.settings,
+        ...(config.PAGE_ENABLED
+          ? { page: { role: config.ROLE, bridgeUrl: config.PAGE_BRIDGE_URL?.href ?? null } }
+          : {}),
       },
     );
     const { url } = await server.start();
@@ -143,7 +152,7 @@ export function createApp(config: Config, logger: Logger, overrides: Overrides =
 interface Started {
   ports: Omit<HttpServerDeps, "logger" | "clock" | "ownMetrics">;
   ownMetrics: OwnMetrics;
-  collection?: Rounds;
+  collection?: Collection & { stop(graceMs: number): Promise<void> };
   /** For the log. */
   facts: Record<string, unknown>;
 }
@@ -166,12 +175,12 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   if (config.ROLE === "all-in-one" || config.DAPR_STATE_STORE === undefined) {
     prepareDataDirectory(config.DATA_DIR, logger);
   }
-  const queries = await loadQueries(config.QUERIES_FILE);
+  const queries = await loadQueries(config.QUERIES_FILE, config.CATALOGUE);
   const keyring = await startKeyring(config, base);
   const fixed = overrides.clusters ?? (await loadClusters(config, keyring));
   warnOfUnverified(fixed, logger);
   warnOfPlaintext(fixed, logger);
-  const store = await startStateStore(config, base);
+  const { store, counts } = countRequests(overrides.store ?? (await startStateStore(config, base)));
   const clusters = createClusters(config, base, {
     fixed,
     defaults: clusterDefaults(config),
@@ -185,6 +194,13 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   const collector = storage?.collector ?? configuredCollector(config);
   // The embedded receiver is for the clusters' metrics; the program's own are at GET /metrics.
   const metrics = startOwnMetrics(base, storage ? undefined : collector.url);
+  metrics.observeStateRequests(counts);
+  const replicas = await startReplicas(config, base, {
+    store,
+    registry,
+    metrics,
+    version: SERVICE.version,
+  });
   const work = await startWork(
     { ...base, metrics },
     {
@@ -194,11 +210,18 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
       aws: variablesOf(AWS_VARIABLES),
       ...(storage ? { database: storage.identity } : {}),
     },
-    { store, keyring, metrics },
+    { store: gatedRecords(store, (clusterId) => replicas.holds(clusterId)), keyring, metrics },
     overrides,
   );
   const turns = createTurns();
-  const rounds = createCollection(config, { clock, logger, metrics, store, registry, work, turns }, queries);
+  const rounds = createCollection(
+    config,
+    { clock, logger, metrics, store, registry, work, turns, ownership: replicas },
+    queries,
+  );
+  const { random = Math.random } = overrides;
+  const shared = new SharedRounds({ local: rounds, fleet: replicas, store, clock, logger, random });
+  replicas.follow(rounds, { key: ROUND_KEY, note: (value) => void shared.noteRound(value) });
   lifecycle.onStop("collection", () => rounds.stop(STOP_GRACE_MS));
   const clusterAdmin = clusters.open({
     check: (cluster, signal) => work.check(cluster, signal),
@@ -209,7 +232,8 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
   });
   return {
     ports: {
-      collection: withCadence(rounds, base, { intervalMs: config.COLLECTION_INTERVAL }),
+      collection: withCadence(shared, base, { intervalMs: config.COLLECTION_INTERVAL }),
+      liveRounds: rounds.live,
       completeness: createClusterCompleteness(
         { registry, store, turns },
         { queries, stretchMs: config.PROOF_STRETCH },
@@ -217,12 +241,25 @@ async function startCollecting(base: Base, overrides: Overrides): Promise<Starte
       clusters: registry,
       clusterAdmin,
       diagnoseCluster: work.diagnose,
-      readiness: async () => [...(await checkStore(store)), ...work.problems()],
+      onboarding: createOnboarding(config, {
+        clock,
+        clusterAdmin,
+        work,
+        ...(overrides.resolve ? { resolve: overrides.resolve } : {}),
+      }),
+      readiness: async () => [...(await checkStore(store)), ...replicas.problems(), ...work.problems()],
       ...(keyring ? { warnings: () => keyring.warnings() } : {}),
       ...(storage ? queryPorts(config, storage.database, clock) : {}),
     },
     ownMetrics: metrics,
-    collection: rounds,
+    collection: {
+      start: (trigger) => shared.start(trigger),
+      status: () => shared.status(),
+      stop: async (graceMs) => {
+        shared.stop();
+        await rounds.stop(graceMs);
+      },
+    },
     facts: { scheduler: config.SCHEDULER, queries: queries.length },
   };
 }

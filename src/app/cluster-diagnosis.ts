@@ -6,6 +6,7 @@ import type { Clock } from "#lib/clock.ts";
 import { createTurns } from "#lib/turns.ts";
 import { createTransport } from "#otlp/transport.ts";
 import type { Query } from "#prometheus/catalogue.ts";
+import { createSampleTransport } from "#prometheus/sample-transport.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { GuardOf } from "./guard.ts";
 import { clientOf, toDirectTarget, type SignerOf } from "./open-prometheus.ts";
@@ -57,6 +58,7 @@ export function createClusterDiagnosis(
         clientOf(cluster, { dispatcher, clock, turns, signerOf: parts.signerOf }, prometheus, {
           origin,
           timeoutMs,
+          samples: { transport: createSampleTransport(clock, config.REMOTE_READ), queries: parts.queries },
         }),
     },
     { stepMs: config.METRICS_COLLECTION_TIMEOUT, lagMs: config.COLLECTION_LAG, queries: parts.queries },

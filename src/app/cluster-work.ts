@@ -3,6 +3,7 @@ import { createAwsSigners } from "#aws/signer.ts";
 import { loadKubernetesClient } from "#clusters/kubernetes-client-config.ts";
 import { createCollectCluster, type CollectCluster } from "#collect/collect-cluster.ts";
 import type { OpenPrometheus } from "#collect/ports.ts";
+import { openCredentials } from "#clusters/open-credentials.ts";
 import type { Clock } from "#lib/clock.ts";
 import { createMemoryBudget } from "#lib/memory-budget.ts";
 import { createTurns } from "#lib/turns.ts";
@@ -11,8 +12,10 @@ import { createExporter } from "#otlp/exporter.ts";
 import { createObservedTransport } from "#otlp/observed-transport.ts";
 import { createRetryingTransport } from "#otlp/retrying-transport.ts";
 import { createTransport } from "#otlp/transport.ts";
+import { findServices } from "#onboard/find-services.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Resolve } from "#tunnel/api-server-guard.ts";
+import { createKubeClient } from "#tunnel/kube-client.ts";
 import type { ClusterWork, WorkPorts } from "#workers/ports.ts";
 import { createClusterDiagnosis } from "./cluster-diagnosis.ts";
 import { createGuardOf } from "./guard.ts";
@@ -60,6 +63,18 @@ export async function createClusterWork(settings: WorkSettings, deps: ClusterWor
       }
     },
     diagnose: diagnosis.diagnose,
+    findServices: async (cluster, signal) => {
+      const guard = guardOf(cluster);
+      const { kubeConfig } = await openCredentials(cluster, keyring);
+      const timeoutMs = config.METRICS_COLLECTION_TIMEOUT;
+      const kube = createKubeClient({ kubeConfig, clock, ...(guard ? { guard } : {}) }, { timeoutMs });
+      const { namespace } = cluster.prometheus;
+      return await findServices(
+        kube,
+        { namespace, configuredService: config.PROMETHEUS_SERVICE_NAME },
+        signal,
+      );
+    },
     close: async () => {
       await Promise.all([agent.destroy(), diagnosis.close()]);
     },
@@ -101,6 +116,7 @@ function createCollect(
       queries,
       intervalMs: config.COLLECTION_INTERVAL,
       lagMs: config.COLLECTION_LAG,
+      unlistedSeriesMax: config.CATALOGUE_SERIES_MAX,
       ...(config.PROOF_STRETCH > 0
         ? { proof: { stretchMs: config.PROOF_STRETCH, delayMs: config.PROOF_DELAY } }
         : {}),

@@ -1,4 +1,5 @@
 import type { ClusterRegistry } from "#clusters/cluster.ts";
+import type { Ownership } from "#collect/ownership.ts";
 import { createRounds, type Rounds } from "#collect/round.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Lifecycle } from "#lib/lifecycle.ts";
@@ -57,6 +58,7 @@ export function createCollection(
     registry: ClusterRegistry;
     work: Work;
     turns: Turns;
+    ownership: Ownership;
   },
   queries: readonly Query[],
 ): Rounds {

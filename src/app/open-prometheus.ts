@@ -18,7 +18,8 @@ import {
 } from "#prometheus/client.ts";
 import { createCompression } from "#prometheus/compression.ts";
 import { withDirectRemedies, withDirectRemedy } from "#prometheus/direct-remedies.ts";
-import { namesOfSelectors } from "#prometheus/promql.ts";
+import { namesOfSelectors } from "#prometheus/selector-matchers.ts";
+import { createSampleTransport } from "#prometheus/sample-transport.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { openDirect, type DirectTarget } from "#tunnel/direct.ts";
 import { openTunnel, type Tunnel } from "#tunnel/dispatcher.ts";
@@ -56,11 +57,13 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
       metrics.tunnelOpened();
       const { dispatcher, origin, pod, otherPods, unreadyPods, nodeNames, warnings } = tunnel;
       const compression = createCompression(clock, link);
+      const samples = createSampleTransport(clock, config.REMOTE_READ);
       const parts = { dispatcher, clock, turns, signerOf: deps.signerOf };
       const client = clientOf(cluster, parts, prometheus, {
         origin,
         timeoutMs,
         compression,
+        samples: { transport: samples, queries: deps.queries },
         ...(metricNames ? { metricNames } : {}),
       });
       const close = async (): Promise<void> => {
@@ -74,6 +77,7 @@ export function createOpenPrometheus(config: WorkConfig, deps: OpenPrometheusDep
         unreadyPods,
         nodeNames,
         warnings,
+        samples,
         link: () => compression.link(),
         close,
       };
@@ -164,7 +168,7 @@ export function clientOf(
   cluster: Cluster,
   parts: { dispatcher: Dispatcher; clock: Clock; turns: Turns; signerOf: SignerOf },
   credentials: PrometheusCredentials | undefined,
-  settings: Pick<PrometheusSettings, "origin" | "timeoutMs" | "metricNames" | "compression">,
+  settings: Pick<PrometheusSettings, "origin" | "timeoutMs" | "metricNames" | "compression" | "samples">,
 ): PrometheusClient {
   const client = createPrometheusClient(parts, {
     ...cluster.prometheus,

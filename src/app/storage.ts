@@ -12,6 +12,7 @@ import type { TransportSettings } from "#otlp/transport.ts";
 import { createClickHouse } from "#storage/clickhouse.ts";
 import type { StateStore } from "#state/store.ts";
 import type { Database } from "#storage/database.ts";
+import { DISTRIBUTED_SETTINGS } from "#storage/distributed.ts";
 import { migrate } from "#storage/migrate.ts";
 import type { MigrationParameters } from "#storage/migration-parameters.ts";
 import { migrationStatus, planMigrate } from "#storage/migration-plan.ts";
@@ -29,24 +30,42 @@ export function configuredCollector(config: Config): CollectorPlace {
   return { url: config.OTEL_COLLECTOR_ENDPOINT.href, headers: config.OTLP_HEADERS };
 }
 
-/** The ClickHouse server of CLICKHOUSE_URL; nothing is connected yet. */
-function connectStorage(config: Config, logger: Logger): Database {
+/** A ClickHouse server; nothing is connected yet. */
+function connectStorage(
+  config: Config,
+  logger: Logger,
+  url = config.CLICKHOUSE_URL,
+  settings: Readonly<Record<string, string | number>> = {},
+): Database {
   return createClickHouse({
-    url: config.CLICKHOUSE_URL.href,
+    url: url.href,
     user: config.CLICKHOUSE_USER,
     password: config.CLICKHOUSE_PASSWORD,
     timeoutMs: config.CLICKHOUSE_TIMEOUT,
+    settings,
     logger,
   });
 }
 
-/** The role migrate: brings ClickHouse's tables up to date. */
+/** A server of each shard: what writes tables works on each of them by itself. */
+function shardUrls(config: Config): readonly URL[] {
+  return config.CLICKHOUSE_SHARD_URLS ?? [config.CLICKHOUSE_URL];
+}
+
+/** The database that answers are read from. */
+export function readDatabaseName(config: Config): string {
+  return config.CLICKHOUSE_DISTRIBUTED_DATABASE ?? config.CLICKHOUSE_DATABASE;
+}
+
+/** The role migrate: brings ClickHouse's tables up to date, one shard after the other. */
 export async function runMigrations(config: Config, logger: Logger, signal: AbortSignal): Promise<void> {
-  const database = connectStorage(config, logger);
-  try {
-    await migrateTables(config, database, { clock: systemClock, logger }, signal);
-  } finally {
-    await database.close();
+  for (const url of shardUrls(config)) {
+    const database = connectStorage(config, logger, url);
+    try {
+      await migrate(database, { parameters: toParameters(config), clock: systemClock, logger, signal });
+    } finally {
+      await database.close();
+    }
   }
 }
 
@@ -57,45 +76,57 @@ export async function inspectMigrations(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<{ text: string; isUpToDate: boolean }> {
-  const database = connectStorage(config, logger);
-  try {
-    const settings = { parameters: toParameters(config), signal };
-    if (what === "plan") return { text: toPlanText(await planMigrate(database, settings)), isUpToDate: true };
-    const status = await migrationStatus(database, settings);
-    return { text: toStatusText(status), isUpToDate: isUpToDate(status) };
-  } finally {
-    await database.close();
+  const results: { text: string; isUpToDate: boolean }[] = [];
+  for (const url of shardUrls(config)) {
+    const database = connectStorage(config, logger, url);
+    try {
+      const settings = { parameters: toParameters(config), signal };
+      if (what === "plan") {
+        results.push({ text: toPlanText(await planMigrate(database, settings)), isUpToDate: true });
+      } else {
+        const status = await migrationStatus(database, settings);
+        results.push({ text: toStatusText(status), isUpToDate: isUpToDate(status) });
+      }
+    } finally {
+      await database.close();
+    }
   }
+  return {
+    text: results.map(({ text }) => text).join("\n"),
+    isUpToDate: results.every((result) => result.isUpToDate),
+  };
 }
 
 export function toParameters(config: Config): MigrationParameters {
   const { CLICKHOUSE_ROLLUP_RETENTION: rollup, CLICKHOUSE_SERIES_RETENTION: series } = config;
+  const { CLICKHOUSE_DISTRIBUTED_DATABASE: distributed, CLICKHOUSE_DISTRIBUTED_CLUSTER: shards } = config;
   return {
     database: config.CLICKHOUSE_DATABASE,
     retentionDays: config.CLICKHOUSE_RETENTION / DAY_MS,
     ...(rollup === undefined ? {} : { rollupRetentionDays: rollup / DAY_MS }),
     ...(series === undefined ? {} : { seriesRetentionDays: series / DAY_MS }),
     ...(config.CLICKHOUSE_CLUSTER === undefined ? {} : { cluster: config.CLICKHOUSE_CLUSTER }),
+    ...(distributed === undefined || shards === undefined
+      ? {}
+      : { shards: { database: distributed, cluster: shards, count: shardUrls(config).length } }),
   };
 }
 
-async function migrateTables(
-  config: Config,
-  database: Database,
-  deps: { clock: Clock; logger: Logger },
-  signal: AbortSignal,
-): Promise<void> {
-  await migrate(database, { parameters: toParameters(config), ...deps, signal });
-}
-
-/** The query role's storage: the server of CLICKHOUSE_URL, whose hours are rolled up. */
+/** The query role's storage: the server of CLICKHOUSE_URL. The hours are rolled up on each shard, in its own tables. */
 export function startServerStorage(
   config: Config,
   deps: { clock: Clock; logger: Logger; lifecycle: Lifecycle },
 ): Database {
-  const database = connectStorage(config, deps.logger);
+  const isSharded = config.CLICKHOUSE_SHARD_URLS !== undefined;
+  const settings = isSharded ? DISTRIBUTED_SETTINGS : {};
+  const database = connectStorage(config, deps.logger, config.CLICKHOUSE_URL, settings);
   deps.lifecycle.onStop("ClickHouse", () => database.close());
-  startRollups(config, database, deps);
+  for (const url of config.CLICKHOUSE_SHARD_URLS ?? []) {
+    const shard = connectStorage(config, deps.logger, url);
+    deps.lifecycle.onStop("ClickHouse", () => shard.close());
+    startRollups(config, shard, deps);
+  }
+  if (!isSharded) startRollups(config, database, deps);
   return database;
 }
 

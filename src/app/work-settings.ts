@@ -8,6 +8,7 @@ import type { Config } from "#config.ts";
 const WORK_VARIABLES = [
   "ALLOW_PRIVATE_API_SERVERS",
   "API_SERVER_CIDRS",
+  "CATALOGUE_SERIES_MAX",
   "COLLECTION_INTERVAL",
   "COLLECTION_LAG",
   "EXPORT_RETRY_MAX_ELAPSED",
@@ -23,8 +24,10 @@ const WORK_VARIABLES = [
   "METRICS_COLLECTION_TIMEOUT",
   "OTLP_COMPRESSION",
   "PROOF_DELAY",
+  "PROMETHEUS_SERVICE_NAME",
   "PROOF_STRETCH",
   "QUERY_CONCURRENCY",
+  "REMOTE_READ",
 ] as const satisfies readonly (keyof Config)[];
 
 export type WorkConfig = Pick<Config, (typeof WORK_VARIABLES)[number]>;

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { z } from "zod";
+import { mappingField } from "./cluster-fields.ts";
 import { readCertificates } from "./pem.ts";
 
 const PEM_CHARS_MAX = 64 * 1024;
@@ -11,15 +12,13 @@ const pemText = (what: string) =>
     .max(PEM_CHARS_MAX, `must have at most ${PEM_CHARS_MAX} characters`);
 
 /** A client certificate and its key, both PEM. Its problems quote nothing of it. */
-export const clientCertificateField = z
-  .strictObject(
-    { cert: pemText("a certificate"), key: pemText("a private key") },
-    "must be a mapping with cert and key",
-  )
-  .superRefine(({ cert, key }, context) => {
-    const message = clientCertificateProblem(cert, key);
-    if (message !== undefined) context.addIssue({ code: "custom", message });
-  });
+export const clientCertificateField = mappingField(
+  { cert: pemText("a certificate"), key: pemText("a private key") },
+  "cert and key",
+).superRefine(({ cert, key }, context) => {
+  const message = clientCertificateProblem(cert, key);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
+});
 
 function clientCertificateProblem(cert: string, key: string): string | undefined {
   const read = readCertificates(cert);

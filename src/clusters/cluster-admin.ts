@@ -12,7 +12,14 @@ import {
   type ConnectionCheckSettings,
 } from "./connection-checks.ts";
 import { toTarget } from "./prometheus-target.ts";
-import { sealNew, sealPatched, type SealingDeps, type SealingTarget } from "./sealed-credentials.ts";
+import {
+  admitNew,
+  sealNew,
+  sealPatched,
+  toClearCredentials,
+  type SealingDeps,
+  type SealingTarget,
+} from "./sealed-credentials.ts";
 import type { StoredClusters } from "./stored-clusters.ts";
 
 export interface ClusterAdminDeps extends SealingDeps {
@@ -40,6 +47,11 @@ interface AdmissionOptions {
 export interface ClusterAdmin {
   /** Throws cluster_exists, cluster_limit_reached, kubeconfig_*, api_server_refused, credentials_keys_missing and the check's errors. */
   create(input: ClusterInput, options: AdmissionOptions): Promise<Cluster>;
+  /**
+   * The cluster as `create` would register it, under an id of its own, with its credentials in clear text. Nothing is stored, and the connection is
+   * not checked. Throws as `create` does up to there.
+   */
+  draft(input: ClusterInput, signal: AbortSignal): Promise<Cluster>;
   /**
    * As `create`. When another change of the same cluster is faster, the patch is applied again on top of it. Credentials that the patch does
    * not name stay as they are; throws credentials_* when the stored ones are needed and can't be opened.
@@ -69,17 +81,30 @@ export function createClusterAdmin(deps: ClusterAdminDeps, settings: ClusterAdmi
     throw new BridgeError("cluster_read_only", `"${id}" is not registered over the API`);
   };
 
+  const refuseKnown = async (id: string): Promise<void> => {
+    if (!deps.fixedIds.has(id) && (await clusters.read(id)) === undefined) return;
+    throw new BridgeError("cluster_exists", `a cluster has the id "${id}" already`);
+  };
+
   return {
     create: async (input, options) => {
       const id = input.id ?? randomUUID();
-      if (deps.fixedIds.has(id) || (await clusters.read(id)) !== undefined) {
-        throw new BridgeError("cluster_exists", `a cluster has the id "${id}" already`);
-      }
+      await refuseKnown(id);
       const described = describe(id, input, nowText());
       const sealed = await sealNew(deps, id, input, sealingTarget(described, defaults), options.signal);
       const record = { ...described, ...sealed };
       await admit(record, options);
       return await clusters.create(record);
+    },
+    draft: async (input, signal) => {
+      if (input.id !== undefined) await refuseKnown(input.id);
+      // What goes wrong with it must not count against a registered cluster.
+      const id = randomUUID();
+      const described = describe(id, input, nowText());
+      const target = sealingTarget(described, defaults);
+      const { envelope, facts } = await admitNew(deps, id, input, target, signal);
+      const cluster = toCluster({ ...described, jwe: "", facts }, defaults);
+      return { ...cluster, credentials: toClearCredentials(envelope) };
     },
     update: async (id, patch, options) => {
       refuseFixed(id);

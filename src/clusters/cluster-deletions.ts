@@ -15,11 +15,15 @@ export interface ClusterDeletionsDeps {
 
 /** A registration takes milliseconds; one that is older belongs to a process that died. */
 const CREATING_MS_MAX = 10 * 60_000;
+/** A deletion takes half a minute at most: it may wait for another replica. One that is there for longer belongs to a process that died. */
+const PENDING_MS_MIN = 60_000;
 
 /** Deletes what the index lists under `deleting`, also after a crash: every step can be repeated. */
 export class ClusterDeletions {
   readonly #deps: ClusterDeletionsDeps;
   readonly #running = new Map<string, Promise<void>>();
+  /** Deletions of the index, by when they were first seen, monotonic ms. */
+  readonly #pendingSince = new Map<string, number>();
 
   constructor(deps: ClusterDeletionsDeps) {
     this.#deps = deps;
@@ -43,7 +47,7 @@ export class ClusterDeletions {
   /** Starts `recover` when this index needs it. A failure is logged; the next index starts it again. */
   recoverInBackground(index: ClusterIndex): void {
     const isPending =
-      index.deleting.some((id) => !this.#running.has(id)) ||
+      this.#notePending(index.deleting).some((id) => !this.#running.has(id)) ||
       index.creating.some((each) => this.#isAbandoned(each));
     if (!isPending) return;
     this.recover().catch((error: unknown) =>
@@ -54,6 +58,14 @@ export class ClusterDeletions {
   /** Settles when no deletion is under way any more. */
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled(this.#running.values());
+  }
+
+  /** Those that have been there for so long that no other replica is at work on them any more. */
+  #notePending(deleting: readonly string[]): string[] {
+    const now = this.#deps.clock.monotonic();
+    for (const id of this.#pendingSince.keys()) if (!deleting.includes(id)) this.#pendingSince.delete(id);
+    for (const id of deleting) if (!this.#pendingSince.has(id)) this.#pendingSince.set(id, now);
+    return deleting.filter((id) => now - this.#pendingSince.get(id)! >= PENDING_MS_MIN);
   }
 
   async #delete(id: string): Promise<void> {

@@ -129,6 +129,8 @@ export interface Cluster {
 /** The clusters to collect from, as of now. */
 export interface ClusterRegistry {
   list(): Promise<Cluster[]>;
+  /** As it is now, without what `list` may still remember while the store does not answer. Throws state_*. Absent: `list` is never old. */
+  isRegistered?(id: string): Promise<boolean>;
   /** Problems of the list as a whole, for the status. */
   warnings?(): readonly string[];
 }

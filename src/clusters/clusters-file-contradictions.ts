@@ -1,7 +1,7 @@
 import { prometheusCredentialFields } from "./prometheus-credentials.ts";
 import { targetContradiction } from "./prometheus-target.ts";
 import { usesOwnIdentity } from "./sigv4.ts";
-import { isYamlMap, type YamlMap } from "./yaml.ts";
+import { isYamlMap, type YamlMap } from "#lib/yaml.ts";
 
 /** The commands that seal the credentials of a cluster of CLUSTERS_FILE. */
 export const SEAL = "npm run keys -- seal KUBECONFIG --id ID";

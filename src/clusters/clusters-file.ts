@@ -19,7 +19,7 @@ import {
 } from "./prometheus-credentials.ts";
 import { givenTarget, toTarget } from "./prometheus-target.ts";
 import { originOf } from "./prometheus-url.ts";
-import { isYamlMap, readYaml } from "./yaml.ts";
+import { isYamlMap, readYaml } from "#lib/yaml.ts";
 
 /** Settings of a cluster that its entry in the file does not give. */
 export interface ClusterDefaults {

@@ -54,11 +54,12 @@ export function hasPrometheusCredentials(facts: CredentialFacts): boolean {
   return auth !== null || headers.length > 0 || facts.prometheus_client_certificate === true;
 }
 
-/** Scheme, host and port: a path may say more than who may see the cluster needs to know. */
-function shownServer(server: string): string {
+/** Scheme, host and port: a path may say more than who may see the cluster needs to know. Empty: no URL with a host. */
+export function shownServer(server: string): string {
   const url = URL.parse(server);
-  if (!url) return "";
-  return `${url.protocol}//${url.hostname}:${url.port === "" ? "443" : url.port}`;
+  if (!url || url.hostname === "") return "";
+  const port = url.port === "" ? (url.protocol === "http:" ? "80" : "443") : url.port;
+  return `${url.protocol}//${url.hostname}:${port}`;
 }
 
 function decoded(base64: string | undefined): string {

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Cluster, User } from "@kubernetes/client-node";
-import { isYamlMap } from "./yaml.ts";
+import { isYamlMap } from "#lib/yaml.ts";
 
 /**
  * The user, its exec plugin set up as client-go runs it (k8s.io/client-go/plugin/pkg/client/auth/exec), which client-node does not do:

@@ -7,7 +7,7 @@ import type { KubeconfigCredentials } from "./cluster.ts";
 import { withExecInfo } from "./exec-plugin.ts";
 import { encodedKubeconfig, parseKubeconfig, withoutAbsent } from "./parse-kubeconfig.ts";
 import { isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
-import { isYamlMap, type YamlMap } from "./yaml.ts";
+import { isYamlMap, type YamlMap } from "#lib/yaml.ts";
 
 const TRUSTED_BYTES_MAX = 4 * 1024 * 1024;
 

@@ -2,7 +2,7 @@ import { createPrivateKey, type X509Certificate } from "node:crypto";
 import { BridgeError } from "#errors/error.ts";
 import { fromBase64, isEncodedKubeconfig, pemDataProblem } from "./pem-data.ts";
 import { readCertificates } from "./pem.ts";
-import { isYamlMap, readYaml, type YamlMap } from "./yaml.ts";
+import { isYamlMap, readYaml, type YamlMap } from "#lib/yaml.ts";
 
 /** The fields that are taken from an untrusted kubeconfig. All of them are plain, validated data. */
 export interface ParsedKubeconfig {
@@ -77,18 +77,47 @@ const ALLOWED = {
  * quotes a value of the file other than names of contexts, clusters and users. Nothing is run, read or dialled.
  */
 export function parseKubeconfig(text: string, options: ParseOptions = {}): ParsedKubeconfig {
+  const entries = readEntries(readKubeconfigFile(text));
+  const { cluster, user } = selectEntries(entries, options);
+  return { ...readCluster(cluster), ...readUser(user) };
+}
+
+/** The file as a mapping, as it is. Throws `kubeconfig_invalid`. */
+export function readKubeconfigFile(text: string): YamlMap {
   const read = readYaml(text, LIMITS);
   if (!read.ok) throw new BridgeError("kubeconfig_invalid", `the kubeconfig ${read.reason}`);
   if (typeof read.value === "string" && isEncodedKubeconfig(read.value)) throw encodedKubeconfig();
   if (!isYamlMap(read.value)) {
     throw new BridgeError("kubeconfig_invalid", "the kubeconfig must be a mapping, as text in UTF-8");
   }
-  const file = withoutAbsent(read.value);
+  return withoutAbsent(read.value);
+}
+
+/** The entries of a file of which every field is on the allow-list, by their names. */
+export interface KubeconfigEntries {
+  file: YamlMap;
+  clusters: Map<string, Entry>;
+  users: Map<string, Entry>;
+  contexts: Map<string, Entry>;
+}
+
+/** Throws `kubeconfig_refused` and `kubeconfig_invalid`: what they say holds for every context. */
+export function readEntries(file: YamlMap): KubeconfigEntries {
   checkFields(file, ALLOWED.file, "");
   if (file["kind"] !== undefined && file["kind"] !== "Config") throw invalid("kind", 'must be "Config"');
-  const clusters = namedEntries(file, "clusters", "cluster");
-  const users = namedEntries(file, "users", "user");
-  const contexts = namedEntries(file, "contexts", "context");
+  return {
+    file,
+    clusters: namedEntries(file, "clusters", "cluster"),
+    users: namedEntries(file, "users", "user"),
+    contexts: namedEntries(file, "contexts", "context"),
+  };
+}
+
+/** The cluster and the user of the context that the options choose. Throws `kubeconfig_refused` and `kubeconfig_invalid`. */
+export function selectEntries(
+  { file, clusters, users, contexts }: KubeconfigEntries,
+  options: ParseOptions,
+): { cluster: Entry; user: Entry } {
   const context = selectContext(file, contexts, options);
   const clusterName = requiredText(context.body, "cluster", context.path);
   const userName = requiredText(context.body, "user", context.path);
@@ -102,10 +131,12 @@ export function parseKubeconfig(text: string, options: ParseOptions = {}): Parse
       hint: "Remove the field and give certificate-authority-data, or set validate_certs: false for this cluster.",
     });
   }
-  return { ...readCluster(cluster), ...readUser(user) };
+  return { cluster, user };
 }
 
-interface Entry {
+/** A cluster, a user or a context of a file. */
+export interface Entry {
+  /** "users[0].user" */
   path: string;
   body: YamlMap;
 }
@@ -182,7 +213,11 @@ function insecurePath(clusters: Map<string, Entry>): string | undefined {
   return undefined;
 }
 
-function readCluster({ path, body }: Entry): Pick<ParsedKubeconfig, "server" | "caPem" | "tlsServerName"> {
+/** Throws `kubeconfig_refused` and `kubeconfig_invalid`. */
+export function readCluster({
+  path,
+  body,
+}: Entry): Pick<ParsedKubeconfig, "server" | "caPem" | "tlsServerName"> {
   const server = readServer(requiredText(body, "server", path), `${path}.server`);
   const caPem = pemData(body, "certificate-authority-data", path);
   if (caPem !== undefined) certificates(caPem, `${path}.certificate-authority-data`);
@@ -207,7 +242,8 @@ function readServer(text: string, field: string): string {
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-function readUser({ path, body }: Entry): Pick<ParsedKubeconfig, "token" | "clientCertificate"> {
+/** Throws `kubeconfig_invalid`. */
+export function readUser({ path, body }: Entry): Pick<ParsedKubeconfig, "token" | "clientCertificate"> {
   const token = optionalText(body, "token", path, TOKEN_MAX)?.trim();
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw invalid(`${path}.token`, "must be printable ASCII without spaces");

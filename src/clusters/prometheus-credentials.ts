@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { createSecret, secretsOfHeader, type Secret } from "#lib/secret.ts";
 import { clientCertificateField, onlyCertificates, onlyKey } from "./client-certificate.ts";
+import { mappingField } from "./cluster-fields.ts";
 import type { PrometheusCredentials, PrometheusHeader } from "./cluster.ts";
 import { sigv4Field, toAwsAuthentication, toSigv4Fields, type Sigv4Fields } from "./sigv4.ts";
 import { hasAuthorization, headerName, headersProblem, headerValue } from "./prometheus-headers.ts";
@@ -24,15 +25,13 @@ export const prometheusCredentialFields = {
     .max(TOKEN_MAX, `must have at most ${TOKEN_MAX} characters`)
     .regex(/^[\x21-\x7e]*$/, "must be printable ASCII without spaces")
     .optional(),
-  basic_auth: z
-    .strictObject(
-      {
-        username: textMatching(/^[^\p{Cc}:]*$/u, "must not have a colon or control characters"),
-        password: textMatching(/^\P{Cc}*$/u, "must not have control characters"),
-      },
-      "must be a mapping with username and password",
-    )
-    .optional(),
+  basic_auth: mappingField(
+    {
+      username: textMatching(/^[^\p{Cc}:]*$/u, "must not have a colon or control characters"),
+      password: textMatching(/^\P{Cc}*$/u, "must not have control characters"),
+    },
+    "username and password",
+  ).optional(),
   headers: z
     .record(
       headerName,

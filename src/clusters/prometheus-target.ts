@@ -5,7 +5,8 @@ import { toPrometheusUrl, urlField } from "./prometheus-url.ts";
 
 const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-const dnsLabel = z
+/** The name of a namespace, a Service or a ServiceAccount. */
+export const dnsLabel = z
   .string("must be a text")
   .regex(DNS_LABEL, "must be a Kubernetes name: a-z, 0-9 and -, at most 63 characters");
 

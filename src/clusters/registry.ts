@@ -27,6 +27,7 @@ export function createMergedRegistry(
       shadowed = twice;
       return [...fixed, ...clusters.filter(({ id }) => !fixedIds.has(id))];
     },
+    isRegistered: async (id) => fixedIds.has(id) || (await stored.isRegistered(id)),
     warnings: () => [
       ...stored.warnings(),
       ...(shadowed.length > 0 ? [`${shadowed.slice(0, NAMED_MAX).join(", ")}: ${shadowedWarning}`] : []),

@@ -11,7 +11,7 @@ import {
   type ClusterInput,
   type ClusterPatch,
 } from "./cluster-input.ts";
-import type { Cluster, PrometheusCredentials } from "./cluster.ts";
+import type { ClearCredentials, Cluster, CredentialFacts, PrometheusCredentials } from "./cluster.ts";
 import type { ClusterRecord } from "./cluster-record.ts";
 import { hasPrometheusCredentials } from "./credential-facts.ts";
 import type { Envelope, Keyring } from "./envelope.ts";
@@ -34,7 +34,30 @@ export type SealingTarget = Pick<Cluster, "prometheus" | "validateCerts">;
 
 type SealedCredentials = Pick<ClusterRecord, "jwe" | "facts">;
 
-/** The credentials of a new cluster at `target`. Throws `kubeconfig_*`, `api_server_refused`, `prometheus_plain_http`, `credentials_keys_missing`, `request_invalid`. */
+/** Credentials that were admitted, in clear text. */
+interface AdmittedCredentials {
+  envelope: Envelope;
+  facts: CredentialFacts;
+}
+
+/**
+ * The credentials of a new cluster at `target`, in clear text. Throws `kubeconfig_*`, `api_server_refused`, `prometheus_plain_http`,
+ * `credentials_keys_missing`, `request_invalid`.
+ */
+export async function admitNew(
+  deps: SealingDeps,
+  id: string,
+  input: Pick<ClusterInput, "kubeconfig" | "context" | "prometheus">,
+  target: SealingTarget,
+  signal: AbortSignal,
+): Promise<AdmittedCredentials> {
+  const prometheus = patchedCredentials(input.prometheus, undefined);
+  const path = await admitPath(deps, input, target, signal);
+  const envelope = { ...path, ...(prometheus ? { prometheus } : {}) };
+  return { envelope, facts: await factsOf(id, envelope, target) };
+}
+
+/** As `admitNew`, sealed. */
 export async function sealNew(
   deps: SealingDeps,
   id: string,
@@ -42,9 +65,8 @@ export async function sealNew(
   target: SealingTarget,
   signal: AbortSignal,
 ): Promise<SealedCredentials> {
-  const prometheus = patchedCredentials(input.prometheus, undefined);
-  const path = await admitPath(deps, input, target, signal);
-  return await seal(deps, id, { ...path, ...(prometheus ? { prometheus } : {}) }, target);
+  const { envelope, facts } = await admitNew(deps, id, input, target, signal);
+  return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
 }
 
 /**
@@ -109,20 +131,30 @@ async function seal(
   deps: SealingDeps,
   id: string,
   envelope: Envelope,
-  { prometheus: target, validateCerts }: SealingTarget,
+  target: SealingTarget,
 ): Promise<SealedCredentials> {
+  const facts = await factsOf(id, envelope, target);
+  return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
+}
+
+async function factsOf(
+  id: string,
+  envelope: Envelope,
+  { prometheus: target, validateCerts }: SealingTarget,
+): Promise<CredentialFacts> {
   const { kind, clientCertificate } = envelope.prometheus ?? {};
   if (target.url === undefined && clientCertificate)
     throw invalid("prometheus.client_certificate is only for prometheus.url");
   if (target.url === undefined && kind === "sigv4")
     throw invalid("prometheus.sigv4 is only for prometheus.url");
   refuseOwnIdentity(envelope.prometheus);
-  const credentials =
-    "origin" in envelope
-      ? { kind: "direct" as const, ...envelope }
-      : { kind: "inline" as const, ...envelope };
-  const facts = await readCredentialFacts({ id, credentials, validateCerts, prometheus: target }, undefined);
-  return { jwe: await requireKeyring(deps).seal(id, envelope), facts };
+  const credentials = toClearCredentials(envelope);
+  return await readCredentialFacts({ id, credentials, validateCerts, prometheus: target }, undefined);
+}
+
+/** As a cluster has them that is not sealed. */
+export function toClearCredentials(envelope: Envelope): ClearCredentials {
+  return "origin" in envelope ? { kind: "direct", ...envelope } : { kind: "inline", ...envelope };
 }
 
 /** Whoever may register clusters must not act as this program in AWS. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { createSecret } from "#lib/secret.ts";
+import { mappingField } from "./cluster-fields.ts";
 import type { AwsAuthentication } from "./cluster.ts";
 
 /** Amazon Managed Service for Prometheus. */
@@ -15,30 +16,25 @@ const secretWord = (max: number) =>
     .regex(/^[\x21-\x7e]+$/, "must be printable ASCII without spaces, and not empty");
 
 /** AWS Signature Version 4, as files and requests name it. */
-export const sigv4Field = z
-  .strictObject(
-    {
-      region: word(/^[a-z0-9]+(-[a-z0-9]+){1,5}$/, "a region such as eu-central-1").max(
-        40,
-        "must be a region such as eu-central-1",
-      ),
-      service: word(/^[a-z0-9-]{1,40}$/, "a service such as aps").optional(),
-      access_key_id: word(/^[A-Z0-9]{16,128}$/, "an access key id such as AKIA...").optional(),
-      secret_access_key: secretWord(256).optional(),
-      session_token: secretWord(SESSION_TOKEN_MAX).optional(),
-      role: word(
-        /^arn:aws[a-z-]{0,20}:iam::\d{12}:role\/[\w+=,.@/-]{1,600}$/,
-        "the ARN of a role",
-      ).optional(),
-    },
-    "must be a mapping with region",
-  )
-  .superRefine(({ access_key_id: id, secret_access_key: secret, session_token: token }, context) => {
-    if ((id === undefined) !== (secret === undefined))
-      context.addIssue({ code: "custom", message: "needs access_key_id and secret_access_key, or neither" });
-    else if (id === undefined && token !== undefined)
-      context.addIssue({ code: "custom", message: "has a session_token without access_key_id" });
-  });
+export const sigv4Field = mappingField(
+  {
+    region: word(/^[a-z0-9]+(-[a-z0-9]+){1,5}$/, "a region such as eu-central-1").max(
+      40,
+      "must be a region such as eu-central-1",
+    ),
+    service: word(/^[a-z0-9-]{1,40}$/, "a service such as aps").optional(),
+    access_key_id: word(/^[A-Z0-9]{16,128}$/, "an access key id such as AKIA...").optional(),
+    secret_access_key: secretWord(256).optional(),
+    session_token: secretWord(SESSION_TOKEN_MAX).optional(),
+    role: word(/^arn:aws[a-z-]{0,20}:iam::\d{12}:role\/[\w+=,.@/-]{1,600}$/, "the ARN of a role").optional(),
+  },
+  "region",
+).superRefine(({ access_key_id: id, secret_access_key: secret, session_token: token }, context) => {
+  if ((id === undefined) !== (secret === undefined))
+    context.addIssue({ code: "custom", message: "needs access_key_id and secret_access_key, or neither" });
+  else if (id === undefined && token !== undefined)
+    context.addIssue({ code: "custom", message: "has a session_token without access_key_id" });
+});
 
 export type Sigv4Fields = z.infer<typeof sigv4Field>;
 

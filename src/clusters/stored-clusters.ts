@@ -100,6 +100,7 @@ export function createStoredClusters(
   return {
     list: async () => [...(await cache.read()).values()],
     warnings: () => cache.warnings(),
+    isRegistered: async (id) => (await registration.readIndex()).ids.includes(id),
     read: async (id) => {
       const found = await fetchRecord(store, id);
       const isRegistered = found !== undefined && (await registration.readIndex()).ids.includes(id);

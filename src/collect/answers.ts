@@ -9,7 +9,7 @@ import {
   type KeptAnswerSettings,
 } from "#otlp/kept-answer.ts";
 import { FIRST_BYTES } from "#otlp/request-encoder.ts";
-import type { WindowRead } from "./window-ledger.ts";
+import type { PointsOwner, WindowRead } from "./window-ledger.ts";
 
 /** Where the answers of one collection are kept until they are whole. */
 export interface Answers {
@@ -22,7 +22,7 @@ export interface Answers {
   waitedMs(): number;
 }
 
-export interface AnswersDeps extends KeptAnswerDeps<WindowRead> {
+export interface AnswersDeps extends KeptAnswerDeps<PointsOwner> {
   clock: Clock;
   memory: Pick<MemoryAccount, "reserve">;
   signal: AbortSignal;
@@ -41,7 +41,7 @@ export function createAnswers(deps: AnswersDeps, settings: KeptAnswerSettings): 
       const isLargest = size === "largest";
       try {
         const reservation = await memory.reserve(isLargest ? bytesMax : FIRST_BYTES, isLargest, signal);
-        return createKeptAnswer(deps, settings, read, reservation);
+        return createKeptAnswer(deps, settings, read, reservation, read.markers);
       } catch (thrown) {
         throw afterWait(toBridgeError(thrown), took());
       } finally {

@@ -1,24 +1,18 @@
-import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
+import type { Cluster } from "#clusters/cluster.ts";
 
 /**
- * Lists the registry's clusters. A cluster that is deleted while the registry answers is left out: its collection would begin after
- * `forget` has removed its progress.
+ * Finds the clusters of a round. One that is deleted meanwhile is left out: its collection would begin after `forget` has removed its progress.
  */
 export class ClusterListing {
-  readonly #registry: ClusterRegistry;
-  /** For each call that waits for the registry: the clusters that were deleted since it began. */
+  /** For each call that is still finding: the clusters that were deleted since it began. */
   readonly #deletedSince = new Set<Set<string>>();
 
-  constructor(registry: ClusterRegistry) {
-    this.#registry = registry;
-  }
-
-  /** Throws the registry's error. */
-  async list(): Promise<Cluster[]> {
+  /** Throws what `find` throws. */
+  async list(find: () => Promise<Cluster[]>): Promise<Cluster[]> {
     const deleted = new Set<string>();
     this.#deletedSince.add(deleted);
     try {
-      return (await this.#registry.list()).filter(({ id }) => !deleted.has(id));
+      return (await find()).filter(({ id }) => !deleted.has(id));
     } finally {
       this.#deletedSince.delete(deleted);
     }

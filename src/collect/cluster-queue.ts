@@ -4,6 +4,8 @@ import { deadline, type Clock } from "#lib/clock.ts";
 import { createLimiter, type Limiter } from "#lib/limit.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { CollectCluster } from "./collect-cluster.ts";
+import type { CollectionWatch } from "./live-rounds.ts";
+import { isLeaseLost, type ClusterLease } from "./ownership.ts";
 import { emptyResult } from "./round-result.ts";
 import type { ClusterResult } from "./status.ts";
 
@@ -51,22 +53,31 @@ export class ClusterQueue {
     this.#aborted.abort(reason);
   }
 
-  /** Collects a cluster as soon as there is room; one that is deleted meanwhile gives up its place at once. Never throws. */
-  async collect(cluster: Cluster, deleted: AbortSignal): Promise<ClusterResult> {
+  /** Collects a cluster as soon as there is room; one whose lease ends meanwhile gives up its place at once. Never throws. */
+  async collect(
+    cluster: Cluster,
+    { epoch, signal: deleted }: ClusterLease,
+    watch: CollectionWatch,
+  ): Promise<ClusterResult> {
     const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<ClusterResult>();
-    const leave = (): void => giveUp(emptyResult(cluster, "failed", deleted.reason as BridgeError));
+    const leave = (): void => giveUp(endedResult(cluster, deleted.reason as BridgeError));
     // The request that deletes a cluster must not wait for the turns of all clusters before it.
     deleted.addEventListener("abort", leave, { once: true });
     const turn = this.#limit(async () => {
       deleted.removeEventListener("abort", leave);
       if (deleted.aborted) return await givenUp;
-      if (!this.#isStopping) return await this.#collectInTime(cluster, deleted);
+      if (!this.#isStopping) return await this.#collectInTime(cluster, { epoch, signal: deleted }, watch);
       return emptyResult(cluster, "failed", new BridgeError("shutting_down", "the process is ending"));
     });
     return await Promise.race([turn, givenUp]);
   }
 
-  async #collectInTime(cluster: Cluster, deleted: AbortSignal): Promise<ClusterResult> {
+  async #collectInTime(
+    cluster: Cluster,
+    { epoch, signal: deleted }: ClusterLease,
+    watch: CollectionWatch,
+  ): Promise<ClusterResult> {
+    watch.began();
     const { clock, logger, collectCluster } = this.#deps;
     const deadlineMs = this.#deadlineMs;
     const exceeded = (): BridgeError =>
@@ -79,9 +90,11 @@ export class ClusterQueue {
     const reading = deadline(clock, readingMs, exceeded, whole.signal);
     try {
       return await collectCluster(cluster, {
+        epoch,
         signal: whole.signal,
         readSignal: reading.signal,
         isStopping: () => this.#isStopping || deleted.aborted,
+        offerProgress: (read) => watch.offer(read),
       });
     } catch (thrown) {
       logger.error({ err: thrown, cluster_id: cluster.id }, "collecting a cluster ended with a defect");
@@ -91,4 +104,8 @@ export class ClusterQueue {
       whole.dispose();
     }
   }
+}
+
+function endedResult(cluster: Cluster, error: BridgeError): ClusterResult {
+  return emptyResult(cluster, isLeaseLost(error) ? "skipped" : "failed", error);
 }

@@ -4,8 +4,9 @@ import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { BufferPool } from "#otlp/buffer-pool.ts";
 import type { Exporter } from "#otlp/exporter.ts";
+import type { HistogramKind, HistogramPoint } from "#otlp/histogram-point.ts";
 import type { PointKind } from "#otlp/split.ts";
-import { createOtlpWriter, type Batch } from "#otlp/writer.ts";
+import { createOtlpWriter, type Batch, type OtlpWriter } from "#otlp/writer.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import { mergeQuery, type ShardEnd } from "./merged-progress.ts";
 import { CLUSTER_METRICS, toSeries, type OwnSample } from "./own-samples.ts";
@@ -54,7 +55,7 @@ export function createClusterReport(
   let upSent = false;
   let upAtMs = 0;
 
-  const encode = (samples: readonly OwnSample[]): Batch<undefined>[] => {
+  const encodeBy = (write: (writer: OtlpWriter<undefined>) => void): Batch<undefined>[] => {
     const batches: Batch<undefined>[] = [];
     const writer = createOtlpWriter<undefined>({
       resource,
@@ -64,9 +65,22 @@ export function createClusterReport(
       pool: deps.pool,
       onBatch: (batch) => batches.push(batch),
     });
-    for (const sample of samples) writer.series(toSeries(sample), sample.metric, undefined);
+    write(writer);
     writer.flush();
     return batches;
+  };
+
+  const encode = (samples: readonly OwnSample[]): Batch<undefined>[] =>
+    encodeBy((writer) => {
+      for (const sample of samples) writer.series(toSeries(sample), sample.metric, undefined);
+    });
+
+  const encodeProbe = (kind: PointKind, probe: OwnSample): Batch<undefined>[] => {
+    if (kind === "sum") return encode([probe]);
+    if (kind === "gauge") return encode([up(1, upAtMs)]);
+    const metric = { ...probe.metric, kind };
+    const point = probePoint(kind, probe.timestampMs);
+    return encodeBy((writer) => writer.histogram(toSeries(probe), point, metric, undefined));
   };
 
   const send = async (samples: readonly OwnSample[], signal: AbortSignal): Promise<void> => {
@@ -121,7 +135,7 @@ export function createClusterReport(
     probe: async (kind, signal) => {
       // The same point again is the same row: probes leave at most one row of each kind a collection.
       const probe = { metric: CLUSTER_METRICS.probe, labels: {}, timestampMs: upAtMs, value: 1 };
-      const [batch] = encode([kind === "sum" ? probe : up(1, upAtMs)]);
+      const [batch] = encodeProbe(kind, probe);
       return await deps.exporter.isAccepted(batch!, signal);
     },
     sendQueries: async (shards, signal) => {
@@ -141,6 +155,20 @@ export function createClusterReport(
       await send(samples, signal);
     },
   };
+}
+
+/** A histogram of one observation, the value 1. */
+function probePoint(kind: HistogramKind, timestampMs: number): HistogramPoint {
+  const base = {
+    timestampMs,
+    isMarker: false,
+    sumBits: new Uint32Array(Float64Array.of(1).buffer),
+    count: 1,
+  };
+  if (kind === "histogram") return { ...base, kind, bounds: [1], counts: [1, 0] };
+  const none = { offset: 0, counts: [] };
+  const positive = { offset: -1, counts: [1] };
+  return { ...base, kind, scale: 0, zeroThreshold: 0, zeroCount: 0, positive, negative: none };
 }
 
 function toNodeSamples(

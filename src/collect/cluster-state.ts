@@ -3,11 +3,12 @@ import { expiryWarnings } from "#clusters/credential-facts.ts";
 import { type BridgeError, toErrorBody } from "#errors/error.ts";
 import { boundList, boundObject, boundText } from "#lib/bounds.ts";
 import type { CompletenessSummary } from "#lib/completeness.ts";
+import { TRANSPORT_REASONS } from "#lib/transport-reasons.ts";
 import { missingIn } from "./intervals.ts";
 import { worstWatermark } from "./merged-progress.ts";
 import { emptyProgress, settledIntervals, type ClusterProgress, type QueryProgress } from "./progress.ts";
 import type { ShardMembers } from "./sharding.ts";
-import type { ClusterCondition, ClusterStatus, GapReport, PodsReport } from "./status.ts";
+import type { ClusterCondition, ClusterStatus, GapReport, PodsReport, SamplesReport } from "./status.ts";
 
 const GAPS_REPORTED_MAX = 100;
 /** 64 KiB for the whole record of a cluster, of which its last error has 8. */
@@ -19,6 +20,7 @@ const ERROR_BYTES_MAX = 8 << 10;
 /** Of all shards; without an operator a shard has the names of all of its replicas. */
 const SHARDS_BYTES_MAX = 8 << 10;
 const SHARD_NAME_BYTES_MAX = 256;
+const EXCEPTIONS_BYTES_MAX = 2 << 10;
 /** A watermark this many intervals behind its best possible value is stale. */
 const STALE_INTERVALS = 3;
 
@@ -66,6 +68,7 @@ export function toClusterStatus(
     cluster_name: cluster.name,
     platform: cluster.platform,
     state: conditionOf(cluster, last !== null, lastFailed, lagMs, facts),
+    owner: null,
     collecting: facts.collecting,
     watermark: isoOf(watermarkMs),
     lag_seconds: lagMs === null ? null : lagMs / 1000,
@@ -79,6 +82,7 @@ export function toClusterStatus(
     transport: cluster.prometheus.url === undefined ? "tunnel" : "direct",
     prometheus_pod: progress.pod?.name ?? null,
     prometheus_pods: podsOf(progress, shards, facts.queries),
+    samples_by: samplesOf(shards, last),
     clock_skew_seconds: last?.clock_skew_ms == null ? null : last.clock_skew_ms / 1000,
     warnings: boundWarnings([
       ...(cluster.validateCerts ? [] : [uncheckedWarning]),
@@ -125,6 +129,29 @@ function podsOf(
   }));
   const { kept } = boundList(shards, SHARDS_BYTES_MAX);
   return { decision, reason, decided_at: isoOf(decided_at)!, shards: kept };
+}
+
+function samplesOf(records: readonly ClusterProgress[], last: ClusterProgress["last"]): SamplesReport | null {
+  const known = records.flatMap(({ pod }) => pod?.samples_by ?? []);
+  const least = known.find(({ transport }) => transport === "query_api") ?? known[0];
+  if (!least) return null;
+  const { transport, reason, since } = least;
+  const { text, remedy } = TRANSPORT_REASONS[reason];
+  const exceptions = known.flatMap(({ external_labels = [] }) =>
+    external_labels.flatMap(({ mixed = [] }) => mixed),
+  );
+  const isExact = transport === "remote_read" && exceptions.length === 0;
+  return {
+    transport,
+    code: reason,
+    reason: text,
+    remedy: remedy ?? null,
+    since: isoOf(since)!,
+    staleness: isExact ? "exact" : "inferred",
+    exceptions: boundList([...new Set(exceptions)], EXCEPTIONS_BYTES_MAX).kept,
+    samples: last?.samples_by ?? { remote_read: 0, query_api: 0 },
+    markers: last?.markers ?? 0,
+  };
 }
 
 /** New errors are bounded already; those in records of older versions are not. */

@@ -3,11 +3,14 @@ import { toBridgeError, toErrorBody, type BridgeError } from "#errors/error.ts";
 import { deadline, type Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createClusterReport, type ClusterReport } from "./cluster-report.ts";
+import { ProgressMeter } from "./collection-progress.ts";
 import type { CollectionRun, CollectSignals } from "./collect-windows.ts";
 import { reportCompleteness, type CompletenessReportDeps } from "./completeness-report.ts";
 import { runCollection, type CollectionRunDeps, type CollectionRunSettings } from "./collection-run.ts";
+import { fencedRecords } from "./fenced-records.ts";
 import { recordLast } from "./last-collection.ts";
 import { logFailures, outcomeError } from "./outcome.ts";
+import { isLeaseLost } from "./ownership.ts";
 import { openProgress, type CommitTarget, type ProgressFile } from "./progress-store.ts";
 import type { ClusterResult } from "./status.ts";
 import type { ReadTotals } from "./window-ledger.ts";
@@ -42,45 +45,64 @@ export function createCollectCluster(
   settings: CollectClusterSettings,
 ): CollectCluster {
   return async (cluster, signals) => {
-    const startedAt = deps.clock.monotonic();
-    const result = (end: Pick<CollectionEnd, "totals" | "error">): ClusterResult =>
-      toResult(cluster, end, (deps.clock.monotonic() - startedAt) / 1000);
-    let file: ProgressFile;
-    try {
-      file = await openProgress(deps.store, cluster.id, settings.database);
-    } catch (error) {
-      return result({ totals: undefined, error: toBridgeError(error, "state_unavailable") });
-    }
-    const logger = deps.logger.child({ cluster_id: cluster.id });
-    logRestart(file, logger);
-    const report = createClusterReport(deps, settings, cluster);
-    const end = await collect(deps, settings, { cluster, signals, logger, file, report });
-    const summary = result(end);
-    const { totals, skewMs } = end;
-    recordLast(file.progress, summary, {
-      totals,
-      skewMs,
-      queries: settings.queries,
-      nowMs: deps.clock.now(),
-    });
-    try {
-      await file.save();
-    } catch (thrown) {
-      return { ...result({ totals, error: toBridgeError(thrown, "state_unavailable") }), outcome: "failed" };
-    }
-    if (end.isCollectorSilent !== true && canReport(end.error, signals)) {
-      const { signal } = signals;
-      const ended = { cluster, report, logger, error: end.error?.code, signal };
-      await reportCompleteness(deps, settings, ended);
-    }
-    return summary;
+    const store = fencedRecords(deps.store, signals.epoch);
+    return await collectOnce({ ...deps, store }, settings, cluster, signals);
   };
+}
+
+async function collectOnce(
+  deps: CollectClusterDeps,
+  settings: CollectClusterSettings,
+  cluster: Cluster,
+  signals: CollectSignals,
+): Promise<ClusterResult> {
+  const startedAt = deps.clock.monotonic();
+  const result = (end: Pick<CollectionEnd, "totals" | "error">): ClusterResult =>
+    toResult(cluster, end, (deps.clock.monotonic() - startedAt) / 1000);
+  let file: ProgressFile;
+  try {
+    file = await openProgress(deps.store, cluster.id, settings.database);
+  } catch (error) {
+    return result({ totals: undefined, error: toBridgeError(error, "state_unavailable") });
+  }
+  const logger = deps.logger.child({ cluster_id: cluster.id });
+  logRestart(file, logger);
+  const report = createClusterReport(deps, settings, cluster);
+  const meter = new ProgressMeter();
+  signals.offerProgress?.(meter.read);
+  const end = await collect(deps, settings, { cluster, signals, logger, file, report, meter });
+  const summary = result(end);
+  if (isLeaseLost(end.error)) return summary;
+  const { totals, skewMs } = end;
+  recordLast(file.progress, summary, {
+    totals,
+    skewMs,
+    queries: settings.queries,
+    nowMs: deps.clock.now(),
+  });
+  try {
+    await file.save();
+  } catch (thrown) {
+    const error = toBridgeError(thrown, "state_unavailable");
+    return { ...result({ totals, error }), ...(isLeaseLost(error) ? {} : { outcome: "failed" }) };
+  }
+  if (end.isCollectorSilent !== true && canReport(end.error, signals)) {
+    const { signal } = signals;
+    const ended = { cluster, report, logger, error: end.error?.code, signal };
+    await reportCompleteness(deps, settings, ended);
+  }
+  return summary;
 }
 
 /** Not when the Collector does not answer anyway, nor about a cluster that was deleted meanwhile. */
 function canReport(error: BridgeError | undefined, { signal, isStopping }: CollectSignals): boolean {
   if (isStopping() || (error && /^collector_(?!refused)/.test(error.code))) return false;
-  return !signal.aborted || toBridgeError(signal.reason).code !== "cluster_deleted";
+  return !isOthers(signal);
+}
+
+/** Was the cluster deleted, or taken over by another replica? */
+function isOthers(signal: AbortSignal): boolean {
+  return signal.aborted && ["cluster_deleted", "lease_lost"].includes(toBridgeError(signal.reason).code);
 }
 
 /** Reports the cluster as down when its Prometheus could not be read. Never throws. */
@@ -99,6 +121,7 @@ async function collect(
     return { totals, skewMs, error };
   } catch (thrown) {
     const error = toBridgeError(thrown);
+    if (isLeaseLost(error) || isOthers(signals.signal)) return { ...NOTHING_READ, error };
     if (!report.upSent && !error.code.startsWith("collector_") && !signals.isStopping())
       return { ...NOTHING_READ, error, isCollectorSilent: !(await sendDown(deps.clock, report)) };
     return { ...NOTHING_READ, error };
@@ -128,7 +151,7 @@ function toResult(
   return {
     cluster_id: cluster.id,
     cluster_name: cluster.name,
-    outcome: !error ? "successful" : hasProgress ? "partial" : "failed",
+    outcome: isLeaseLost(error) ? "skipped" : !error ? "successful" : hasProgress ? "partial" : "failed",
     points: totals?.points ?? 0,
     series: totals?.series ?? 0,
     bytes: totals?.bytes ?? 0,

@@ -14,13 +14,14 @@ import type { OwnMetrics } from "#telemetry/metrics.ts";
 import { sawAbsent } from "./absence.ts";
 import { createAnswers } from "./answers.ts";
 import type { ClusterReport } from "./cluster-report.ts";
+import type { ProgressMeter, ReadProgress } from "./collection-progress.ts";
 import { createMetricKinds, type MetricKinds } from "./metric-kinds.ts";
 import { addGap, commit, type ClusterProgress } from "./progress.ts";
 import { BackgroundSaves, type ProgressFile } from "./progress-store.ts";
 import type { ProofLedger } from "./proof-ledger.ts";
 import type { ReadPlan } from "./read-plan.ts";
 import type { Sources } from "./sources.ts";
-import { WindowLedger, type ReadTotals, type WindowRead } from "./window-ledger.ts";
+import { WindowLedger, type PointsOwner, type ReadTotals, type WindowRead } from "./window-ledger.ts";
 import { readWindows, type ReadDeps } from "./window-reads.ts";
 
 export interface CollectWindowsDeps {
@@ -47,12 +48,16 @@ export interface CollectWindowsSettings {
 }
 
 export interface CollectSignals {
+  /** Of this replica's lease of the cluster. */
+  epoch: number;
   /** Aborts at once: the cluster's deadline, its deletion, or the end of the process. */
   signal: AbortSignal;
   /** Ends reading. Samples that were read by then are still delivered, until `signal`. Default: `signal` itself. */
   readSignal?: AbortSignal;
   /** Asks to end soon: windows that are being read are finished, no new ones are begun. */
   isStopping: () => boolean;
+  /** Called when there is something to look at, with a function that tells how far the collection is. */
+  offerProgress?: (read: ReadProgress) => void;
 }
 
 /** One collection of one cluster. */
@@ -62,6 +67,7 @@ export interface CollectionRun {
   logger: Logger;
   file: ProgressFile;
   report: ClusterReport;
+  meter: Pick<ProgressMeter, "expect" | "begin">;
   /** Absent: samples are not counted for a proof of completeness. */
   proof?: ProofLedger;
   /** Progress of the other shards: a metric that this one sees for the first time gets the kind that it has there. */
@@ -90,13 +96,13 @@ export async function collectWindows(
   const kinds = createMetricKinds(progress, parts.metadata, () => file.save(), run.peers);
   const memory = (deps.memory ?? createMemoryBudget(Infinity)).open(() => writer.flush());
   const delivery = openDelivery(deps, settings, run, { ledger, kinds, memory });
-  const submit = (batch: Batch<WindowRead>): void => {
+  const submit = (batch: Batch<PointsOwner>): void => {
     deps.metrics.batchStarted();
     delivery.submit(batch);
   };
   const { clock, exporter, pool } = deps;
   const requests = requestSettings(settings, run);
-  const writer = createOtlpWriter<WindowRead>({
+  const writer = createOtlpWriter<PointsOwner>({
     ...requests,
     pool: createCountedPool(pool, memory),
     onBatch: submit,
@@ -114,12 +120,15 @@ export async function collectWindows(
     signal,
     isStopping: signals.isStopping,
     describe: (task, metric) => kinds.describe(task, metric),
+    describeHistogram: (task, metric, kind) => kinds.describeHistogram(task, metric, kind),
     onAbsent: ({ name }, { fromMs, toMs }) => {
       const times = { nowMs: deps.clock.now(), intervalMs: settings.intervalMs };
       ledger.totals.losses.push(...sawAbsent(name, progress.queries[name]!, [fromMs, toMs], times));
+      run.proof?.absent(name, [fromMs, toMs]);
       saves.start();
     },
   };
+  run.meter.begin(parts.plan, ledger.totals);
   try {
     await readWindows(reads, parts.plan, settings.lanes);
     // Also after an abort: a batch that can't be sent any more fails its windows.
@@ -139,8 +148,8 @@ function openDelivery(
   settings: CollectWindowsSettings,
   { report, signals }: CollectionRun,
   { ledger, kinds, memory }: { ledger: WindowLedger; kinds: MetricKinds; memory: MemoryAccount },
-): Delivery<WindowRead> {
-  return createDelivery<WindowRead>(
+): Delivery<PointsOwner> {
+  return createDelivery<PointsOwner>(
     {
       exporter: savingKindsFirst(deps.exporter, kinds),
       probe: (kind) => report.probe(kind, signals.signal),

@@ -103,6 +103,7 @@ class ShardCollection {
     const queries = settings.queries.filter((query) => this.#isOne || isReadByShard(query));
     this.#settings = { ...settings, queries };
     this.#spanning = settings.queries.filter((query) => !queries.includes(query));
+    run.meter.expect(queries.length, files.shards.length);
   }
 
   async collect(
@@ -172,7 +173,7 @@ class ShardCollection {
       return await work();
     } catch (thrown) {
       const error = toBridgeError(thrown);
-      if (this.#isOne || /^(collector|state)_/.test(error.code)) throw error;
+      if (this.#isOne || /^(collector|state|lease)_/.test(error.code)) throw error;
       this.#fail(shard, error);
       return undefined;
     }

@@ -1,7 +1,9 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { toBridgeError, type BridgeError } from "#errors/error.ts";
 import type { StateRecords } from "#state/store.ts";
+import { fencedRecords } from "./fenced-records.ts";
 import { recordLast } from "./last-collection.ts";
+import { isLeaseLost } from "./ownership.ts";
 import { openProgress } from "./progress-store.ts";
 import { emptyResult } from "./round-result.ts";
 import type { ClusterResult } from "./status.ts";
@@ -11,14 +13,15 @@ export async function recordFailure(
   store: StateRecords,
   cluster: Cluster,
   error: BridgeError,
-  facts: { nowMs: number; durationMs: number },
+  facts: { nowMs: number; durationMs: number; epoch: number },
 ): Promise<ClusterResult> {
   const result = (reason: BridgeError): ClusterResult => ({
-    ...emptyResult(cluster, "failed", reason),
+    ...emptyResult(cluster, isLeaseLost(reason) ? "skipped" : "failed", reason),
     duration_seconds: facts.durationMs / 1000,
   });
   try {
-    const file = await openProgress(store, cluster.id);
+    if (isLeaseLost(error)) return result(error);
+    const file = await openProgress(fencedRecords(store, facts.epoch), cluster.id);
     recordLast(file.progress, result(error), {
       totals: undefined,
       skewMs: undefined,

@@ -38,12 +38,22 @@ export function recordLast(
     error: result.error ? { ...result.error, at: new Date(nowMs).toISOString() } : before.error,
     points: result.points,
     series: result.series,
+    ...samplesOf(totals, before),
     groups: totals ? groupsOf(totals, facts.queries, before.groups) : before.groups,
     clock_skew_ms: facts.skewMs ?? before.clock_skew_ms,
     warnings: [...(totals?.warnings ?? before.warnings)]
       .slice(0, WARNINGS_MAX)
       .map((warning) => boundText(warning, WARNING_BYTES_MAX)),
   };
+}
+
+function samplesOf(
+  totals: ReadTotals | undefined,
+  before: LastCollection,
+): Pick<LastCollection, "samples_by" | "markers"> {
+  if (totals) return { samples_by: totals.samplesBy, markers: totals.markers };
+  const { samples_by, markers } = before;
+  return { ...(samples_by ? { samples_by } : {}), ...(markers === undefined ? {} : { markers }) };
 }
 
 /** A group without any read window keeps its last state. */

@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
+import type { HistogramKind } from "#otlp/histogram-point.ts";
 import type { MetricDescription } from "#otlp/request-encoder.ts";
 import { hasType, metricTypeOf, type Metadata, type MetricType } from "#prometheus/metadata.ts";
 import { fixedKind, type ClusterProgress, type QueryProgress } from "./progress.ts";
@@ -7,6 +8,8 @@ import type { ReadTask } from "./read-plan.ts";
 export interface MetricKinds {
   /** The description of a metric in a window of a query: always the same object for the same kind. */
   describe(task: Pick<ReadTask, "query" | "window">, metric: string): MetricDescription;
+  /** The same for native histograms. Each point tells its kind itself: it does not decide about the metric's other samples, and is in no record. */
+  describeHistogram(task: Pick<ReadTask, "query">, metric: string, kind: HistogramKind): MetricDescription;
   /** Resolves when every kind that was given so far is in the progress record. Rejects when the record can't be written. */
   saved(): Promise<void>;
 }
@@ -38,11 +41,23 @@ export function createMetricKinds(
     typesBytes += bytesOfType(metric);
     if (typesBytes <= TYPES_BYTES_MAX) return;
     typesBytes -= bytesOfType(metric);
-    throw new BridgeError(
-      "prometheus_too_many_metrics",
-      `the query ${query} brings so many names of metrics that the types of all would take more than ${TYPES_BYTES_MAX} bytes`,
-      { details: { metrics_of_query: Object.keys(progress.queries[query]!.types).length } },
-    );
+    throw tooManyNames(query, Object.keys(progress.queries[query]!.types).length);
+  };
+
+  const histograms = new Map<string, MetricDescription>();
+  let histogramBytes = 0;
+
+  const describeHistogram: MetricKinds["describeHistogram"] = ({ query }, metric, kind) => {
+    const key = `${query.name}\n${kind}\n${metric}`;
+    let description = histograms.get(key);
+    if (!description) {
+      if ((histogramBytes += bytesOfType(metric)) > TYPES_BYTES_MAX)
+        throw tooManyNames(query.name, histograms.size);
+      const source = metricTypeOf(metric, metadata);
+      description = { name: metric, kind, unit: query.unit ?? source.unit, description: source.description };
+      histograms.set(key, description);
+    }
+    return description;
   };
 
   const describe = ({ query, window }: ReadTask, metric: string): MetricDescription => {
@@ -80,6 +95,7 @@ export function createMetricKinds(
 
   return {
     describe,
+    describeHistogram,
     saved: () => {
       if (isNew) {
         isNew = false;
@@ -102,6 +118,14 @@ function listedOrKnown(
 ): MetricType["kind"] {
   if (hasType(metric, metadata) || (listed === "counter" && metadata.has(metric))) return listed;
   return before.at(-1)?.kind ?? listed;
+}
+
+function tooManyNames(query: string, metrics: number): BridgeError {
+  return new BridgeError(
+    "prometheus_too_many_metrics",
+    `the query ${query} brings so many names of metrics that the types of all would take more than ${TYPES_BYTES_MAX} bytes`,
+    { details: { metrics_of_query: metrics } },
+  );
 }
 
 function hasKind(peer: QueryProgress | undefined, { promql_hash }: QueryProgress, metric: string): boolean {

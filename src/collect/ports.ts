@@ -1,6 +1,7 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
 import type { LinkSpeed } from "#prometheus/compression.ts";
+import type { SampleTransport } from "#prometheus/sample-transport.ts";
 
 export interface PodRef {
   uid: string;
@@ -20,6 +21,8 @@ export interface PrometheusConnection {
   warnings: string[];
   /** The speed of the link, as far as it is known. */
   link?(): LinkSpeed | undefined;
+  /** How its samples are read. Absent: by the query API. */
+  samples?: SampleTransport;
   close(): Promise<void>;
 }
 

@@ -110,7 +110,8 @@ export async function openProgress(
   const record = await store.get<unknown>(recordKey);
   const stored = toProgress(recordKey, record?.value);
   const { progress, restart } = await restarted(store, begin, stored, record !== undefined, target);
-  let etag = record?.etag;
+  // From the start, so that nobody else can begin it any more: a former owner of the cluster, that is.
+  let etag = record?.etag ?? (await store.put(recordKey, progress, undefined));
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
@@ -208,6 +209,11 @@ export function progressKeys(clusterId: string): string[] {
 
 function keysOf(recordId: string): string[] {
   return [progressKey(recordId), proofKey(recordId), beginKey(recordId)];
+}
+
+/** The cluster that a record of its collection belongs to. */
+export function clusterOfKey(key: string): string {
+  return key.split(":")[1] ?? "";
 }
 
 /** The first shard's records, and those of a Prometheus without shards, have the cluster's id. An id has no colon. */

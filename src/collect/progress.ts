@@ -4,6 +4,7 @@ import { assert } from "#lib/assert.ts";
 import { createRecord } from "#lib/records.ts";
 import { boundText } from "#lib/bounds.ts";
 import { STRETCH_REASONS } from "#lib/stretch-states.ts";
+import type { KnownTransport } from "#prometheus/sample-transport.ts";
 import type { MetricType } from "#prometheus/metadata.ts";
 import { addInterval, coveredUntil, dropBefore, isDisjoint, missingIn, type Interval } from "./intervals.ts";
 import type { Sharding } from "./sharding.ts";
@@ -70,6 +71,9 @@ export interface LastCollection {
   error: (ErrorBody & { at: string }) | null;
   points: number;
   series: number;
+  /** Samples that were read, by transport, and stale markers that were acknowledged; absent in records of earlier versions. */
+  samples_by?: Record<KnownTransport["transport"], number>;
+  markers?: number;
   groups: Record<string, "present" | "absent" | "unknown">;
   clock_skew_ms: number | null;
   warnings: string[];
@@ -79,7 +83,7 @@ export interface LastCollection {
 export interface ClusterProgress {
   version: 1;
   /** The Prometheus Pod that windows are read from, and since when. */
-  pod: { uid: string; name: string; since: number } | null;
+  pod: { uid: string; name: string; since: number; samples_by?: KnownTransport } | null;
   /** The database that the committed windows are stored in; absent when the program does not know it. */
   database?: string;
   /** The start of the cluster's collection is in a record of its own (`collected:<id>`). */

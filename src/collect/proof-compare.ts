@@ -3,7 +3,8 @@ import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
 import { partialAnswer } from "#prometheus/remarks.ts";
-import type { ScannedSeries } from "#prometheus/series-sink.ts";
+import { selectorsByName } from "#prometheus/selector-matchers.ts";
+import type { ScannedSeries, SeriesSink } from "#prometheus/series-sink.ts";
 import type { Window } from "#prometheus/window.ts";
 
 /** One query in one stretch, whose samples are to be counted at the source. */
@@ -76,52 +77,85 @@ export async function countAtSource(
   };
 
   const left = new Set(tasks);
-  for (const joint of toJoint(tasks)) {
+  for (const joint of toJoint(tasks.flatMap(toListed))) {
     if (!mayBegin() || !ability.counts) break;
-    if (joint.length > 1 && ability.joins) {
-      const samples = await countJointly(deps.client, joint, limits.signal);
-      if (samples) {
-        joint.forEach((task, i) => task.done(samples[i]!));
-        for (const task of joint) left.delete(task);
+    if (ability.joins && (joint.length > 1 || joint[0]!.selectors.length > 1)) {
+      const samples = await countJointly(deps.client, joint, limits.signal, mayBegin);
+      if (samples === "late") break;
+      if (samples !== "failed") {
+        joint.forEach(({ task }, i) => task.done(samples[i]!));
+        for (const { task } of joint) left.delete(task);
         continue;
       }
       ability.joins = false;
     }
-    for (const task of joint) {
+    for (const listed of joint) {
       if (!mayBegin() || !ability.counts) break;
-      if (await settle([task], () => countOne(deps.client, task, ability, limits.signal))) left.delete(task);
+      const { task } = listed;
+      if (await settle([task], () => countOne(deps.client, listed, ability, { ...limits, mayBegin })))
+        left.delete(task);
     }
   }
-  if (ability.counts) return;
-  for (const span of toSpans([...left])) {
+  const toRead = [...left].filter((task) => !ability.counts || toListed(task).length === 0);
+  for (const span of toSpans(toRead)) {
     if (!mayBegin()) return;
     await settle(span, () => countByReading(deps.client, span, limits.signal));
   }
 }
 
-/** Undefined when it failed: each of them is then counted alone. */
-async function countJointly(
-  client: PrometheusClient,
-  joint: readonly CountTask[],
-  signal: AbortSignal,
-): Promise<number[] | undefined> {
-  const selectors = joint.map(({ query }) => query.selector);
-  return await client.countSamples(selectors, joint[0]!.window, signal).catch(() => undefined);
+/** A task whose selector lists its names: only then can the source count. */
+interface ListedTask {
+  task: CountTask;
+  /** One for each name. */
+  selectors: readonly string[];
 }
 
+function toListed(task: CountTask): ListedTask[] {
+  const selectors = selectorsByName(task.query.selector);
+  return selectors ? [{ task, selectors }] : [];
+}
+
+/** `failed`: each of them is then counted alone. `late`: the time is used up. */
+async function countJointly(
+  client: PrometheusClient,
+  joint: readonly ListedTask[],
+  signal: AbortSignal,
+  mayBegin: () => boolean,
+): Promise<number[] | "failed" | "late"> {
+  const counts: number[] = [];
+  const { window } = joint[0]!.task;
+  for (const part of toRequests(joint.flatMap(({ selectors }) => selectors))) {
+    if (counts.length > 0 && !mayBegin()) return "late";
+    const some = await client.countSamples(part, window, signal).catch(() => undefined);
+    if (!some) return "failed";
+    counts.push(...some);
+  }
+  let at = 0;
+  return joint.map(({ selectors }) => {
+    const own = counts.slice(at, (at += selectors.length));
+    return own.reduce((sum, count) => sum + count, 0);
+  });
+}
+
+/** Undefined: the source can't count, or the time is used up. */
 async function countOne(
   client: PrometheusClient,
-  { query, window }: CountTask,
+  { task, selectors }: ListedTask,
   ability: Ability,
-  signal: AbortSignal,
+  limits: { signal: AbortSignal; mayBegin: () => boolean },
 ): Promise<number[] | undefined> {
+  let sum = 0;
   try {
-    return await client.countSamples([query.selector], window, signal);
+    for (const [i, selector] of selectors.entries()) {
+      if (i > 0 && !limits.mayBegin()) return undefined;
+      sum += (await client.countSamples([selector], task.window, limits.signal))[0]!;
+    }
   } catch (thrown) {
     if (!isUnableToCount(toBridgeError(thrown))) throw thrown;
     ability.counts = false;
     return undefined;
   }
+  return [sum];
 }
 
 /**
@@ -136,17 +170,19 @@ async function countByReading(
   const [first, last] = [span[0]!, span.at(-1)!];
   const ends = span.map(({ window }) => window.toMs);
   const counts = span.map(() => 0);
-  const count = ({ timestamps, sampleCount }: ScannedSeries): void => {
-    for (let i = 0; i < sampleCount; i++) counts[ends.findIndex((end) => timestamps[i]! <= end)]!++;
+  const countAt = (ms: number): void => void counts[ends.findIndex((end) => ms <= end)]!++;
+  const series = ({ timestamps, sampleCount }: ScannedSeries): void => {
+    for (let i = 0; i < sampleCount; i++) countAt(timestamps[i]!);
   };
-  const hooks = { sink: { series: count }, pause: () => undefined };
+  const histogram: SeriesSink["histogram"] = (_series, { timestampMs }) => countAt(timestampMs);
+  const hooks = { sink: { series, histogram }, pause: () => undefined };
   const { query, windowMsMax } = first;
   const { toMs } = last.window;
   for (let { fromMs } = first.window; fromMs < toMs; fromMs += windowMsMax) {
     const window = { fromMs, toMs: Math.min(toMs, fromMs + windowMsMax) };
     const result = await client.read(query, window, hooks, signal);
     if (result.noStores) throw partialAnswer("no store has data of this time");
-    const others = result.refused.reduce((sum, { samples }) => sum + samples, result.histogramSamples);
+    const others = result.refused.reduce((sum, { samples }) => sum + samples, 0);
     // Their times are not known: each stretch is read alone.
     if (others > 0 && span.length > 1) {
       const alone = [];
@@ -173,24 +209,37 @@ function toSpans(tasks: readonly CountTask[]): CountTask[][] {
   return spans;
 }
 
-/** Tasks about the same time, as many as one request has. */
-function toJoint(tasks: readonly CountTask[]): CountTask[][] {
-  const joints: CountTask[][] = [];
-  for (const same of Map.groupBy(tasks, ({ window }) => `${window.fromMs}-${window.toMs}`).values()) {
-    let chars = Infinity;
-    for (const task of same) {
-      const { length } = task.query.selector;
-      const last = joints.at(-1);
-      if (last && last.length < SELECTORS_MAX && chars + length <= SELECTOR_CHARS_MAX) {
-        last.push(task);
-        chars += length;
-      } else {
-        joints.push([task]);
-        chars = length;
-      }
+/** Tasks about the same time, as many as one request has. One with more selectors than that is alone. */
+function toJoint(tasks: readonly ListedTask[]): ListedTask[][] {
+  const joints: ListedTask[][] = [];
+  for (const same of Map.groupBy(tasks, ({ task: { window } }) => `${window.fromMs}-${window.toMs}`).values())
+    joints.push(...inRequests(same, ({ selectors }) => selectors));
+  return joints;
+}
+
+/** The selectors of each request. */
+function toRequests(selectors: readonly string[]): string[][] {
+  return inRequests(selectors, (selector) => [selector]);
+}
+
+function inRequests<Item>(items: readonly Item[], selectorsOf: (item: Item) => readonly string[]): Item[][] {
+  const requests: Item[][] = [];
+  let count = Infinity;
+  let chars = Infinity;
+  for (const item of items) {
+    const selectors = selectorsOf(item);
+    const length = selectors.reduce((sum, selector) => sum + selector.length, 0);
+    if (count + selectors.length <= SELECTORS_MAX && chars + length <= SELECTOR_CHARS_MAX) {
+      requests.at(-1)!.push(item);
+      count += selectors.length;
+      chars += length;
+    } else {
+      requests.push([item]);
+      count = selectors.length;
+      chars = length;
     }
   }
-  return joints;
+  return requests;
 }
 
 function isUnableToCount({ code }: BridgeError): boolean {

@@ -36,6 +36,8 @@ export interface ProofLedger {
   earliest(): number | undefined;
   /** Counts a settled window. False: it was read again, and was committed before. */
   count(read: WindowRead): boolean;
+  /** No Pod has samples of this time: what is to be read again does not wait for it. */
+  absent(query: string, time: Interval): void;
   /** Found so far. */
   late: readonly LateSamples[];
 }
@@ -75,20 +77,28 @@ export function createProofLedger(
     );
 
   const recount = (name: string, query: QueryProof, stretch: StretchProof, read: WindowRead): void => {
-    const { reread, counts: old } = stretch;
+    const { reread } = stretch;
     if (!reread) return;
     if (stretch.countedMs > 0 && read.pod !== stretch.pod && read.read > 0)
       return giveUp(stretch, "several_prometheus");
     countReread(reread, [read.fromMs, read.task.window.toMs], countsOf(read));
+    endReread(name, query, stretch, read.refused[0]?.reason);
+  };
+
+  /** Takes over the new counts once all of the stretch was read again. */
+  const endReread = (name: string, query: QueryProof, stretch: StretchProof, refusal?: string): void => {
+    const { reread, counts: old } = stretch;
     const part = countedPart(query, stretch, stretchMs);
-    if (missingIn(part, reread.settled).length > 0) return;
+    if (!reread || missingIn(part, reread.settled).length > 0) return;
     const partMs = part[1] - part[0];
     // Samples whose counts were lost with the process are not late, and their refusals are on record.
     const isCounted = stretch.countedMs === partMs;
-    const samples = isCounted ? Math.max(0, totalOf(reread.counts) - totalOf(old)) : 0;
+    // What was stored stays stored, whatever the source has lost since.
+    if (isCounted && totalOf(reread.counts) < totalOf(old)) return giveUp(stretch, "source_has_fewer");
+    const samples = isCounted ? totalOf(reread.counts) - totalOf(old) : 0;
     const refused = reread.counts.refused - old.refused;
     if (isCounted && refused > 0) {
-      const reason = read.refused[0]?.reason ?? "samples that were read again were refused";
+      const reason = refusal ?? "samples that were read again were refused";
       addGap(progress!.queries[name]!, {
         from: part[0],
         to: part[1],
@@ -148,6 +158,15 @@ export function createProofLedger(
       countWindow(stretch, [read.fromMs, window.toMs], countsOf(read), read.pod);
       return true;
     },
+    absent: (name, [from, to]) => {
+      const query = proof.queries[name]!;
+      for (const stretch of query.stretches) {
+        const time: Interval = [Math.max(from, stretch.from), Math.min(to, stretch.from + stretchMs)];
+        if (!stretch.reread || time[0] >= time[1]) continue;
+        countReread(stretch.reread, time, noSamples());
+        endReread(name, query, stretch);
+      }
+    },
   };
 }
 
@@ -156,7 +175,7 @@ export function createProofLedger(
  * again alone.
  */
 function spread(query: QueryProof, read: WindowRead, inStretches: number[], stretchMs: number): void {
-  if (read.refusedPoints > 0 || read.histograms > 0) return;
+  if (read.refusedPoints > 0) return;
   const sum = inStretches.reduce((total, samples) => total + samples, 0);
   assert(sum === read.acknowledged, "each acknowledged sample is in one stretch");
   const { fromMs, toMs } = read.task.window;
@@ -198,7 +217,6 @@ function countsOf(read: WindowRead): SampleCounts {
     ...noSamples(),
     acknowledged: read.acknowledged,
     refused: read.refusedPoints,
-    histograms: read.histograms,
   };
 }
 

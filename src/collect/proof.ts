@@ -7,7 +7,7 @@ export interface SampleCounts {
   acknowledged: number;
   /** By the Collector or by the bridge. */
   refused: number;
-  /** Samples of native histograms: they are read and left out. */
+  /** Samples of native histograms that an earlier version counted and left out. */
   histograms: number;
 }
 

@@ -26,6 +26,10 @@ export interface ReadPlan {
   ended(task: ReadTask, end: ReadEnd, bytes?: number): boolean;
   /** Queries that still have windows to read. */
   pending(): Query[];
+  /** The number of queries with windows to read or under way. */
+  unfinished(): number;
+  /** The windows that are under way, oldest first. */
+  reading(): readonly ReadTask[];
 }
 
 export interface ReadPlanSettings {
@@ -102,6 +106,7 @@ class RoundPlan implements ReadPlan {
   readonly #freshFromMs: number;
   readonly #startedAt: number;
   readonly #states: ReadonlyMap<string, QueryState>;
+  readonly #underWay = new Set<ReadTask>();
 
   constructor(clock: Clock, settings: ReadPlanSettings, reads: readonly QueryReads[], endMs: number) {
     this.#clock = clock;
@@ -119,13 +124,16 @@ class RoundPlan implements ReadPlan {
     const lengthMs = Math.min(lengthOf(state, windowMsMax).ms, this.#fittingMs(state));
     const window = takeWindow(state, lengthMs, this.#endMs, freshMs);
     state.underWay++;
-    return { query: state.query, window, startedAt: this.#clock.monotonic() };
+    const task = { query: state.query, window, startedAt: this.#clock.monotonic() };
+    this.#underWay.add(task);
+    return task;
   }
 
   ended(task: ReadTask, end: ReadEnd, bytes = 0): boolean {
     const state = this.#states.get(task.query.name);
     assert(state !== undefined && state.underWay > 0, "a window that ended was under way");
     state.underWay--;
+    this.#underWay.delete(task);
     state.wasTried = true;
     if (this.#hadItsTurn(task, end)) state.progress.read_at = this.#clock.now();
     if (end !== "done") return this.#failed(state, task, end);
@@ -150,6 +158,16 @@ class RoundPlan implements ReadPlan {
 
   pending(): Query[] {
     return [...this.#states.values()].filter(({ open }) => open.length > 0).map(({ query }) => query);
+  }
+
+  unfinished(): number {
+    let count = 0;
+    for (const { open, underWay } of this.#states.values()) if (open.length > 0 || underWay > 0) count++;
+    return count;
+  }
+
+  reading(): readonly ReadTask[] {
+    return [...this.#underWay];
   }
 
   #choose(): QueryState | undefined {

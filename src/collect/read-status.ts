@@ -86,6 +86,7 @@ export async function readCollectionStatus(
     interval_seconds: settings.intervalMs / 1000,
     current_round: rounds.current,
     last_round: rounds.last,
+    replicas: [],
     clusters: await Promise.all(clusters.map((cluster) => limit(() => statusOf(cluster)))),
     warnings: [
       ...settings.warnings,

@@ -4,6 +4,7 @@ import { BridgeError, toErrorBody } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
+import { isLeaseLost } from "./ownership.ts";
 import type { ClusterResult, RoundResult, RoundTrigger } from "./status.ts";
 
 /** A round over `clusters` that begins now. Those of `busy` are skipped: an earlier round still works on them. */
@@ -12,6 +13,7 @@ export function newRound(
   clusters: readonly Cluster[],
   busy: readonly Cluster[],
   nowMs: number,
+  id: string = randomUUID(),
 ): RoundResult {
   const skipped = (cluster: Cluster): ClusterResult =>
     emptyResult(
@@ -20,7 +22,7 @@ export function newRound(
       new BridgeError("cluster_busy", "an earlier round still works on this cluster"),
     );
   return {
-    id: randomUUID(),
+    id,
     trigger,
     started_at: new Date(nowMs).toISOString(),
     finished_at: null,
@@ -85,6 +87,7 @@ export function reportResult(
   logger: Logger,
 ): void {
   const { error, ...facts } = result;
+  const isOthers = isLeaseLost(error);
   metrics.collectionFinished({
     outcome: result.outcome,
     durationSeconds: result.duration_seconds,
@@ -96,8 +99,9 @@ export function reportResult(
     logger.info({ ...facts, round: round.id }, `cluster ${result.outcome}`);
     return;
   }
-  metrics.errorOccurred(error.code);
-  logger.warn(
+  // The cluster is well: another replica collects it.
+  if (!isOthers) metrics.errorOccurred(error.code);
+  logger[isOthers ? "info" : "warn"](
     { ...facts, round: round.id, code: error.code, hint: error.hint },
     `cluster ${result.outcome}: ${error.message}`,
   );

@@ -1,6 +1,7 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import { assert } from "#lib/assert.ts";
 import type { Query } from "#prometheus/catalogue.ts";
+import type { PrometheusClient } from "#prometheus/client.ts";
 import type { Metadata } from "#prometheus/metadata.ts";
 import type { StateRecords } from "#state/store.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -26,7 +27,7 @@ import type { ReadTotals } from "./window-ledger.ts";
 export interface ShardRunDeps extends CollectWindowsDeps {
   openPrometheus: OpenPrometheus;
   store: StateRecords;
-  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "timeLost">;
+  metrics: Pick<OwnMetrics, "batchStarted" | "batchFinished" | "timeLost" | "samplesRead">;
 }
 
 export interface ShardRunSettings extends CollectWindowsSettings, PlanSettings {
@@ -35,6 +36,8 @@ export interface ShardRunSettings extends CollectWindowsSettings, PlanSettings {
   windowMsMax: number;
   /** Windows end this long before Prometheus' now. */
   lagMs: number;
+  /** Series that the queries of metrics that are not listed may have together. Default: no limit. */
+  unlistedSeriesMax?: number;
   /** Absent: samples are not counted for a proof of completeness. */
   proof?: ProofSettings;
 }
@@ -43,6 +46,10 @@ export interface ShardRunSettings extends CollectWindowsSettings, PlanSettings {
 const SKEW_TOLERATED_MS = 30_000;
 /** Time that is this new is read before any back-fill. Two rounds, so that one that fails does not fall behind it. */
 const FRESH_INTERVALS = 2;
+
+const LARGEST_NAMED = 5;
+
+type QueryFailure = ReadTotals["failures"][number];
 
 /** The times of one collection by Prometheus' clock, ms. */
 interface CollectionTimes {
@@ -79,7 +86,13 @@ export async function beginShard(
   const connection = { ...opened, otherPods };
   const times = toTimes(await connection.client.now(signal), deps.clock.now(), settings.lagMs);
   const warnings = skewWarnings(times.skewMs);
-  const [metadata] = await Promise.all([readMetadata(connection, signal, warnings), onAnswer()]);
+  const known = file.progress.pod;
+  if (known?.uid === connection.pod.uid) connection.samples?.recall(known.samples_by);
+  const [metadata] = await Promise.all([
+    readMetadata(connection, signal, warnings),
+    onAnswer(),
+    connection.client.prepareReads(signal),
+  ]);
   return { shard, connection, times, metadata, warnings };
 }
 
@@ -122,12 +135,17 @@ async function collectOpen(
   { sources, proof }: { sources: Sources; proof: ProofRun | undefined },
 ): Promise<ReadTotals> {
   const { file, logger, signals } = run;
-  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs, proof);
+  const unread = await queriesBeyondLimit(connection.client, settings, signals.signal);
+  const { plan, losses } = planRound(deps, settings, file.progress, sources, times.endMs, proof, unread);
   rememberPod(file.progress, connection, times.endMs, logger);
+  rememberTransport(file.progress, connection);
   await file.save();
   reportLosses(losses, deps.metrics, logger);
   const counted = proof ? { ...run, proof } : run;
   const totals = await collectWindows(deps, settings, counted, { sources, metadata, plan });
+  totals.failures.push(...unread);
+  if (rememberTransport(file.progress, connection)) await file.save();
+  deps.metrics.samplesRead(totals.samplesBy, totals.markers);
   reportLosses(totals.losses, deps.metrics, logger);
   totals.losses.unshift(...losses);
   if (proof) {
@@ -193,6 +211,7 @@ function planRound(
   sources: Pick<Sources, "boundaries" | "oldestMs" | "isFirstSight">,
   endMs: number,
   proof: ProofRun | undefined,
+  unread: readonly QueryFailure[] = [],
 ): { plan: ReadPlan; losses: Loss[] } {
   const { queries, windowMsMax, lanes, keptBytesMax } = settings;
   const changed = preparePlan(progress, queries, endMs, sources, settings);
@@ -201,8 +220,40 @@ function planRound(
   const { reads, losses } = planReads(progress, queries, endMs, boundaries, settings, proof);
   for (const { progress: state } of reads) state.attempted = Math.max(endMs, state.attempted);
   const freshMs = FRESH_INTERVALS * settings.intervalMs;
-  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes, keptBytesMax }, reads, endMs);
+  const readable = reads.filter(({ query }) => !unread.some((each) => each.query === query.name));
+  const plan = createReadPlan(deps, { windowMsMax, freshMs, lanes, keptBytesMax }, readable, endMs);
   return { plan, losses: [...changed, ...losses] };
+}
+
+/**
+ * The queries of metrics that are not listed, when they have more series together than they may, or when nobody knows: their time stays open.
+ * Throws the signal's reason, and what says that the cluster can't be reached.
+ */
+async function queriesBeyondLimit(
+  client: PrometheusClient,
+  { queries, unlistedSeriesMax = Infinity }: ShardRunSettings,
+  signal: AbortSignal,
+): Promise<QueryFailure[]> {
+  const unlisted = queries.filter((query) => query.isUnlisted === true && query.kind === "selector");
+  const counts: { name: string; series: number }[] = [];
+  try {
+    for (const { name, promql } of unlisted)
+      counts.push({ name, series: await client.countSeries(promql, signal) });
+  } catch (thrown) {
+    const error = toBridgeError(thrown);
+    if (signal.aborted || /^(cluster|tunnel)_/.test(error.code)) throw error;
+    return unlisted.map(({ name }) => ({ query: name, error }));
+  }
+  const sum = counts.reduce((all, { series }) => all + series, 0);
+  if (sum <= unlistedSeriesMax) return [];
+  const largest = counts.toSorted((a, b) => b.series - a.series).slice(0, LARGEST_NAMED);
+  const text = largest.map(({ name, series }) => `${name} ${series}`).join(", ");
+  const error = new BridgeError(
+    "prometheus_too_many_series",
+    `the metrics that are not listed have ${sum} series, more than ${unlistedSeriesMax}: ${text}`,
+    { details: { series: sum } },
+  );
+  return unlisted.map(({ name }) => ({ query: name, error }));
 }
 
 async function readMetadata(
@@ -228,13 +279,10 @@ function skewWarnings(skewMs: number): string[] {
   ];
 }
 
-function totalsWarnings({ losses, histogramSamples, late }: ReadTotals): string[] {
+function totalsWarnings({ losses, late }: ReadTotals): string[] {
   return [
     ...(losses.length > 0 ? [`lost: ${lossText(losses)}`] : []),
     ...(late.length > 0 ? [`late: ${lateText(late)}`] : []),
-    ...(histogramSamples > 0
-      ? [`${histogramSamples} native histogram samples were left out: they are not converted yet`]
-      : []),
   ];
 }
 
@@ -252,4 +300,12 @@ function rememberPod(
       "windows are read from another Prometheus Pod from here on",
     );
   progress.pod = { ...pod, since: endMs };
+}
+
+/** True when that was not known. */
+function rememberTransport({ pod }: ClusterProgress, { samples }: PrometheusConnection): boolean {
+  const known = samples?.known();
+  if (!pod || !known || pod.samples_by === known) return false;
+  pod.samples_by = known;
+  return true;
 }

@@ -130,6 +130,7 @@ async function openOthers(
       // It is not ready any more, and another one answered in its place.
       if (connection.pod.uid !== pod.uid) throw new Error("it is not ready any more");
       const oldestMs = (await connection.client.oldestSample(range, signal)) ?? Infinity;
+      await connection.client.prepareReads(signal);
       sources.push({ connection, oldestMs });
     } catch (thrown) {
       await connection?.close();

@@ -1,5 +1,7 @@
 import type { ErrorBody } from "#errors/error.ts";
 import type { CompletenessSummary } from "#lib/completeness.ts";
+import type { ReplicaReport } from "#lib/replica-report.ts";
+import type { TransportReason } from "#lib/transport-reasons.ts";
 
 /** How one cluster fared in one round. partial: some queries' windows were committed, others not (or points were refused). */
 type ClusterOutcome = "successful" | "partial" | "failed" | "skipped";
@@ -18,8 +20,8 @@ export interface ClusterResult {
   error: ErrorBody | null;
 }
 
-/** The trigger of a round: a request to the API, Dapr (its cron binding), or the program's own timer (SCHEDULER=internal). */
-export type RoundTrigger = "request" | "dapr" | "ticker";
+/** The trigger of a round: a request to the API, Dapr (its cron binding), the program's own timer (SCHEDULER=internal), or the end of another replica. */
+export type RoundTrigger = "request" | "dapr" | "ticker" | "takeover";
 
 export interface RoundResult {
   id: string;
@@ -75,11 +77,31 @@ interface ShardReport {
   gone_since: string | null;
 }
 
+/** How the samples of plain selectors are read; of several shards, the one that knows least. Expressions are read by the query API always. */
+export interface SamplesReport {
+  transport: "remote_read" | "query_api";
+  code: TransportReason;
+  reason: string;
+  /** What would allow remote read; null: nothing that is known. */
+  remedy: string | null;
+  since: string;
+  /** exact: stale markers are stored, so a series ends where it ended. inferred: a series counts for up to five minutes after its last sample. */
+  staleness: "exact" | "inferred";
+  /** Queries that are read by the query API for a reason of their own. */
+  exceptions: string[];
+  /** Of the last finished collection: samples that were read, and stale markers that were stored. */
+  samples: { remote_read: number; query_api: number };
+  markers: number;
+}
+
 export interface ClusterStatus {
   cluster_id: string;
   cluster_name: string;
   platform: string;
   state: ClusterCondition;
+  /** The replica that collects it; null: none that is alive. */
+  owner: string | null;
+  /** Of a cluster of another replica: its round is under way. */
   collecting: boolean;
   /** Everything at or before this time is stored or named in `gaps`; null when nothing was ever committed. */
   watermark: string | null;
@@ -101,6 +123,8 @@ export interface ClusterStatus {
   prometheus_pod: string | null;
   /** How several Pods behind the Service are read; null while there was one. */
   prometheus_pods: PodsReport | null;
+  /** Null before the first collection. */
+  samples_by: SamplesReport | null;
   /** Prometheus' clock minus the bridge's. */
   clock_skew_seconds: number | null;
   warnings: string[];
@@ -112,6 +136,8 @@ export interface CollectionStatus {
   interval_seconds: number;
   current_round: RoundResult | null;
   last_round: RoundResult | null;
+  /** The one that answers first. */
+  replicas: ReplicaReport[];
   clusters: ClusterStatus[];
   warnings: string[];
 }

@@ -16,7 +16,7 @@ export interface Stretch {
   detail?: string;
   /** Samples at the source when that was last compared; null: never. */
   source: number | null;
-  /** Samples that were read; the samples of native histograms, which are left out, are among them. */
+  /** Samples that were read, native histograms among them. */
   read: number;
   acknowledged: number;
   refused: number;

@@ -11,22 +11,24 @@ import type { ScanResult } from "#prometheus/matrix-scanner.ts";
 import type { Window } from "#prometheus/window.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { Answers } from "./answers.ts";
+import { createHistogramSink, type DescribeHistogram } from "./histogram-sink.ts";
 import type { PrometheusConnection } from "./ports.ts";
 import { toReadEnd } from "./read-end.ts";
 import type { ReadPlan, ReadTask } from "./read-plan.ts";
 import { createSeriesDescriber } from "./series-describer.ts";
 import type { Sources } from "./sources.ts";
-import type { WindowLedger, WindowRead } from "./window-ledger.ts";
+import type { PointsOwner, WindowLedger, WindowRead } from "./window-ledger.ts";
 
 export interface ReadDeps {
   sources: Pick<Sources, "of" | "askedAll">;
   ledger: WindowLedger;
   answers: Answers;
   /** What the answers of small windows share. */
-  writer: Pick<OtlpWriter<WindowRead>, "flush">;
-  delivery: Pick<Delivery<WindowRead>, "room" | "stopped">;
+  writer: Pick<OtlpWriter<PointsOwner>, "flush">;
+  delivery: Pick<Delivery<PointsOwner>, "room" | "stopped">;
   memory: Pick<MemoryAccount, "isShort">;
   describe(task: ReadTask, metric: string): MetricDescription;
+  describeHistogram: DescribeHistogram;
   /** Called for each stretch without samples in any ready Pod, when it is older than the data that any Pod is known to have. */
   onAbsent(query: Query, stretch: Window): void;
   clock: Clock;
@@ -165,7 +167,7 @@ interface PodRead {
   stopReason: () => BridgeError | undefined;
 }
 
-/** A whole answer. `samples`: the number that the Pod has, native histograms included. `bytes`: about, compressed. `isCovered`: see Sources. */
+/** A whole answer. `samples`: the number that the Pod has, native histograms and stale markers included. `bytes`: about, compressed. `isCovered`: see Sources. */
 interface PodAnswer {
   samples: number;
   bytes: number;
@@ -189,22 +191,33 @@ async function readOnce(
   size: "usual" | "largest",
 ): Promise<PodAnswer | undefined> {
   const { ledger } = deps;
-  const answer = await deps.answers.open(read, size);
-  try {
+  let answer: KeptAnswer | undefined;
+  const begin = async (): Promise<void> => {
+    await answer?.drop();
+    answer = undefined;
+    answer = await deps.answers.open(read, size);
     const stopped = stopReason();
     if (stopped) throw stopped;
     read.task.startedAt = deps.clock.monotonic();
     ledger.beginAnswer(read, pod.pod.name);
-    const result = await readInto(deps, pod, read, answer);
+  };
+  const opened = (): KeptAnswer => {
+    assert(answer !== undefined, "an answer is kept while it is read");
+    return answer;
+  };
+  try {
+    await begin();
+    const result = await readInto(deps, pod, read, { answer: opened, restart: begin });
     // Before the oldest data that is as it should be; later, a store is gone.
     if (result.noStores && isCovered) throw storeGone();
-    const bytes = await answer.send();
+    const bytes = await opened().send();
     ledger.endAnswer(read, result);
     const refused = result.refused.reduce((sum, { samples }) => sum + samples, 0);
-    return { samples: result.samples + refused + result.histogramSamples, bytes, isCovered };
+    const samples = result.samples + refused + result.histogramSamples + read.markers.read;
+    return { samples, bytes, isCovered };
   } catch (thrown) {
-    await answer.drop();
-    if (answer.ranOut()) return undefined;
+    await answer?.drop();
+    if (answer?.ranOut()) return undefined;
     throw thrown;
   }
 }
@@ -213,7 +226,7 @@ async function readInto(
   deps: ReadDeps,
   pod: PrometheusConnection,
   read: WindowRead,
-  answer: KeptAnswer,
+  kept: { answer(): KeptAnswer; restart(): Promise<void> },
 ): Promise<ScanResult> {
   const { ledger, delivery } = deps;
   const { query, window } = read.task;
@@ -221,17 +234,24 @@ async function readInto(
   const sink = {
     series: (series: ScannedSeries): string | undefined => {
       ledger.totals.groupsSeen.add(query.group);
-      const refusal = answer.series(series, describe(series));
+      const refusal = kept.answer().series(series, describe(series));
       if (refusal === undefined) ledger.addSeries(read, series);
       return refusal;
     },
+    markers: (series: ScannedSeries): string | undefined => {
+      const refusal = kept.answer().markers(series, describe(series));
+      if (refusal === undefined) ledger.addMarkers(read, series);
+      return refusal;
+    },
+    histogram: createHistogramSink(deps, read, () => kept.answer()),
   };
   const pause = (): Promise<void> | undefined => {
     const stopped = delivery.stopped();
     if (stopped) throw stopped;
-    return answer.room();
+    return kept.answer().room();
   };
-  return await pod.client.read(query, window, { sink, pause }, deps.signal);
+  const restart = async (): Promise<void> => await kept.restart();
+  return await pod.client.read(query, window, { sink, pause, restart }, deps.signal);
 }
 
 /**

@@ -179,7 +179,7 @@ async function diagnoseFromHere(
       logger: createLogger({ level: "error", destination: process.stderr }),
       keyring: undefined,
       guardOf: () => undefined,
-      queries: await loadQueries(config.QUERIES_FILE),
+      queries: await loadQueries(config.QUERIES_FILE, config.CATALOGUE),
       signerOf: () => () => Promise.reject(new BridgeError("internal", "a kubeconfig has no AWS keys")),
       ...(hasCollector ? { collector: configuredCollector(config) } : {}),
     });

@@ -19,7 +19,7 @@ import {
 } from "#clusters/prometheus-credentials.ts";
 import { originOf, urlField } from "#clusters/prometheus-url.ts";
 import { usesOwnIdentity } from "#clusters/sigv4.ts";
-import { readYaml } from "#clusters/yaml.ts";
+import { readYaml } from "#lib/yaml.ts";
 
 /** The streams of the command, besides the files that its arguments name. */
 export interface KeysIo {

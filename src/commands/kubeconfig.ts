@@ -7,7 +7,7 @@ import { BridgeError } from "#errors/error.ts";
 import { systemClock } from "#lib/clock.ts";
 import { parseDuration } from "#lib/duration.ts";
 import { toKubeconfigText } from "#onboard/kubeconfig-text.ts";
-import { managedClusterManifest, toManifestText } from "#onboard/manifest.ts";
+import { DEFAULT_SERVICE_ACCOUNT, managedClusterManifest, toManifestText } from "#onboard/manifest.ts";
 import { onboard, type OnboardSettings } from "#onboard/onboard.ts";
 import { createKubeClient } from "#tunnel/kube-client.ts";
 import { readCommandLine } from "./arguments.ts";
@@ -36,9 +36,6 @@ export interface KubeconfigCommandContext {
   /** Standard error. */
   tell: (text: string) => void;
 }
-
-/** No name of the Helm chart, whose bridge runs as `budcluster`: a cluster may be both the bridge's home and a managed one. */
-export const DEFAULT_SERVICE_ACCOUNT = "budcluster-metrics-reader";
 
 const DAY_MS = 86_400_000;
 /** The API server's own least (TokenRequest). */

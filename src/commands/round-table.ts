@@ -77,13 +77,20 @@ function nextSteps(url: string, status: CollectionStatus): string {
     aggregation: "avg",
   });
   return `
-Stored in ClickHouse's engine inside this process. What to do next (in another terminal):
+Stored in ClickHouse's engine inside this process. Look at it in a browser:
+
+  ${url}/
+
+What to do next (in another terminal):
 
   curl -s -X POST '${url}/cluster-metrics/query' -H 'content-type: application/json' \\
     -d '${body}'
                                                                    15 minutes of a metric, and the PromQL that it equals
   curl -s '${url}/cluster-metrics/${id}/summary'                      the cluster in numbers
   curl -s '${url}/cluster-metrics/${id}/latest?metric=node_load1'     the newest sample of each series
+  curl -s '${url}/api/v1/query' --data-urlencode \\
+    'query=sum by (cluster) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))'
+                                                                   PromQL over all clusters, as Grafana's Prometheus data source asks it
   curl -s '${url}/metrics/status'                                    every cluster's state, watermark, lag and last error
   curl -s -X POST '${url}/metrics/collect-all?wait=true'             a round now, and its result
   ${url}/docs                                                        the whole API, in a browser

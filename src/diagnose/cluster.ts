@@ -6,7 +6,7 @@ import { collectorStep } from "./collector-step.ts";
 import { directSteps, type DirectDeps } from "./direct-steps.ts";
 import { prometheusSteps, type PrometheusDeps, type PrometheusSettings } from "./prometheus-steps.ts";
 import { rightSteps } from "./right-steps.ts";
-import { createStepRunner, warning, type Diagnosis, type StepRunner } from "./step-runner.ts";
+import { createStepRunner, warning, type Diagnosis, type OnStep, type StepRunner } from "./step-runner.ts";
 
 export interface ClusterDiagnosis extends Diagnosis {
   cluster_id: string;
@@ -15,9 +15,13 @@ export interface ClusterDiagnosis extends Diagnosis {
 
 /**
  * Takes every step of a collection of the cluster, but stores nothing. A step that fails is part of the answer. Throws the signal's reason, and
- * diagnosis_busy when as many run already as may at once.
+ * diagnosis_busy when as many run already as may at once. `onStep` is told of each step as it happens.
  */
-export type DiagnoseCluster = (cluster: Cluster, signal: AbortSignal) => Promise<ClusterDiagnosis>;
+export type DiagnoseCluster = (
+  cluster: Cluster,
+  signal: AbortSignal,
+  onStep?: OnStep,
+) => Promise<ClusterDiagnosis>;
 
 export interface ClusterDiagnosisDeps extends ApiServerDeps, DirectDeps, PrometheusDeps {
   /** One attempt each. Absent: the Collector is not asked. */
@@ -47,9 +51,9 @@ export function createDiagnoseCluster(
 ): DiagnoseCluster {
   let running = 0;
   const requests = { ...settings, timeoutMs: requestMs(settings.stepMs) };
-  const diagnose: DiagnoseCluster = async (cluster, signal) => {
+  const diagnose: DiagnoseCluster = async (cluster, signal, onStep) => {
     const limits = { stepMs: settings.stepMs, totalMs: settings.stepMs * STEPS_IN_TURN };
-    const runner = createStepRunner(deps.clock, limits, signal);
+    const runner = createStepRunner(deps.clock, limits, signal, onStep);
     if (!cluster.enabled) disabledStep(runner);
     const isDirect = cluster.prometheus.url !== undefined;
     const steps = isDirect ? directSteps : tunnelSteps;
@@ -61,11 +65,11 @@ export function createDiagnoseCluster(
       await prometheus.close();
     }
   };
-  return async (cluster, signal) => {
+  return async (cluster, signal, onStep) => {
     if (running >= DIAGNOSES_MAX) throw new BridgeError("diagnosis_busy", `${running} diagnoses run already`);
     running++;
     try {
-      return await diagnose(cluster, signal);
+      return await diagnose(cluster, signal, onStep);
     } finally {
       running--;
     }

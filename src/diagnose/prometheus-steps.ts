@@ -4,6 +4,7 @@ import { toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Query } from "#prometheus/catalogue.ts";
 import type { PrometheusClient } from "#prometheus/client.ts";
+import { TRANSPORT_REASONS } from "#lib/transport-reasons.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { openTunnel, type Tunnel } from "#tunnel/dispatcher.ts";
 import { openPortForward } from "#tunnel/port-forward.ts";
@@ -44,6 +45,7 @@ const WINDOW_MS = 300_000;
 /** Queries of a group that are tried until one has samples. */
 const QUERIES_OF_GROUP_MAX = 3;
 const POD_NAMES_MAX = 10;
+const LABELS_SHOWN_MAX = 10;
 
 /** From the Service to a query of each group. `close` ends the tunnel, whatever became of the steps. */
 export function prometheusSteps(
@@ -182,6 +184,26 @@ function clientSteps(runner: StepRunner, ready: Step<PrometheusClient>): void {
       return degraded(error, signal, "types are guessed from the metrics' names");
     }
   });
+  runner.step("samples_by", "How samples are read", [ready], (signal) =>
+    judgeTransport(ready.value(), signal),
+  );
+}
+
+/** How plain selectors are read, and what to do where stale markers can't be seen although the source has them. */
+async function judgeTransport(client: PrometheusClient, signal: AbortSignal): Promise<Finding<undefined>> {
+  const known = await client.prepareReads(signal);
+  if (!known) return passed(undefined, "by the query API");
+  const { transport, reason, external_labels: labels = [] } = known;
+  const { text, remedy } = TRANSPORT_REASONS[reason];
+  const details = { transport, reason };
+  if (transport === "remote_read") {
+    const names = labels.slice(0, LABELS_SHOWN_MAX).map(({ name }) => name);
+    const without = names.length > 0 ? `; without its external_labels ${names.join(", ")}` : "";
+    return passed(undefined, `by remote read, with stale markers: ${text}${without}`, details);
+  }
+  const words = `by the query API, which hides stale markers: ${text}`;
+  if (remedy === undefined) return passed(undefined, words, details);
+  return warning(undefined, words, { hint: remedy, details });
 }
 
 /** The loss for a collection. */

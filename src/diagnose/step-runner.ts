@@ -30,6 +30,14 @@ export interface Diagnosis {
   steps: StepResult[];
 }
 
+/** What happens in a diagnosis: its steps are known, one begins, one is done. A step that is skipped does not begin. */
+export type StepEvent =
+  | { kind: "steps"; steps: { step: string; title: string }[] }
+  | { kind: "step_started"; step: string }
+  | { kind: "step_finished"; result: StepResult };
+
+export type OnStep = (event: StepEvent) => void;
+
 /** The finding of a step. `value` is for the steps that need this one. */
 export interface Finding<T> {
   status: Exclude<StepStatus, "failed">;
@@ -100,6 +108,7 @@ export function createStepRunner(
   clock: Clock,
   settings: StepRunnerSettings,
   signal: AbortSignal,
+  onStep: OnStep = () => {},
 ): StepRunner {
   const startedAt = clock.now();
   const startedMonotonic = clock.monotonic();
@@ -107,6 +116,7 @@ export function createStepRunner(
   const all = deadline(clock, totalMs, () => timeout(totalMs, "the diagnosis"), signal);
   const limit = createLimiter(STEPS_AT_ONCE);
   const outcomes: Step<unknown>["outcome"][] = [];
+  const declared: { step: string; title: string }[] = [];
 
   const attempt = async <T>(run: (signal: AbortSignal) => Promise<Finding<T>>): Promise<Finding<T>> => {
     if (all.signal.aborted) return skipped("no time was left");
@@ -128,18 +138,20 @@ export function createStepRunner(
         if (blocker !== undefined) return skipped(`it needs "${blocker}", which did not pass`);
         return await limit(() => {
           from = clock.monotonic();
+          onStep({ kind: "step_started", step: name });
           return attempt(run);
         });
       };
       const outcome = (async () => {
         const { isOpen, value, ...rest } = await work().catch(failed);
         if (rest.status !== "failed") found = { value };
-        return {
-          isOpen,
-          result: { step: name, title, duration_ms: Math.round(clock.monotonic() - from), ...rest },
-        };
+        const duration_ms = Math.round(clock.monotonic() - from);
+        const result = { step: name, title, duration_ms, ...rest };
+        onStep({ kind: "step_finished", result });
+        return { isOpen, result };
       })();
       outcomes.push(outcome);
+      declared.push({ step: name, title });
       return {
         title,
         outcome,
@@ -150,6 +162,8 @@ export function createStepRunner(
       };
     },
     finish: async () => {
+      // No step runs before all of them are declared.
+      onStep({ kind: "steps", steps: declared });
       const steps = (await Promise.all(outcomes)).map(({ result }) => result);
       all.dispose();
       if (signal.aborted) throw signal.reason;

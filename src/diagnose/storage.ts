@@ -1,6 +1,7 @@
 import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
+import { planDistributed } from "#storage/distributed.ts";
 import { inspectLayout, OBJECTS, type ObjectState } from "#storage/layout.ts";
 import type { MigrationParameters } from "#storage/migration-parameters.ts";
 import { migrationStatus } from "#storage/migration-plan.ts";
@@ -66,7 +67,9 @@ async function diagnose(
   layoutSteps(runner, () => inspectLayout(database, parameters.database, signal), exists);
   migrationStep(runner, database, parameters, exists);
   grantSteps(runner, database, parameters.database, exists);
-  freshnessSteps(runner, { database, clock }, { ...settings, databaseName: parameters.database }, exists);
+  if (parameters.shards) distributedStep(runner, database, parameters, exists);
+  const databaseName = parameters.shards?.database ?? parameters.database;
+  freshnessSteps(runner, { database, clock }, { ...settings, databaseName }, exists);
   return { database: parameters.database, ...(await runner.finish()) };
 }
 
@@ -177,6 +180,23 @@ function judgeObject(name: string, object: ObjectState | undefined): Finding<und
       hint: "Run the role migrate (npm run migrate), and grant this user SELECT on the database (docs/clickhouse.md).",
     },
   );
+}
+
+function distributedStep(
+  runner: StepRunner,
+  database: Database,
+  parameters: MigrationParameters,
+  exists: Step<undefined>,
+): void {
+  runner.step("distributed", "The Distributed tables reach all shards", [exists], async (signal) => {
+    const statements = await planDistributed(database, parameters, signal);
+    if (statements.length === 0) return passed(undefined, "they are as migrated");
+    const hint =
+      "Run the role migrate (npm run migrate) with CLICKHOUSE_SHARD_URLS naming a server of each shard.";
+    throw new BridgeError("storage_failed", `${statements.length} statements of migrate are missing`, {
+      hint,
+    });
+  });
 }
 
 function migrationStep(

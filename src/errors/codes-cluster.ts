@@ -211,11 +211,11 @@ export const CLUSTER_ERRORS = {
   },
   prometheus_too_many_samples: {
     cause:
-      "The query would load more samples than Prometheus' --query.max-samples, even in the smallest window.",
+      "The query would load more samples than Prometheus' --query.max-samples (or, by remote read, --storage.remote.read-sample-limit), even in the smallest window.",
     retryable: false,
     httpStatus: 502,
     remedy:
-      "Even the smallest window has more samples than Prometheus allows: raise its --query.max-samples or narrow the selector in QUERIES_FILE.",
+      "Even the smallest window has more samples than Prometheus allows: raise its --query.max-samples and --storage.remote.read-sample-limit, or narrow the selector in QUERIES_FILE.",
   },
   prometheus_answer_too_large: {
     cause:
@@ -231,7 +231,15 @@ export const CLUSTER_ERRORS = {
     retryable: false,
     httpStatus: 502,
     remedy:
-      'Narrow the selector in QUERIES_FILE to the metrics that you need, for example {__name__=~"app_requests_.*"}.',
+      'Narrow the selector in QUERIES_FILE to the metrics that you need, for example {__name__=~"app_requests_.*"}; with CATALOGUE=all, leave metrics out with `drop`.',
+  },
+  prometheus_too_many_series: {
+    cause:
+      "CATALOGUE=all would read more series of a Prometheus than CATALOGUE_SERIES_MAX. None of these queries is read; the queries of the base catalogue are.",
+    retryable: false,
+    httpStatus: 502,
+    remedy:
+      "Leave metrics out with `drop` in QUERIES_FILE (docs/queries.md), or raise CATALOGUE_SERIES_MAX. Time up to MAX_BACKFILL back is read then.",
   },
   prometheus_answer_truncated: {
     cause: "The connection ended before the answer did.",
@@ -253,6 +261,14 @@ export const CLUSTER_ERRORS = {
     httpStatus: 502,
     remedy:
       "The answer is not a result of Prometheus' query API; check for a proxy or another backend in between.",
+  },
+  prometheus_histogram_refused: {
+    cause:
+      "A native histogram has no form in OTLP: its counts are not whole numbers, it is a gauge histogram, or its buckets contradict each other.",
+    retryable: false,
+    httpStatus: 502,
+    remedy:
+      "The histogram is recorded as refused, with the reason; all others are stored. Collect the histogram that it is computed from, or store a plain number of it with a recording rule (histogram_quantile, histogram_count, histogram_sum).",
   },
   prometheus_label_too_large: {
     cause: "A series has more labels, or longer ones, than the program accepts.",

@@ -88,13 +88,28 @@ export const COLLECTION_ERRORS = {
     retryable: true,
     httpStatus: 504,
     remedy:
-      "The cluster's collection did not finish within CLUSTER_DEADLINE. Acknowledged samples are kept; the next round reads the rest. If this repeats, raise the value.",
+      "The cluster's collection did not finish within CLUSTER_DEADLINE. Acknowledged samples are kept; the next round reads the rest. If this repeats, diagnose the cluster (POST /clusters/{id}/diagnose): a Collector that is down, or a slow link, uses up the time. If every step passes, raise the value.",
   },
   cluster_deleted: {
     cause: "The cluster was deleted (DELETE /clusters/{id}) while it was being collected.",
     retryable: false,
     httpStatus: 409,
     remedy: "The cluster was deleted while it was being collected; no action is needed.",
+  },
+  lease_lost: {
+    cause:
+      "Another replica of the bridge owns the cluster now, or this one could not renew its own record in the state store.",
+    retryable: true,
+    httpStatus: 409,
+    remedy:
+      "No action is needed: the owner reads what is missing, and nothing is stored twice. If it repeats, look at the replicas in GET /metrics/status and at the state store: a slow store or a paused process loses its clusters after 20 s.",
+  },
+  replica_name_taken: {
+    cause: "Two processes over one state store have the same REPLICA_NAME.",
+    retryable: true,
+    httpStatus: 503,
+    remedy:
+      "Give each replica its own REPLICA_NAME (default: the host's name). The process that started last has the name; the other one collects nothing until that one has ended.",
   },
   diagnosis_timeout: {
     cause: "A step of a diagnosis, or the whole diagnosis, took too long.",

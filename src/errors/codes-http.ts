@@ -77,7 +77,7 @@ export const HTTP_ERRORS = {
     cause: "No cluster has this id; or, in the query API, nothing was ever collected from it.",
     retryable: false,
     httpStatus: 404,
-    remedy: "GET /clusters lists the known clusters.",
+    remedy: "GET /clusters lists the known clusters; in the query API GET /cluster-metrics.",
   },
   cluster_exists: {
     cause: "POST /clusters used an id that is already taken.",
@@ -121,6 +121,14 @@ export const HTTP_ERRORS = {
     retryable: true,
     httpStatus: 503,
     remedy: "Wait as long as Retry-After says; send fewer requests at once, and reuse connections.",
+  },
+  too_many_streams: {
+    cause:
+      "Too many event streams are open: of the same token (without tokens: the same address), or of all callers.",
+    retryable: true,
+    httpStatus: 429,
+    remedy:
+      "Close streams that nobody reads and wait as long as Retry-After says, or ask GET /metrics/status instead.",
   },
   query_busy: {
     cause:

@@ -6,7 +6,7 @@ import type { Secret } from "#lib/secret.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { createFailedLogins, FAILED_LOGIN_LIMITS } from "./failed-logins.ts";
 import { refuseForeignPages } from "./loopback.ts";
-import type { ApiToken, GrantedScope, Scope } from "./tokens.ts";
+import { type ApiToken, GRANTED_SCOPES, type GrantedScope, type Scope } from "./tokens.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -24,10 +24,14 @@ declare module "fastify" {
     viaDapr: boolean;
     /** The key of limits that callers share: the token, or without tokens the address. */
     share: string;
+    /** What the caller may do: `admin` includes the others. Null until the caller is known. */
+    scopes: readonly GrantedScope[] | null;
     /** The clusters that the caller may read; none until the caller is known. */
     clustersSeen: ClustersSeen;
     /** May the caller read this cluster? If not, the answer is the same as for a cluster that does not exist. */
     sees(clusterId: string): boolean;
+    /** Would the request be let in as before, to the same clusters? For answers that go on: a token may be removed or changed meanwhile. */
+    isStillAllowed(): boolean;
     /** The cluster of the request, for the audit log, when the path does not name it. */
     auditCluster: string | null;
   }
@@ -48,7 +52,7 @@ export interface AccessSettings {
  * tokens: callers are known by their tokens; loopback: no token is configured, so every scope is allowed, to this machine only;
  * off: everybody may do everything (AUTH_ENABLED=false).
  */
-type AccessMode = "tokens" | "loopback" | "off";
+export type AccessMode = "tokens" | "loopback" | "off";
 
 interface AccessRequest {
   method: string;
@@ -62,6 +66,7 @@ interface AccessRequest {
 export interface AccessDecision {
   /** For the access log; null: unknown. */
   caller: string | null;
+  scopes: readonly GrantedScope[];
   clustersSeen: ClustersSeen;
   /** Dapr's sidecar sent the request: it has APP_API_TOKEN, or, where no token is needed, the headers that only a sidecar sends. */
   viaDapr: boolean;
@@ -72,11 +77,13 @@ export interface AccessDecision {
   refusal?: BridgeError;
 }
 
-const NOBODY = { caller: null, clustersSeen: "none", viaDapr: false } as const;
+const NOBODY = { caller: null, scopes: [], clustersSeen: "none", viaDapr: false } as const;
 
 export interface Access {
   readonly mode: AccessMode;
   decide(request: AccessRequest): AccessDecision;
+  /** Would the request be let in as `before`, to the same clusters? Counts nothing as a failed login. */
+  isStillAllowed(request: AccessRequest, before: AccessDecision): boolean;
   /** Replaces the tokens, from the next request on. Ignores an empty list: a reload never opens the server to everybody. */
   replaceTokens(tokens: readonly ApiToken[]): void;
 }
@@ -142,12 +149,18 @@ export function createAccess(
     });
   };
 
+  const allowedOf = (callers: readonly Caller[], scope: Scope): Caller | undefined =>
+    callers.find((caller) => allows(caller, scope));
+
   const decideByToken = (request: AccessRequest): AccessDecision => {
     const { scope, headers } = request;
     const callers = callersOf(headers);
-    const allowed = callers.find((caller) => caller.scopes.some((has) => has === scope || has === "admin"));
+    const allowed = allowedOf(callers, scope);
     const viaDapr = callers.some((caller) => caller.viaDapr);
-    if (allowed) return { caller: allowed.name, clustersSeen: allowed.clustersSeen, viaDapr };
+    if (allowed) {
+      const { name, scopes, clustersSeen } = allowed;
+      return { caller: name, scopes: allScopes(scopes), clustersSeen, viaDapr };
+    }
     const [first] = callers;
     if (!first) return { ...NOBODY, refusal: refuseUnknown(request) };
     const refusal = new BridgeError("forbidden", `"${first.name}" lacks the scope ${scope}`, {
@@ -174,14 +187,29 @@ export function createAccess(
       if (refusal) return { ...NOBODY, refusal };
       return {
         caller: mode === "loopback" ? "local" : "anonymous",
+        scopes: GRANTED_SCOPES,
         clustersSeen: "all",
         viaDapr: DAPR_HEADERS.some((name) => headers[name] !== undefined),
       };
+    },
+    isStillAllowed: ({ headers, scope }, before) => {
+      if (mode !== "tokens") return true;
+      const now = allowedOf(callersOf(headers), scope);
+      return now?.name === before.caller && isSameClusters(now.clustersSeen, before.clustersSeen);
     },
     replaceTokens: (tokens) => {
       if (tokens.length > 0) known = tokens.map(toKnownToken);
     },
   };
+}
+
+function allows({ scopes }: Caller, scope: Scope): boolean {
+  return scope === "any" || scopes.some((has) => has === scope || has === "admin");
+}
+
+/** `admin` includes the others. */
+function allScopes(scopes: readonly GrantedScope[]): readonly GrantedScope[] {
+  return scopes.includes("admin") ? GRANTED_SCOPES : scopes;
 }
 
 function toMode({ enabled = true, tokens, daprToken }: AccessSettings): AccessMode {
@@ -199,6 +227,11 @@ function toKnownToken({ name, sha256, scopes, clusters }: ApiToken): { caller: C
     },
     digest: Buffer.from(sha256, "hex"),
   };
+}
+
+function isSameClusters(a: ClustersSeen, b: ClustersSeen): boolean {
+  if (typeof a === "string" || typeof b === "string") return a === b;
+  return a.size === b.size && a.isSubsetOf(b);
 }
 
 function hash(text: string): Buffer {

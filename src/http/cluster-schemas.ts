@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { flagField, idField, lineField } from "#clusters/cluster-fields.ts";
+import { contextField, flagField, idField, lineField } from "#clusters/cluster-fields.ts";
 import type { ClusterInput, ClusterPatch } from "#clusters/cluster-input.ts";
 import type { Cluster } from "#clusters/cluster.ts";
+import type { ErrorCode } from "#errors/error.ts";
 import { expiryWarnings, fingerprintsOf } from "#clusters/credential-facts.ts";
 import { prometheusCredentialFields } from "#clusters/prometheus-credentials.ts";
 import { headerName, headerValue } from "#clusters/prometheus-headers.ts";
@@ -118,10 +119,22 @@ export function toClusterView(cluster: Cluster, nowMs: number): z.infer<typeof c
   };
 }
 
+/** Of each route that takes a cluster's input. */
+export const INPUT_ERRORS = [
+  "request_invalid",
+  "kubeconfig_invalid",
+  "kubeconfig_refused",
+  "api_server_refused",
+  "prometheus_plain_http",
+  "credentials_keys_missing",
+  "body_too_large",
+  "unsupported_media_type",
+] as const satisfies ErrorCode[];
+
 const CA_CHARS_MAX = 100_000;
 const LABELS_DESCRIPTION = "Up to 32 labels of your own; never sent with samples";
 
-const kubeconfigField = z
+export const kubeconfigField = z
   .union(
     [z.string().min(1), z.record(z.string(), z.unknown())],
     "must be a kubeconfig as a text or an object",
@@ -175,7 +188,7 @@ export const clusterInput = fields({
   name: lineField(256),
   platform: lineField(64).meta({ description: "Free text, for example eks" }),
   kubeconfig: kubeconfigField.exactOptional(),
-  context: lineField(1024)
+  context: contextField
     .exactOptional()
     .meta({ description: "Required when the kubeconfig has several contexts" }),
   prometheus: fields({
@@ -217,7 +230,7 @@ export const clusterPatch = fields({
   name: lineField(256).exactOptional(),
   platform: lineField(64).exactOptional(),
   kubeconfig: kubeconfigField.exactOptional(),
-  context: lineField(1024).exactOptional(),
+  context: contextField.exactOptional(),
   prometheus: fields({
     ...patchedTarget,
     ca: ca.nullable().exactOptional(),

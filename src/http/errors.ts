@@ -1,10 +1,16 @@
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from "fastify";
 import { hasZodFastifySchemaValidationErrors, validatorCompiler } from "fastify-type-provider-zod";
 import { BridgeError, type ErrorBody, type ErrorCode, toBridgeError, toErrorBody } from "#errors/error.ts";
+import { type PrometheusError, toPrometheusAnswer, toPromqlAnswer } from "./promql-errors.ts";
+import { PromqlError } from "#promql/error.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import { scrubText, scrubValue } from "#telemetry/scrub.ts";
 
 declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The form of the route's error answers; else ErrorAnswer. */
+    errorsAs?: "prometheus";
+  }
   interface FastifyRequest {
     /** The code of the error that was answered, for the access log. */
     errorCode: ErrorCode | null;
@@ -85,6 +91,16 @@ function toValidationError(error: Validation): BridgeError {
   return new BridgeError("request_invalid", words.join("; "), { details: { fields } });
 }
 
+/** What is told of a cluster, without secrets: its message and details may quote a remote server. */
+export function scrubTold<T extends Pick<ErrorBody, "message" | "details">>(told: T): T {
+  const { message, details } = told;
+  return {
+    ...told,
+    message: scrubText(message),
+    ...(details ? { details: scrubValue(details) as Record<string, unknown> } : {}),
+  };
+}
+
 /** The body of an error answer, without secrets; `internal` names the request id, which finds the details in the log. */
 export function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswer {
   const body = toErrorBody(error);
@@ -102,6 +118,7 @@ export function toErrorAnswer(error: BridgeError, requestId: string): ErrorAnswe
 /** Answers every error in the same form and logs what the answer leaves out: all of an `internal` error, the causes of other 5xx errors. */
 export function createErrorHandler(logger: Logger) {
   return async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    if (thrown instanceof PromqlError) return await sendPrometheusError(reply, toPromqlAnswer(thrown));
     const error = toHttpError(thrown);
     request.errorCode = error.code;
     const fields = { request_id: request.id, method: request.method, err: error };
@@ -113,9 +130,18 @@ export function createErrorHandler(logger: Logger) {
     const retryAfter = error.details?.["retry_after_seconds"];
     if (typeof retryAfter === "number") reply.header("retry-after", String(retryAfter));
     if (error.code === "unauthenticated") reply.header("www-authenticate", 'Bearer realm="budcluster"');
+    if (request.routeOptions.config.errorsAs === "prometheus")
+      return await sendPrometheusError(
+        reply,
+        toPrometheusAnswer(error, toErrorAnswer(error, request.id).error),
+      );
     await reply
       .code(error.httpStatus)
       .type("application/json; charset=utf-8")
       .send(toErrorAnswer(error, request.id));
   };
+}
+
+async function sendPrometheusError(reply: FastifyReply, { status, body }: PrometheusError): Promise<void> {
+  await reply.code(status).type("application/json; charset=utf-8").send(JSON.stringify(body));
 }

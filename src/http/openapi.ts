@@ -12,6 +12,7 @@ const DOCS_CSP =
 
 const SECURITY = {
   open: [],
+  any: [{ bearer: [] }, { dapr: [] }],
   read: [{ bearer: [] }],
   collect: [{ bearer: [] }, { dapr: [] }],
   admin: [{ bearer: [] }],
@@ -26,12 +27,14 @@ export function registerOpenApi(app: App, service: { name: string; version: stri
         title: service.name,
         version: service.version,
         description:
-          "Collects metrics from the Prometheus of many Kubernetes clusters and delivers them as OTLP. Every error answer has the schema ErrorAnswer.",
+          "Collects metrics from the Prometheus of many Kubernetes clusters and delivers them as OTLP. Every error answer has the schema ErrorAnswer, but those of /api/v1, which are as Prometheus gives them.",
       },
       tags: [
         { name: "metrics", description: "The collection and its status" },
         { name: "clusters", description: "The registered clusters" },
+        { name: "onboard", description: "On the way to a registered cluster" },
         { name: "cluster-metrics", description: "The stored metrics" },
+        { name: "prometheus", description: "Prometheus' HTTP API over all clusters" },
         { name: "health", description: "Probes" },
       ],
       components: {
@@ -58,7 +61,7 @@ const withSecurity: SwaggerTransform = (input) => {
     transformed.schema.security = SECURITY[scope];
     if (scope !== "open") {
       const text = transformed.schema.description;
-      transformed.schema.description = `${text ? `${text}\n\n` : ""}Scope: \`${scope}\`.`;
+      transformed.schema.description = `${text ? `${text}\n\n` : ""}Scope: \`${scope}\`${scope === "any" ? " (every valid token)" : ""}.`;
     }
   }
   return transformed;

@@ -12,7 +12,8 @@ export const timestamp = z.string().meta({ format: "date-time", examples: ["2025
 export const clusterId = z
   .string()
   .regex(CLUSTER_ID, CLUSTER_ID_RULE)
-  .meta({ description: "The cluster's id, as in CLUSTERS_FILE", examples: ["edge-1"] });
+  // A cluster of the demo: /docs fills it in.
+  .meta({ description: "The cluster's id, as in CLUSTERS_FILE", examples: ["sim-1"] });
 
 export const errorBody = z
   .object({

@@ -1,10 +1,11 @@
 import { z } from "zod";
 import { AGGREGATIONS } from "#query/series/aggregations.ts";
 import { FILTER_OPERATORS } from "#query/series/matchers.ts";
-import type { LabelsAnswer, LatestAnswer, MetricsAnswer } from "#query/series/lookup.ts";
+import type { LatestAnswer } from "#query/series/latest.ts";
+import type { LabelsAnswer, MetricsAnswer } from "#query/series/lookup.ts";
 import type { SeriesAnswer } from "#query/series/series.ts";
 import { clusterId, fields, recordOf, timestamp } from "./schemas.ts";
-import { completeness, exampleCompleteness } from "./state-schemas.ts";
+import { completeness, exampleCompleteness } from "./state-head-schemas.ts";
 import { stepInput, timeInput } from "./time-input.ts";
 
 const METRIC_CHARS_MAX = 512;
@@ -34,7 +35,7 @@ export const queryBody = fields({
   end_time: timeInput,
   aggregation: z.enum(AGGREGATIONS).meta({
     description:
-      "For gauges: avg, min, max, last and the quantiles (p50 is the median) over each point's window, then averaged over the series (min and max: the smallest and the largest); sum adds the series' averages; count is the number of series. For counters: the same of each series' rate per second; rate and increase are summed.",
+      "For gauges: avg, min, max, last and the quantiles (p50 is the median) over each point's window, then averaged over the series (min and max: the smallest and the largest); sum adds the series' averages; count is the number of series. Over windows of up to five minutes, count and last leave out a series from its stale marker on. For counters: the same of each series' rate per second; rate and increase are summed.",
   }),
   step: stepInput.optional(),
   group_by: z.array(label).max(ENTRIES_MAX).optional().meta({
@@ -61,7 +62,7 @@ export const queryBody = fields({
   id: "ClusterMetricsQuery",
   examples: [
     {
-      cluster_id: "edge-1",
+      cluster_id: "sim-1",
       metric_name: "node_cpu_seconds_total",
       start_time: "2025-06-01T11:00:00Z",
       end_time: "2025-06-01T12:00:00Z",
@@ -219,6 +220,10 @@ export const latestAnswer = z
         labels: recordOf(z.string()),
         timestamp,
         value,
+        ended: timestamp.optional().meta({
+          description:
+            "Time of the series' stale marker, if it is newer than the sample: Prometheus has the series no more. Absent: it goes on, or nothing is known of its end",
+        }),
       }),
     ),
   })

@@ -5,47 +5,49 @@ import { serializerCompiler, type ZodTypeProvider } from "fastify-type-provider-
 import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { ClusterRegistry } from "#clusters/cluster.ts";
 import type { ClusterCompleteness } from "#collect/completeness.ts";
+import type { LiveRounds } from "#collect/live-rounds.ts";
 import type { Collection } from "#collect/status.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
 import { BridgeError } from "#errors/error.ts";
-import { assert } from "#lib/assert.ts";
 import { type Clock, deadline } from "#lib/clock.ts";
-import type { QueryAdmission } from "#query/admission.ts";
-import type { ReadClusterCompleteness } from "#query/cluster-completeness.ts";
-import type { ClusterState } from "#query/state/cluster-state.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 import type { App, RouteModule } from "./app-types.ts";
 import { type Access, type AccessSettings, createAccess } from "./auth.ts";
 import { createAudit, type WriteAudit } from "./audit.ts";
 import { type BeginRequest, createBeginRequest, pathOf } from "./access-log.ts";
-import { createAnswerQuery } from "./answer-query.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./connections.ts";
+import {
+  createEventStreams,
+  EVENT_STREAM_LIMITS,
+  type EventStreamLimits,
+  type EventStreams,
+} from "./event-stream.ts";
 import { refuseForeignClusters } from "./cluster-scope.ts";
 import { readBodies } from "./bodies.ts";
 import { toAddressKey } from "./failed-logins.ts";
 import { createErrorHandler, validateByZod } from "./errors.ts";
 import { refuseOpenBind } from "./loopback.ts";
 import { registerDocs, registerOpenApi } from "./openapi.ts";
-import { clusterStateRoutes } from "./routes/cluster-state.ts";
+import type { PageSettings } from "./page-document.ts";
+import { createLoadPage } from "./page-files.ts";
 import { clusterChangeRoutes } from "./routes/cluster-changes.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
-import {
-  latestRoutes,
-  metricQueryRoutes,
-  type LatestSamples,
-  type MetricQueries,
-} from "./routes/cluster-metrics.ts";
-import { clusterCompletenessRoutes, completenessRoutes } from "./routes/completeness.ts";
+import { completenessRoutes } from "./routes/completeness.ts";
 import { diagnoseRoutes, storageDiagnosisRoute } from "./routes/diagnose.ts";
 import { healthRoutes, type Readiness } from "./routes/health.ts";
 import { indexRoute } from "./routes/index-page.ts";
+import { liveRoutes } from "./routes/live.ts";
 import { collectionRoutes, ownMetricsRoutes } from "./routes/metrics.ts";
+import { onboardRoutes, type Onboarding } from "./routes/onboard.ts";
+import { createSendPage, pageFilesRoute } from "./routes/page.ts";
+import { type QueryRouteDeps, queryRoutesOf } from "./query-routes.ts";
+import { whoamiRoute } from "./routes/whoami.ts";
 import { answerClientError, answerUnusualRequests } from "./raw-answers.ts";
 import type { ApiToken } from "./tokens.ts";
 
-export interface HttpServerDeps {
+export interface HttpServerDeps extends QueryRouteDeps {
   logger: Logger;
   clock: Clock;
   ownMetrics: Pick<OwnMetrics, "prometheusText" | "requestAnswered">;
@@ -54,19 +56,15 @@ export interface HttpServerDeps {
   warnings?: () => readonly string[];
   /** Of the bridge role. The routes of this and the next ones exist only when it is given. */
   collection?: Collection;
+  liveRounds?: LiveRounds;
   completeness?: ClusterCompleteness;
   clusters?: ClusterRegistry;
   clusterAdmin?: ClusterAdmin;
+  /** What is tried before a cluster is registered. */
+  onboarding?: Onboarding;
   /** With `clusters`. */
   diagnoseCluster?: DiagnoseCluster;
   diagnoseStorage?: DiagnoseStorage;
-  /** With `admission`, as the next three. */
-  latest?: LatestSamples;
-  clusterState?: ClusterState;
-  clusterCompleteness?: ReadClusterCompleteness;
-  metricQueries?: MetricQueries;
-  /** Limits the queries of all callers together. */
-  admission?: QueryAdmission;
   /** Routes of other roles. */
   routes?: readonly RouteModule[];
 }
@@ -77,10 +75,12 @@ export interface HttpServerSettings {
   port: number;
   service: { name: string; version: string };
   access: AccessSettings;
+  /** Serves the page (docs/page.md) to browsers. */
+  page?: Pick<PageSettings, "role" | "bridgeUrl">;
   limits?: Partial<HttpLimits>;
 }
 
-export interface HttpLimits extends ConnectionLimits {
+export interface HttpLimits extends ConnectionLimits, EventStreamLimits {
   bodyBytesMax: number;
   /** All headers of a request together. */
   headerBytesMax: number;
@@ -102,6 +102,7 @@ export const HTTP_LIMITS: HttpLimits = {
   connectionsMax: 1000,
   connectionsReserved: 50,
   stopGraceMs: 5000,
+  ...EVENT_STREAM_LIMITS,
 };
 
 const PARAM_CHARS_MAX = 256;
@@ -113,7 +114,7 @@ export interface HttpServer {
   start(): Promise<{ url: string }>;
   /** Accepts no more requests, answers waiting ones with shutting_down, and closes the other connections after the grace period. Never throws. */
   stop(): Promise<void>;
-  /** Replaces the tokens, from the next request on. Ignores an empty list. */
+  /** Replaces the tokens, from the next request on, and ends the event streams of those that changed. Ignores an empty list. */
   replaceTokens(tokens: readonly ApiToken[]): void;
   /** A request without a socket, for tests. */
   inject: App["inject"];
@@ -124,6 +125,7 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
   const limits = { ...HTTP_LIMITS, ...settings.limits };
   const access = createAccess(deps, settings.access);
   const stopping = new AbortController();
+  const streams = createEventStreams(deps, limits, stopping.signal);
   const begin = createBeginRequest(deps);
   const app = createApp(deps.logger, begin, limits);
   const connections = createConnections(app.server, deps, limits);
@@ -131,10 +133,17 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
   addAudit(app, createAudit(deps.logger));
   registerOpenApi(app, settings.service);
   registerDocs(app);
-  registerRoutes(app, [indexRoute(settings.service), ...routesOf(deps, stopping.signal)]);
+  registerRoutes(app, [
+    ...indexRoutesOf(deps, settings, access.mode === "tokens"),
+    whoamiRoute(access.mode),
+    ...routesOf(deps, settings, streams, stopping.signal),
+  ]);
   return {
     inject: app.inject.bind(app),
-    replaceTokens: (tokens) => access.replaceTokens(tokens),
+    replaceTokens: (tokens) => {
+      access.replaceTokens(tokens);
+      streams.endRevoked();
+    },
     start: async () => {
       refuseOpenBind(settings.host, access.mode !== "loopback");
       // A resolver may give "localhost" any address.
@@ -158,34 +167,48 @@ export function createHttpServer(deps: HttpServerDeps, settings: HttpServerSetti
   };
 }
 
-function routesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
+function indexRoutesOf(
+  deps: HttpServerDeps,
+  { service, page }: HttpServerSettings,
+  needsToken: boolean,
+): RouteModule[] {
+  if (!page) return [indexRoute(service)];
+  const load = createLoadPage();
+  const settings: PageSettings = {
+    ...page,
+    version: service.version,
+    needsToken,
+    parts: {
+      collection: deps.collection !== undefined,
+      changes: deps.clusterAdmin !== undefined,
+      queries: deps.clusterState !== undefined,
+    },
+  };
+  return [indexRoute(service, createSendPage(load, settings)), pageFilesRoute(load)];
+}
+
+function routesOf(
+  deps: HttpServerDeps,
+  { service }: HttpServerSettings,
+  streams: EventStreams,
+  stopping: AbortSignal,
+): RouteModule[] {
   const warnings = deps.warnings ?? (() => []);
   return [
     healthRoutes({ readiness: deps.readiness, warnings }, stopping),
     ownMetricsRoutes(deps.ownMetrics),
     ...(deps.collection ? [collectionRoutes(deps.collection, warnings, stopping)] : []),
+    ...(deps.liveRounds ? [liveRoutes(deps.liveRounds, streams, deps.clock)] : []),
     ...(deps.completeness ? [completenessRoutes(deps.completeness, deps.clock)] : []),
     ...(deps.clusters ? [clusterRoutes(deps.clusters, deps.clock)] : []),
     ...(deps.clusters && deps.diagnoseCluster
-      ? [diagnoseRoutes(deps.clusters, deps.diagnoseCluster, stopping)]
+      ? [diagnoseRoutes(deps.clusters, deps.diagnoseCluster, streams, stopping)]
       : []),
     ...(deps.clusterAdmin ? [clusterChangeRoutes(deps.clusterAdmin, deps.clock, stopping)] : []),
+    ...(deps.onboarding ? [onboardRoutes(deps.onboarding, deps.clock, streams, stopping)] : []),
     ...(deps.diagnoseStorage ? [storageDiagnosisRoute(deps.diagnoseStorage, stopping)] : []),
-    ...queryRoutesOf(deps, stopping),
+    ...queryRoutesOf(deps, service, stopping),
     ...(deps.routes ?? []),
-  ];
-}
-
-function queryRoutesOf(deps: HttpServerDeps, stopping: AbortSignal): RouteModule[] {
-  const { admission, latest, metricQueries, clusterState, clusterCompleteness } = deps;
-  if (!latest && !metricQueries && !clusterState && !clusterCompleteness) return [];
-  assert(admission !== undefined, "queries have an admission");
-  const answer = createAnswerQuery(admission, stopping);
-  return [
-    ...(latest ? [latestRoutes(latest, answer)] : []),
-    ...(metricQueries ? [metricQueryRoutes(metricQueries, answer)] : []),
-    ...(clusterState ? [clusterStateRoutes(clusterState, answer)] : []),
-    ...(clusterCompleteness ? [clusterCompletenessRoutes(clusterCompleteness, answer)] : []),
   ];
 }
 
@@ -222,9 +245,11 @@ function createApp(logger: Logger, begin: BeginRequest, limits: HttpLimits): App
   app.decorateRequest("errorCode", null);
   app.decorateRequest("caller", null);
   app.decorateRequest("auditCluster", null);
+  app.decorateRequest("scopes", null);
   app.decorateRequest("clustersSeen", "none");
   app.decorateRequest("viaDapr", false);
   app.decorateRequest("share", "");
+  app.decorateRequest("isStillAllowed", () => false);
   app.decorateRequest("sees", function sees(this: FastifyRequest, clusterId: string): boolean {
     const seen = this.clustersSeen;
     return seen === "all" || (seen !== "none" && seen.has(clusterId));
@@ -250,16 +275,20 @@ function addRequestHooks(
       throw new BridgeError("request_invalid", "the request has no Host header");
     }
     const { scope, quiet } = request.routeOptions.config;
-    const { caller, clustersSeen, refusal, viaDapr } = access.decide({
+    const asked = {
       method: request.method,
       headers: request.headers,
       address: request.ip,
       // Fails closed; registration refuses a route without a scope anyway.
       scope: request.is404 ? "open" : (scope ?? "admin"),
-    });
+    } as const;
+    const decision = access.decide(asked);
+    const { caller, scopes, clustersSeen, refusal, viaDapr } = decision;
     request.caller = caller;
+    request.scopes = scopes;
     request.clustersSeen = clustersSeen;
     request.viaDapr = viaDapr;
+    request.isStillAllowed = () => access.isStillAllowed(asked, decision);
     request.share = access.mode === "tokens" ? `token ${caller}` : `address ${toAddressKey(request.ip)}`;
     connections.requestBegun(reply.raw, {
       isKnown: refusal === undefined && clustersSeen !== "none",

@@ -1,96 +1,16 @@
 import { z } from "zod";
 import { HEALTH_STATUSES, type HealthAnswer } from "#query/state/health.ts";
 import { ISSUE_METRICS, SEVERITIES } from "#query/state/health-judgement.ts";
-import type { GpusAnswer } from "#query/state/gpus.ts";
 import type { NodesAnswer } from "#query/state/nodes.ts";
 import type { PodsAnswer } from "#query/state/pods.ts";
 import type { SummaryAnswer } from "#query/state/summary.ts";
+import { gpuUses } from "./gpu-schemas.ts";
 import { timestamp } from "./schemas.ts";
+import { exampleHead, headShape, windowShape } from "./state-head-schemas.ts";
 
 const count = (description: string) => z.int().min(0).nullable().meta({ description });
 const number = (description: string) => z.number().nullable().meta({ description });
 const text = (description: string) => z.string().meta({ description });
-
-export const completeness = z
-  .object({
-    complete: z.boolean().meta({
-      description:
-        "Every sample of the window up to as_of is stored, as far as the collection knows: no query behind, no gap, nothing refused",
-    }),
-    watermark: timestamp.nullable().meta({
-      description:
-        "The oldest watermark of the answer's queries: every sample up to this time is stored or recorded as a gap",
-    }),
-    lag_seconds: number("Seconds from the watermark to now"),
-    collected_since: timestamp.nullable().meta({
-      description: "Time of the cluster's first collection, if it is inside the window",
-    }),
-    cluster_up: z
-      .boolean()
-      .nullable()
-      .meta({ description: "Whether the last attempt reached the cluster's Prometheus" }),
-    cluster_up_at: timestamp.nullable().meta({ description: "Time of that attempt" }),
-    queries: z.int().meta({ description: "Queries of the catalogue that the answer uses" }),
-    behind: z
-      .array(z.object({ query: z.string(), watermark: timestamp }))
-      .meta({ description: "Queries that are not yet stored up to as_of; at most 50" }),
-    not_collected: z
-      .array(z.string())
-      .meta({ description: "Metrics of the answer that the catalogue does not collect" }),
-    open_gaps: z.number().meta({ description: "Periods of time that are still to be read" }),
-    lost_gaps: z
-      .number()
-      .meta({ description: "Periods that can no longer be read, found since the window's start" }),
-    samples_read: z
-      .number()
-      .meta({ description: "Samples that were read from Prometheus since the window's start" }),
-    samples_sent: z.number().meta({ description: "How many of these are stored" }),
-  })
-  .meta({ id: "Completeness" });
-
-const windowShape = {
-  from: timestamp.meta({ description: "The window's start (exclusive)" }),
-  to: timestamp.meta({ description: "The window's end (inclusive)" }),
-  lookback_seconds: z.number().meta({
-    description: "A gauge's value is its newest sample in this many seconds before the described time",
-  }),
-};
-
-const headShape = {
-  cluster_id: z.string(),
-  as_of: timestamp
-    .nullable()
-    .meta({ description: "The time that the answer describes; null: the window has no stored data" }),
-  window: z.object(windowShape),
-  completeness,
-};
-
-export const exampleCompleteness = {
-  complete: true,
-  watermark: "2025-06-01T11:58:30.000Z",
-  lag_seconds: 112.4,
-  collected_since: null,
-  cluster_up: true,
-  cluster_up_at: "2025-06-01T12:00:01.000Z",
-  queries: 11,
-  behind: [],
-  not_collected: [],
-  open_gaps: 0,
-  lost_gaps: 0,
-  samples_read: 48_120,
-  samples_sent: 48_120,
-};
-
-const exampleHead = {
-  cluster_id: "edge-1",
-  as_of: "2025-06-01T11:58:30.000Z",
-  window: {
-    from: "2025-06-01T11:43:30.000Z",
-    to: "2025-06-01T11:58:30.000Z",
-    lookback_seconds: 300,
-  },
-  completeness: exampleCompleteness,
-};
 
 const GB = "GB of 2^30 bytes, as of as_of";
 
@@ -128,8 +48,17 @@ export const summaryAnswer = z
     avg_load_15: number("Mean over nodes and steps of node_load15"),
     pod_count: count("Pods of kube_pod_info"),
     running_pod_count: count("Pods of which kube_pod_status_phase says Running"),
-    gpu_count: count("Distinct UUIDs of DCGM's series; null when these are not collected"),
-    avg_gpu_utilization_percent: number("%, mean over GPUs and steps of DCGM_FI_DEV_GPU_UTIL"),
+    node_last_sample: timestamp.nullable().meta({
+      description: "Time of the newest sample of what is measured on nodes: CPU, memory, disks, load",
+    }),
+    kubernetes_last_sample: timestamp
+      .nullable()
+      .meta({ description: "Time of the newest sample of the lists of nodes and Pods" }),
+    gpu_count: count("GPUs, each partitioned one once; null when their metrics are not collected"),
+    gpu_uses: gpuUses.nullable().meta({ description: "How many of them are used how (as in /gpus)" }),
+    avg_gpu_utilization_percent: number(
+      "%, mean over GPUs and steps of the utilization as in /gpus; of a partitioned GPU the mean of its partitions",
+    ),
     max_gpu_utilization_percent: number("%, of one GPU at one step"),
     total_gpu_memory_gb: number("DCGM_FI_DEV_FB_USED + FB_FREE in GB of 1024 MiB, as of as_of"),
     used_gpu_memory_gb: number("DCGM_FI_DEV_FB_USED in GB of 1024 MiB, as of as_of"),
@@ -162,7 +91,10 @@ export const summaryAnswer = z
         avg_load_15: 7.5,
         pod_count: 13,
         running_pod_count: 13,
+        node_last_sample: "2025-06-01T11:58:21.000Z",
+        kubernetes_last_sample: "2025-06-01T11:58:07.000Z",
         gpu_count: 0,
+        gpu_uses: null,
         avg_gpu_utilization_percent: null,
         max_gpu_utilization_percent: null,
         total_gpu_memory_gb: null,
@@ -232,10 +164,16 @@ export const healthAnswer = z
 const nodeState = z
   .object({
     node: text(
-      "Label `node`, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
+      "The node as Kubernetes lists it: by the label `node` or k8s.node.name, the address of `instance`, uname, or the exporter's Pod; else `instance`",
     ),
     ready: z.boolean().nullable().meta({ description: "kube_node_status_condition Ready" }),
-    conditions: z.array(z.string()).meta({ description: "Conditions that are true but should not be" }),
+    conditions: z.array(z.string()).meta({
+      description:
+        "Conditions that are problems: MemoryPressure when it is true, StorageReady when it is false",
+    }),
+    problems: z
+      .array(z.object({ condition: z.string(), status: z.enum(["true", "false"]) }))
+      .meta({ description: "The same conditions with their status" }),
     cpu_cores: count("CPUs"),
     cpu_usage_percent: number("%, over the whole window: all CPU time but mode idle"),
     memory_total_bytes: number("Bytes"),
@@ -249,6 +187,24 @@ const nodeState = z
     load_5: number("node_load5"),
     load_15: number("node_load15"),
     pod_count: count("Pods of kube_pod_info on the node"),
+    network_receive_bytes_per_second: number(
+      "Bytes per second over the whole window, of all physical interfaces",
+    ),
+    network_transmit_bytes_per_second: number("The same of node_network_transmit_bytes_total"),
+    cpu_allocatable_cores: number("Cores that Pods may request: kube_node_status_allocatable"),
+    memory_allocatable_bytes: number("Bytes that Pods may request"),
+    cpu_request_cores: number("Cores that its Pods request; Pods that finished hold nothing"),
+    cpu_request_percent: number("% of cpu_allocatable_cores"),
+    memory_request_bytes: number("Bytes that its Pods request"),
+    memory_request_percent: number("% of memory_allocatable_bytes"),
+    gpu_allocatable: number("GPUs and parts of GPUs that Pods may request; 0: the node has none"),
+    gpu_request: number("GPUs and parts of GPUs that its Pods request"),
+    last_sample: timestamp.nullable().meta({
+      description: "Time of the newest sample of what is measured on the node; null: nothing is",
+    }),
+    state_last_sample: timestamp.nullable().meta({
+      description: "Time of the newest sample of kube_node_info or of the node's conditions",
+    }),
   })
   .meta({ id: "NodeState" });
 
@@ -263,6 +219,7 @@ export const nodesAnswer = z.object({ ...headShape, node_count: z.int(), nodes: 
           node: "node-1",
           ready: true,
           conditions: [],
+          problems: [],
           cpu_cores: 4,
           cpu_usage_percent: 29.3,
           memory_total_bytes: 68_596_020_224,
@@ -276,6 +233,18 @@ export const nodesAnswer = z.object({ ...headShape, node_count: z.int(), nodes: 
           load_5: 3.8,
           load_15: 6.1,
           pod_count: 4,
+          network_receive_bytes_per_second: 1_204_113.2,
+          network_transmit_bytes_per_second: 802_411.9,
+          cpu_allocatable_cores: 3.93,
+          memory_allocatable_bytes: 67_522_278_400,
+          cpu_request_cores: 2.25,
+          cpu_request_percent: 57.3,
+          memory_request_bytes: 8_589_934_592,
+          memory_request_percent: 12.7,
+          gpu_allocatable: 2,
+          gpu_request: 1,
+          last_sample: "2025-06-01T11:58:21.000Z",
+          state_last_sample: "2025-06-01T11:58:07.000Z",
         },
       ],
     },
@@ -296,7 +265,16 @@ const podState = z
     cpu_limit_cores: number("Cores"),
     memory_request_bytes: number("Bytes"),
     memory_limit_bytes: number("Bytes"),
-    gpu_request: number("NVIDIA GPUs and parts of GPUs"),
+    gpu_request: number("GPUs and parts of GPUs; never shares of a GPU's memory or cores"),
+    network_receive_bytes_per_second: number(
+      "Bytes per second over the whole window, all interfaces but loopback; null for a Pod in its node's network",
+    ),
+    network_transmit_bytes_per_second: number("The same of container_network_transmit_bytes_total"),
+    last_sample: timestamp.meta({ description: "Time of the Pod's newest sample" }),
+    gpu_count: count(
+      "GPUs and parts of GPUs that it holds, by their exporter; only for Pods that request GPUs",
+    ),
+    gpu_utilization_percent: number("%, the mean of these: its share of each GPU, or else the GPU's"),
   })
   .meta({ id: "PodState" });
 
@@ -331,62 +309,14 @@ export const podsAnswer = z
             memory_request_bytes: 3_221_225_472,
             memory_limit_bytes: 6_442_450_944,
             gpu_request: 1,
+            network_receive_bytes_per_second: 52_310.4,
+            network_transmit_bytes_per_second: 8_120.25,
+            last_sample: "2025-06-01T11:58:12.000Z",
+            gpu_count: 1,
+            gpu_utilization_percent: 87,
           },
         ],
         next_cursor: null,
       },
     ],
   }) satisfies z.ZodType<PodsAnswer>;
-
-const gpuState = z
-  .object({
-    uuid: z.string(),
-    gpu: text("The GPU's number on its node"),
-    mig_instance: z.string().nullable().meta({ description: "GPU_I_ID of a partition of the GPU" }),
-    node: text(
-      "Label `node`, else DCGM's Hostname, else label k8s.node.name, else the node with the address of `instance`, else `instance`",
-    ),
-    model: z.string(),
-    pods: z
-      .array(z.object({ namespace: z.string(), pod: z.string(), container: z.string() }))
-      .meta({ description: "The Pods that hold it: none when it is free, several when they share it" }),
-    utilization_percent: number("%: DCGM_FI_DEV_GPU_UTIL"),
-    memory_used_mib: number("MiB: DCGM_FI_DEV_FB_USED"),
-    memory_total_mib: number("MiB: FB_USED + FB_FREE"),
-    memory_copy_utilization_percent: number("%: DCGM_FI_DEV_MEM_COPY_UTIL"),
-    temperature_celsius: number("°C"),
-    power_watts: number("W"),
-    sm_clock_mhz: number("MHz"),
-    xid_error: number("The last XID error in the window; null: none"),
-    last_sample: timestamp,
-  })
-  .meta({ id: "GpuState" });
-
-export const gpusAnswer = z.object({ ...headShape, gpu_count: z.int(), gpus: z.array(gpuState) }).meta({
-  id: "ClusterGpus",
-  examples: [
-    {
-      ...exampleHead,
-      gpu_count: 1,
-      gpus: [
-        {
-          uuid: "GPU-f5a18759-9410-460c-a83a-5baf40932945",
-          gpu: "0",
-          mig_instance: null,
-          node: "node-1",
-          model: "NVIDIA H200",
-          pods: [{ namespace: "team-a", pod: "trainer-0-b6dfx", container: "main" }],
-          utilization_percent: 94,
-          memory_used_mib: 93_354,
-          memory_total_mib: 149_351,
-          memory_copy_utilization_percent: 34,
-          temperature_celsius: 47,
-          power_watts: 593.9,
-          sm_clock_mhz: 1801,
-          xid_error: null,
-          last_sample: "2025-06-01T11:58:16.730Z",
-        },
-      ],
-    },
-  ],
-}) satisfies z.ZodType<GpusAnswer>;

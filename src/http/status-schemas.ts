@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { ReplicaReport } from "#lib/replica-report.ts";
 import type {
   ClusterResult,
   ClusterStatus,
@@ -6,14 +7,16 @@ import type {
   GapReport,
   PodsReport,
   RoundResult,
+  SamplesReport,
 } from "#collect/status.ts";
+import { TRANSPORT_REASONS, type TransportReason } from "#lib/transport-reasons.ts";
 import { completenessSummary, SUMMARY_EXAMPLE } from "./completeness-schemas.ts";
 import { errorBody, recordOf, timestamp } from "./schemas.ts";
 
 const count = z.int().nonnegative();
 const seconds = z.number();
 
-const clusterResult = z
+export const clusterResult = z
   .object({
     cluster_id: z.string(),
     cluster_name: z.string(),
@@ -53,11 +56,12 @@ const roundExample = {
   ],
 };
 
-const roundResult = z
+export const roundResult = z
   .object({
     id: z.string(),
-    trigger: z.enum(["request", "dapr", "ticker"]).meta({
-      description: "request: a caller of the API; dapr: Dapr's cron binding; ticker: the program itself",
+    trigger: z.enum(["request", "dapr", "ticker", "takeover"]).meta({
+      description:
+        "request: a caller of the API; dapr: Dapr's cron binding; ticker: the program itself; takeover: another replica died or ended, and its clusters are collected at once",
     }),
     started_at: timestamp,
     finished_at: timestamp.nullable().meta({ description: "null while the round runs" }),
@@ -110,13 +114,43 @@ const podsReport = z
   })
   .meta({ id: "PrometheusPods" }) satisfies z.ZodType<PodsReport>;
 
+const samplesReport = z
+  .object({
+    transport: z.enum(["remote_read", "query_api"]).meta({
+      description: "Of plain selectors; expressions are read by the query API always",
+    }),
+    code: z.enum(Object.keys(TRANSPORT_REASONS) as [TransportReason, ...TransportReason[]]),
+    reason: z.string(),
+    remedy: z.string().nullable().meta({ description: "What would allow remote read, if that is known" }),
+    since: timestamp,
+    staleness: z.enum(["exact", "inferred"]).meta({
+      description:
+        "exact: stale markers are stored, so a series ends where it ended; inferred: a series counts for up to five minutes after its last sample",
+    }),
+    exceptions: z.array(z.string()).meta({
+      description:
+        "Queries that are read by the query API although the others are not; up to 2 KiB are shown",
+    }),
+    samples: z.object({ remote_read: count, query_api: count }).meta({
+      description: "Samples that the last finished collection read, by what it read them with",
+    }),
+    markers: count.meta({ description: "Stale markers that the last finished collection stored" }),
+  })
+  .meta({ id: "SamplesBy" }) satisfies z.ZodType<SamplesReport>;
+
 const clusterStatus = z
   .object({
     cluster_id: z.string(),
     cluster_name: z.string(),
     platform: z.string(),
     state: z.enum(["healthy", "partial", "failing", "stale", "pending", "disabled"]),
-    collecting: z.boolean(),
+    owner: z
+      .string()
+      .nullable()
+      .meta({ description: "The replica that collects it; null: none that is alive" }),
+    collecting: z.boolean().meta({
+      description: "Of a cluster of another replica: that replica's round is under way",
+    }),
     watermark: timestamp.nullable().meta({
       description: "Every sample up to this time is stored or recorded in gaps; null before the first commit",
     }),
@@ -137,10 +171,28 @@ const clusterStatus = z
     prometheus_pods: podsReport
       .nullable()
       .meta({ description: "How several Pods behind the Service are read; null while there was one" }),
+    samples_by: samplesReport
+      .nullable()
+      .meta({ description: "How samples are read, and why; null before the first collection" }),
     clock_skew_seconds: seconds.nullable().meta({ description: "Prometheus' clock minus the bridge's" }),
     warnings: z.array(z.string()),
   })
   .meta({ id: "ClusterStatus" }) satisfies z.ZodType<ClusterStatus>;
+
+const replicaReport = z
+  .object({
+    name: z.string().meta({ description: "REPLICA_NAME" }),
+    version: z.string(),
+    alive: z.boolean().meta({
+      description:
+        "false: it ended, or did not renew its record in the state store; such a replica is shown for an hour",
+    }),
+    collects: z.boolean().meta({ description: "Its METRICS_COLLECTION_ENABLED" }),
+    started_at: timestamp,
+    age_seconds: count,
+    clusters: count.meta({ description: "Clusters that it owns" }),
+  })
+  .meta({ id: "Replica" }) satisfies z.ZodType<ReplicaReport>;
 
 const statusExample = {
   enabled: true,
@@ -148,12 +200,24 @@ const statusExample = {
   interval_seconds: 300,
   current_round: null,
   last_round: { ...roundExample, finished_at: "2025-06-01T12:00:02.000Z", duration_seconds: 2, total: 1 },
+  replicas: [
+    {
+      name: "budcluster-5d9c7b7c4-x2x9l",
+      version: "0.1.0",
+      alive: true,
+      collects: true,
+      started_at: "2025-06-01T09:00:00.000Z",
+      age_seconds: 10_802,
+      clusters: 1,
+    },
+  ],
   clusters: [
     {
       cluster_id: "edge-1",
       cluster_name: "Edge 1",
       platform: "eks",
       state: "healthy",
+      owner: "budcluster-5d9c7b7c4-x2x9l",
       collecting: false,
       watermark: "2025-06-01T11:58:30.000Z",
       lag_seconds: 92,
@@ -167,6 +231,17 @@ const statusExample = {
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
       prometheus_pods: null,
+      samples_by: {
+        transport: "remote_read",
+        code: "remote_read_answers",
+        reason: TRANSPORT_REASONS.remote_read_answers.text,
+        remedy: null,
+        since: "2025-05-31T18:00:00.000Z",
+        staleness: "exact",
+        exceptions: [],
+        samples: { remote_read: 18250, query_api: 0 },
+        markers: 12,
+      },
       clock_skew_seconds: 0.1,
       warnings: [],
     },
@@ -181,6 +256,7 @@ export const collectionStatus = z
     interval_seconds: seconds,
     current_round: roundResult.nullable(),
     last_round: roundResult.nullable(),
+    replicas: z.array(replicaReport).meta({ description: "The one that answers first" }),
     clusters: z.array(clusterStatus),
     warnings: z.array(z.string()),
   })

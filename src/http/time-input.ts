@@ -16,7 +16,7 @@ const isSeconds = (input: TimeInput): boolean =>
 /** The "+" of an offset arrives as a space where a URL does not encode it; RFC 3339 allows "t" and "z". */
 const toRfc3339 = (input: string): string => input.replace(/ (?=\d\d:\d\d$)/, "+").toUpperCase();
 
-export const timeInput = z
+const time = z
   .union([z.number(), z.string().max(64)], { error: "must be RFC 3339 or Unix seconds" })
   .superRefine((input, context) => {
     const refuse = (message: string): void => context.addIssue({ code: "custom", message });
@@ -25,23 +25,26 @@ export const timeInput = z
       refuse('must be RFC 3339 with a time zone, like "2025-06-01T12:00:00Z", or Unix seconds');
     } else if (Number(input) < 0) refuse("must not be before 1970");
     else if (Number(input) > SECONDS_MAX) refuse("is too large for Unix seconds: send seconds, not ms");
-  })
-  .meta({
-    description: "RFC 3339 with a time zone, or Unix time in seconds",
-    examples: ["2025-06-01T12:00:00Z", 1_748_779_200],
   });
+
+export const timeInput = time.meta({
+  description: "RFC 3339 with a time zone, or Unix time in seconds",
+  examples: ["2025-06-01T12:00:00Z", 1_748_779_200],
+});
 
 /** Unix time in ms of what `timeInput` accepted. */
 export function toTimeMs(input: TimeInput): number {
   return isSeconds(input) ? Math.round(Number(input) * 1000) : Date.parse(toRfc3339(String(input)));
 }
 
-/** The fields `from` and `to` of a query string; `from` is not in the range, `to` is. */
+/**
+ * The fields `from` and `to` of a query string; `from` is not in the range, `to` is. Without examples, which /docs would fill in: the same time in both is an empty range.
+ */
 export const rangeFields = (fromDefault: string, toDefault: string) => ({
-  from: timeInput
+  from: time
     .optional()
     .meta({ description: `Start, not included: RFC 3339 or Unix seconds. ${fromDefault}` }),
-  to: timeInput.optional().meta({ description: `End: RFC 3339 or Unix seconds. ${toDefault}` }),
+  to: time.optional().meta({ description: `End: RFC 3339 or Unix seconds. ${toDefault}` }),
 });
 
 /** Unix time in ms of the fields of `rangeFields`. */

@@ -5,11 +5,13 @@ import { BridgeError } from "#errors/error.ts";
 import { CLUSTER_ID, CLUSTER_ID_RULE } from "#lib/cluster-id.ts";
 
 /**
- * The permission that a route needs. open: none; read: see status, clusters, metrics; collect: start a round; admin: change things.
+ * The permission that a route needs. open: none; any: a valid token, whatever its scopes; read: see status, clusters, metrics; collect:
+ * start a round; admin: change things.
  * `admin` includes read and collect; `collect` does not include read.
  */
-export type Scope = "open" | "read" | "collect" | "admin";
-export type GrantedScope = Exclude<Scope, "open">;
+export type Scope = "open" | "any" | GrantedScope;
+export const GRANTED_SCOPES = ["read", "collect", "admin"] as const;
+export type GrantedScope = (typeof GRANTED_SCOPES)[number];
 
 /** An entry of API_TOKENS_FILE. The program knows only the hash of a token. */
 export interface ApiToken {
@@ -37,9 +39,7 @@ const tokenEntry = z
         "must be the 64 hex characters that `printf %s TOKEN | sha256sum` prints, not the token itself",
       )
       .transform((hex) => hex.toLowerCase()),
-    scopes: z
-      .array(z.enum(["read", "collect", "admin"]))
-      .min(1, "must name at least one of read, collect, admin"),
+    scopes: z.array(z.enum(GRANTED_SCOPES)).min(1, "must name at least one of read, collect, admin"),
     clusters: z
       .array(z.string().regex(CLUSTER_ID, CLUSTER_ID_RULE))
       .min(1, "must name at least one cluster; leave it out for all clusters")

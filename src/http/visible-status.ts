@@ -2,7 +2,7 @@ import type { ClusterResult, CollectionStatus, RoundResult } from "#collect/stat
 
 /**
  * The status for a caller who may see only some clusters: these clusters, and rounds as if they had only these. Without the program's own
- * warnings, because they may name other clusters.
+ * warnings, because they may name other clusters, and its replicas, which tell how many there are.
  */
 export function toVisibleStatus(
   status: CollectionStatus,
@@ -13,6 +13,7 @@ export function toVisibleStatus(
   return {
     ...status,
     clusters,
+    replicas: [],
     current_round: status.current_round && toVisibleRound(status.current_round, sees, underWay),
     last_round: status.last_round && toVisibleRound(status.last_round, sees, []),
     warnings: [],
@@ -20,7 +21,7 @@ export function toVisibleStatus(
 }
 
 /** `underWay`: the visible clusters that are being collected; the round owns those that it has no result of yet. */
-function toVisibleRound(
+export function toVisibleRound(
   round: RoundResult,
   sees: (clusterId: string) => boolean,
   underWay: readonly string[],

@@ -17,6 +17,9 @@ export interface ManifestObject {
   [field: string]: unknown;
 }
 
+/** No name of the Helm chart, whose bridge runs as `budcluster`: a cluster may be both the bridge's home and a managed one. */
+export const DEFAULT_SERVICE_ACCOUNT = "budcluster-metrics-reader";
+
 const RBAC = "rbac.authorization.k8s.io";
 const LABELS = { "app.kubernetes.io/name": "budcluster", "app.kubernetes.io/component": "managed-cluster" };
 

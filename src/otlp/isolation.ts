@@ -8,7 +8,7 @@ import {
   type PartOutcome,
 } from "./delivery-outcome.ts";
 import type { KnownPoints } from "./known-points.ts";
-import { POINT_KINDS, type PointKind, type SplitRequest } from "./split.ts";
+import type { PointKind, SplitRequest } from "./split.ts";
 import type { ExportResult } from "./transport.ts";
 import type { BatchPart } from "./writer.ts";
 
@@ -52,6 +52,8 @@ export interface Isolated<Owner> {
   stop?: BridgeError;
 }
 
+/** Kinds that every batch can have: when neither is accepted, nothing is. Histograms are rare, and are probed only where there are some. */
+const USUAL_KINDS = ["gauge", "sum"] as const satisfies readonly PointKind[];
 /** Failures in a row that say nothing about the data, after which the Collector counts as unavailable. */
 const UNAVAILABLE_MAX = 2;
 const SERVER_ERROR = 500;
@@ -276,7 +278,7 @@ class Isolation<Owner> {
   }
 }
 
-/** Notes kinds that are not accepted, and probes the kinds that were not probed yet: when none is accepted, nothing more is sent. */
+/** Notes kinds that are not accepted, and probes the usual kinds that were not probed yet: when none of these is accepted, nothing more is sent. */
 export async function noteDown(
   probe: Probe,
   round: IsolationRound,
@@ -284,16 +286,16 @@ export async function noteDown(
   error: BridgeError,
 ): Promise<void> {
   for (const kind of kinds) round.down.set(kind, error);
-  for (const kind of POINT_KINDS) {
+  for (const kind of USUAL_KINDS) {
     if (round.down.has(kind)) continue;
     round.requests++;
     if (!(await probe(kind))) round.down.set(kind, error);
   }
 }
 
-/** Set when no kind of points is accepted. */
-export function stopOf(round: IsolationRound): BridgeError | undefined {
-  return round.down.size === POINT_KINDS.length ? round.down.get(POINT_KINDS[0]) : undefined;
+/** Set when no usual kind of points is accepted. */
+export function stopOf({ down }: IsolationRound): BridgeError | undefined {
+  return USUAL_KINDS.every((kind) => down.has(kind)) ? down.get(USUAL_KINDS[0]) : undefined;
 }
 
 /** 400, 413, 500 and their like: an answer about what was sent. */

@@ -3,13 +3,18 @@ import type { Reservation } from "#lib/memory-budget.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { Exporter } from "./exporter.ts";
-import type { MetricDescription } from "./request-encoder.ts";
+import type { HistogramPoint } from "./histogram-point.ts";
+import type { MetricDescription, PointsKind } from "./request-encoder.ts";
 import { createOtlpWriter, type Batch, type OtlpWriter, type BatchSettings } from "./writer.ts";
 
 /** The points of one answer, kept until it is known to be whole: nothing of half an answer is sent. */
 export interface KeptAnswer {
   /** Like OtlpWriter.series. Throws when there is no memory for them: see `ranOut`. */
   series(series: ScannedSeries, metric: MetricDescription): string | undefined;
+  /** The same for stale markers. */
+  markers(series: ScannedSeries, metric: MetricDescription): string | undefined;
+  /** Like OtlpWriter.histogram: a native histogram, or the stale marker of a series of them. */
+  histogram(series: ScannedSeries, point: HistogramPoint, metric: MetricDescription): string | undefined;
   /**
    * Asked between chunks: undefined while reading may go on, else a promise to wait for. Throws when the answer must be given up: like `series`, or
    * `prometheus_answer_too_large`.
@@ -48,12 +53,13 @@ export function answerBytesMax(settings: { keptBytesMax: number; bytesMax: numbe
   return settings.keptBytesMax + PLAIN_BATCHES_MAX * (settings.bytesMax + BUFFER_SLACK_BYTES);
 }
 
-/** Keeps an answer of `owner` in memory of `reservation`, which ends with `send` or `drop`. */
+/** Keeps an answer of `owner` in memory of `reservation`, which ends with `send` or `drop`. `markersOwner`: of its stale markers. */
 export function createKeptAnswer<Owner>(
   deps: KeptAnswerDeps<Owner>,
   settings: KeptAnswerSettings,
   owner: Owner,
   reservation: Reservation,
+  markersOwner = owner,
 ): KeptAnswer {
   const { pointsMax, bytesMax, keptBytesMax } = settings;
   const kept: Batch<Owner>[] = [];
@@ -133,10 +139,18 @@ export function createKeptAnswer<Owner>(
     if (failure) throw failure;
   };
 
+  const write = (series: ScannedSeries, metric: MetricDescription, kind: PointsKind): string | undefined => {
+    const refusal = writer.series(series, metric, kind === "markers" ? markersOwner : owner, kind);
+    if (refusal === undefined) points += series.sampleCount;
+    return refusal;
+  };
+
   return {
-    series: (series, metric) => {
-      const refusal = writer.series(series, metric, owner);
-      if (refusal === undefined) points += series.sampleCount;
+    series: (series, metric) => write(series, metric, "samples"),
+    markers: (series, metric) => write(series, metric, "markers"),
+    histogram: (series, point, metric) => {
+      const refusal = writer.histogram(series, point, metric, point.isMarker ? markersOwner : owner);
+      if (refusal === undefined) points++;
       return refusal;
     },
     room: () => {

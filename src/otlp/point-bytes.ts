@@ -11,10 +11,11 @@ const STRING_VALUE = 0x0a;
 /** Above this the engine's own copy beats a loop. */
 const LONG_COPY_BYTES = 128;
 
-/** Writes `attributes{key, value{string_value}}` at `at`; returns the position after it. */
+/** Writes `attributes{key, value{string_value}}` with the field tag `tag` at `at`; returns the position after it. */
 function putAttribute(
   out: Uint8Array,
   at: number,
+  tag: number,
   key: Uint8Array,
   k0: number,
   k1: number,
@@ -27,7 +28,7 @@ function putAttribute(
   const valueBytes = v1 - v0;
   const anyValueBytes = 1 + varintBytes(valueBytes) + valueBytes;
   const keyValueBytes = 1 + varintBytes(keyBytes) + keyBytes + 1 + varintBytes(anyValueBytes) + anyValueBytes;
-  out[p++] = ATTRIBUTES;
+  out[p++] = tag;
   p = putVarint(out, p, keyValueBytes);
   out[p++] = KEY;
   p = putVarint(out, p, keyBytes);
@@ -44,11 +45,16 @@ function putAttribute(
   return p;
 }
 
-/** Writes every label of the series as an attribute at `at`; returns the position after them. */
-export function putLabels(out: Uint8Array, at: number, { bytes, labels, labelCount }: ScannedSeries): number {
+/** Writes every label of the series as an attribute at `at`; returns the position after them. `tag`: of a point's attributes. */
+export function putLabels(
+  out: Uint8Array,
+  at: number,
+  { bytes, labels, labelCount }: ScannedSeries,
+  tag = ATTRIBUTES,
+): number {
   let p = at;
   for (let i = 0; i < labelCount * 4; i += 4) {
-    p = putAttribute(out, p, bytes, labels[i]!, labels[i + 1]!, bytes, labels[i + 2]!, labels[i + 3]!);
+    p = putAttribute(out, p, tag, bytes, labels[i]!, labels[i + 1]!, bytes, labels[i + 2]!, labels[i + 3]!);
   }
   return p;
 }
@@ -70,12 +76,16 @@ export function repeatRecord(out: Buffer, at: number, size: number, count: numbe
   }
 }
 
-/** Sets time and value of the samples [from, to) in records that are `size` bytes apart; `at` is the first one's time. */
+/**
+ * Sets time and value of the samples [from, to) in records that are `size` bytes apart; `at` is the first one's time. `bits`: the halves of the
+ * values' bits, the lower one first. A double on its way through a register may lose a NaN's payload, and a stale marker is one.
+ */
 export function patchPoints(
   view: DataView,
   at: number,
   size: number,
-  { timestamps, values }: ScannedSeries,
+  timestamps: Float64Array,
+  bits: Uint32Array,
   from: number,
   to: number,
 ): void {
@@ -89,6 +99,7 @@ export function patchPoints(
     const overflow = Math.floor(low / 4294967296);
     view.setUint32(p, low - overflow * 4294967296, true);
     view.setUint32(p + 4, carried + overflow, true);
-    view.setFloat64(p + 9, values[i]!, true);
+    view.setUint32(p + 9, bits[2 * i]!, true);
+    view.setUint32(p + 13, bits[2 * i + 1]!, true);
   }
 }

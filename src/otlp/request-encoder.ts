@@ -1,17 +1,22 @@
 import { assert } from "#lib/assert.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import { ATTRIBUTES, histogramBytesMax, putHistogram } from "./histogram-bytes.ts";
+import type { HistogramKind, HistogramPoint } from "./histogram-point.ts";
 import { patchPoints, putLabels, recordBytesMax, repeatRecord } from "./point-bytes.ts";
 import { encodeField, putVarint, varintBytes } from "./wire.ts";
 
-/** A metric as OTLP describes it, under the name that Prometheus has for it. A counter is a cumulative monotonic Sum, a gauge a Gauge. */
+/** A metric as OTLP describes it, under the name that Prometheus has for it. A counter is a cumulative monotonic Sum, a gauge a Gauge, histograms are cumulative. */
 export interface MetricDescription {
   name: string;
-  kind: "counter" | "gauge";
+  kind: "counter" | "gauge" | HistogramKind;
   /** UCUM, or empty when unknown. */
   unit: string;
   description: string;
 }
+
+/** What the samples of a series are: values as the source has them, or stale markers. */
+export type PointsKind = "samples" | "markers";
 
 export interface RequestSettings {
   resource: Readonly<Record<string, string>>;
@@ -42,11 +47,19 @@ const DESCRIPTION = 0x12;
 const UNIT = 0x1a;
 const GAUGE = 0x2a;
 const SUM = 0x3a;
+const DATA_TAGS: Record<MetricDescription["kind"], number> = {
+  counter: SUM,
+  gauge: GAUGE,
+  histogram: 0x4a,
+  exponential_histogram: 0x52,
+};
 const DATA_POINT = 0x0a;
 const CUMULATIVE = [0x10, 2];
 const MONOTONIC = [0x18, 1];
 const TIME_UNIX_NANO = 0x19;
 const AS_DOUBLE = 0x21;
+/** flags = NO_RECORDED_VALUE (opentelemetry.proto.metrics.v1.DataPointFlags). */
+const NO_RECORDED_VALUE = [0x40, 1];
 const KEY = 0x0a;
 const VALUE = 0x12;
 const STRING_VALUE = 0x0a;
@@ -56,6 +69,7 @@ const OPEN_LENGTH = 4;
 /** Of the first buffer of a request. */
 export const FIRST_BYTES = 256 << 10;
 const NO_BUFFER = Buffer.alloc(0);
+const NO_VALUES = new Float64Array(0);
 /** Bytes beyond bytesMax that the buffer may have. */
 const SLACK_BYTES = 1024;
 const METRIC_END_BYTES = CUMULATIVE.length + MONOTONIC.length;
@@ -79,6 +93,8 @@ export class RequestEncoder {
   #metricAt = 0;
   #dataAt = 0;
   #pointsBeforeMetric = 0;
+  #values: Float64Array = NO_VALUES;
+  #valueBits = bitsOf(NO_VALUES);
 
   constructor({ resource, scope, bytesMax, pool }: RequestSettings) {
     this.#prefix = encodePrefix(resource, scope);
@@ -110,14 +126,17 @@ export class RequestEncoder {
     this.#putText(DESCRIPTION, metric.description);
     this.#putText(UNIT, metric.unit);
     this.#reserve(16);
-    this.#buffer[this.#position++] = metric.kind === "counter" ? SUM : GAUGE;
+    this.#buffer[this.#position++] = DATA_TAGS[metric.kind];
     this.#dataAt = this.#openLength();
   }
 
-  /** Adds samples of a series from `from` on to the open metric, at most `pointsMax`, and returns how many fitted into the request. */
-  append(series: ScannedSeries, from: number, pointsMax: number): number {
+  /**
+   * Adds samples of a series from `from` on to the open metric, at most `pointsMax`, and returns how many fitted into the request. Stale markers
+   * are points without a recorded value.
+   */
+  append(series: ScannedSeries, from: number, pointsMax: number, kind: PointsKind): number {
     const at = this.#position;
-    const timeAt = at + this.#writeRecord(series, at);
+    const timeAt = at + this.#writeRecord(series, at, kind);
     const size = this.#position - at;
     this.#recordBytes = size;
     const fitting = Math.floor((this.#bytesMax - METRIC_END_BYTES - at) / size);
@@ -128,10 +147,31 @@ export class RequestEncoder {
     }
     this.#reserve(size * (count - 1) + SLACK_BYTES);
     repeatRecord(this.#buffer, at, size, count);
-    patchPoints(this.#view, timeAt, size, series, from, from + count);
+    if (this.#values !== series.values) {
+      this.#values = series.values;
+      this.#valueBits = bitsOf(series.values);
+    }
+    patchPoints(this.#view, timeAt, size, series.timestamps, this.#valueBits, from, from + count);
     this.#position = at + size * count;
     this.#points += count;
     return count;
+  }
+
+  /** Adds a histogram of a series to the open metric, which is of its kind; returns whether it fitted into the request. */
+  appendHistogram(series: ScannedSeries, point: HistogramPoint): boolean {
+    assert(this.#metric?.kind === point.kind, "a histogram belongs to a metric of its kind");
+    const at = this.#position;
+    this.#reserve(recordBytesMax(series) + histogramBytesMax(point) + SLACK_BYTES);
+    const body = at + 1 + OPEN_LENGTH;
+    const labelsAt = putHistogram(this.#buffer, body, point);
+    this.#closeRecord(at, body, putLabels(this.#buffer, labelsAt, series, ATTRIBUTES[point.kind]));
+    this.#recordBytes = this.#position - at;
+    if (this.#position + METRIC_END_BYTES > this.#bytesMax) {
+      this.#position = at;
+      return false;
+    }
+    this.#points++;
+    return true;
   }
 
   /** Do the points of another request, made with the same settings, fit as well? */
@@ -184,16 +224,15 @@ export class RequestEncoder {
   #closeMetric(): void {
     if (!this.#metric) return;
     const { kind } = this.#metric;
+    const ends = kind === "gauge" ? [] : kind === "counter" ? [...CUMULATIVE, ...MONOTONIC] : CUMULATIVE;
     this.#metric = undefined;
     if (this.#points === this.#pointsBeforeMetric) {
       // The point that it was opened for did not fit.
       this.#position = this.#metricAt - 1;
       return;
     }
-    if (kind === "counter") {
-      this.#reserve(METRIC_END_BYTES);
-      for (const byte of [...CUMULATIVE, ...MONOTONIC]) this.#buffer[this.#position++] = byte;
-    }
+    this.#reserve(METRIC_END_BYTES);
+    for (const byte of ends) this.#buffer[this.#position++] = byte;
     this.#closeLength(this.#dataAt);
     this.#closeLength(this.#metricAt);
   }
@@ -224,19 +263,26 @@ export class RequestEncoder {
   }
 
   /** Writes `DataPoint{time, value, attributes}` with time and value left open; returns the offset of the time in the record. */
-  #writeRecord(series: ScannedSeries, at: number): number {
+  #writeRecord(series: ScannedSeries, at: number, kind: PointsKind): number {
     this.#reserve(recordBytesMax(series) + 64);
     const buffer = this.#buffer;
     const body = at + 1 + OPEN_LENGTH;
     buffer[body] = TIME_UNIX_NANO;
     buffer[body + 9] = AS_DOUBLE;
-    const end = putLabels(buffer, body + 18, series);
+    let end = putLabels(buffer, body + 18, series);
+    if (kind === "markers") for (const byte of NO_RECORDED_VALUE) buffer[end++] = byte;
+    return this.#closeRecord(at, body, end) + 1;
+  }
+
+  /** Puts tag and length before the point in [body, end); returns where in the record it begins. */
+  #closeRecord(at: number, body: number, end: number): number {
+    const buffer = this.#buffer;
     const bodyBytes = end - body;
     const lengthBytes = varintBytes(bodyBytes);
     buffer.copyWithin(at + 1 + lengthBytes, body, end);
     buffer[at] = DATA_POINT;
     this.#position = putVarint(buffer, at + 1, bodyBytes) + bodyBytes;
-    return 1 + lengthBytes + 1;
+    return 1 + lengthBytes;
   }
 
   #reserve(bytes: number): void {
@@ -257,6 +303,11 @@ export class RequestEncoder {
     this.#buffer = buffer;
     this.#view = viewOf(buffer);
   }
+}
+
+/** The halves of the doubles' bits, the lower one first: every machine that Node.js runs on here is little-endian. */
+function bitsOf(values: Float64Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
 }
 
 function viewOf(buffer: Buffer): DataView {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { encodeField, LENGTH_DELIMITED, readFields } from "./wire.ts";
 
 /** The OTLP data types that the bridge sends; each has a table of its own in ClickHouse. */
-export const POINT_KINDS = ["gauge", "sum"] as const;
+export const POINT_KINDS = ["gauge", "sum", "histogram", "exponential_histogram"] as const;
 export type PointKind = (typeof POINT_KINDS)[number];
 
 /** A request taken apart so that any of its points can be sent as a request of their own. */
@@ -36,7 +36,12 @@ const METRIC_NAME = 1;
 /** gauge, sum, histogram, exponential_histogram, summary: all have their points in field 1. */
 const METRIC_DATA = new Set([5, 7, 9, 10, 11]);
 const DATA_POINTS = 1;
-const SUM = 7;
+const KIND_OF_DATA: Readonly<Record<number, PointKind>> = {
+  5: "gauge",
+  7: "sum",
+  9: "histogram",
+  10: "exponential_histogram",
+};
 const FINGERPRINT_BYTES = 18;
 
 /** Takes apart an ExportMetricsServiceRequest with one resource and one scope, as the writer makes it. Throws RangeError on other bytes. */
@@ -73,7 +78,7 @@ export function splitRequest(body: Buffer): SplitRequest {
     points: points.length,
     select,
     metricOf: (index) => points[index]?.metric.name ?? "",
-    kindOf: (index) => (points[index]!.metric.dataTag >>> 3 === SUM ? "sum" : "gauge"),
+    kindOf: (index) => KIND_OF_DATA[points[index]!.metric.dataTag >>> 3] ?? "gauge",
     fingerprintOf: (index) => {
       const { metric, bytes } = points[index]!;
       metric.digest ??= hash(...resourceParts, ...scopeParts, metric.header, metric.trailer);

@@ -1,7 +1,8 @@
 import { assert } from "#lib/assert.ts";
 import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import { RequestEncoder, type MetricDescription } from "./request-encoder.ts";
+import type { HistogramPoint } from "./histogram-point.ts";
+import { RequestEncoder, type MetricDescription, type PointsKind } from "./request-encoder.ts";
 import type { Compression } from "./transport.ts";
 
 /** Points of one owner (a query's window) in a batch, in the order of the batch's points. */
@@ -39,9 +40,21 @@ export interface WriterSettings<Owner> extends BatchSettings {
 export interface OtlpWriter<Owner> {
   /**
    * Adds the samples of a series as points of `metric` that belong to `owner`. Returns why none of them was added when one point alone is larger than a
-   * batch.
+   * batch. `kind`: by default values.
    */
-  series(series: ScannedSeries, metric: MetricDescription, owner: Owner): string | undefined;
+  series(
+    series: ScannedSeries,
+    metric: MetricDescription,
+    owner: Owner,
+    kind?: PointsKind,
+  ): string | undefined;
+  /** Adds a native histogram of a series, or the marker of its end, as a point of `metric`, whose kind is the point's. Returns why it was not added, as `series` does. */
+  histogram(
+    series: ScannedSeries,
+    point: HistogramPoint,
+    metric: MetricDescription,
+    owner: Owner,
+  ): string | undefined;
   /** Adds the points of a batch that another writer with the same settings wrote, and releases it. */
   append(batch: Batch<Owner>): void;
   /** Hands over what is buffered, if anything. */
@@ -97,15 +110,13 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
       batch.release();
       if (request.points >= pointsMax) flush();
     },
-    series: (series, metric, owner) => {
+    series: (series, metric, owner, kind = "samples") => {
       let done = 0;
       while (done < series.sampleCount) {
         request.openMetric(metric);
-        const added = request.append(series, done, pointsMax - request.points);
+        const added = request.append(series, done, pointsMax - request.points, kind);
         if (added === 0) {
-          if (request.points === 0) {
-            return `one point of it has ${request.recordBytes} bytes, more than a batch may have`;
-          }
+          if (request.points === 0) return tooLarge(request.recordBytes);
           flush();
           continue;
         }
@@ -115,7 +126,23 @@ export function createOtlpWriter<Owner>(settings: WriterSettings<Owner>): OtlpWr
       }
       return undefined;
     },
+    histogram: (series, point, metric, owner) => {
+      request.openMetric(metric);
+      if (!request.appendHistogram(series, point)) {
+        if (request.points === 0) return tooLarge(request.recordBytes);
+        flush();
+        request.openMetric(metric);
+        if (!request.appendHistogram(series, point)) return tooLarge(request.recordBytes);
+      }
+      count(owner, 1);
+      if (request.points >= pointsMax) flush();
+      return undefined;
+    },
   };
+}
+
+function tooLarge(recordBytes: number): string {
+  return `one point of it has ${recordBytes} bytes, more than a batch may have`;
 }
 
 function pointsOf(parts: readonly BatchPart<unknown>[]): number {

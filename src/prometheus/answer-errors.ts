@@ -50,6 +50,11 @@ export function toAnswerError(
     const message = `Prometheus answered ${status} ${errorType}: ${show(api.error)}`.slice(0, MESSAGE_MAX);
     return toError(codeOfApiError(status, api), message, { status, error_type: errorType }, authorization);
   }
+  // Remote read's refusal of --storage.remote.read-sample-limit: a text, as it speaks no JSON.
+  if (status === 400 && /exceeded sample limit/i.test(text)) {
+    const message = `Prometheus answered ${status}: ${show(text.trim())}`.slice(0, MESSAGE_MAX);
+    return toError("prometheus_too_many_samples", message, { status }, authorization);
+  }
   const type = headers["content-type"];
   const isPage = (typeof type === "string" && /html/i.test(type)) || /^\s*<(!doctype|html)/i.test(text);
   const words = isPage ? "an HTML page" : `"${show(text).slice(0, PAGE_TEXT_MAX)}"`;

@@ -1,12 +1,15 @@
 import { BridgeError } from "#errors/error.ts";
 import { readFile } from "node:fs/promises";
+import { RE2JS } from "re2js";
 import { parse } from "yaml";
 import { z } from "zod";
+import { allQueries } from "./pack-all.ts";
+import { DASHBOARD_QUERIES, selectorOf } from "./pack-dashboards.ts";
 import { classifyPromql, type PromqlClass } from "./promql.ts";
 import { GPU_QUERIES } from "./queries-gpu.ts";
 import { NODE_QUERIES } from "./queries-node.ts";
 import { POD_QUERIES } from "./queries-pod.ts";
-import type { QuerySpec } from "./query-spec.ts";
+import { CATALOGUES, type QuerySpec } from "./query-spec.ts";
 
 /** A query that is ready to run. selector: raw samples of `promql[window]`; expression: query_range on a grid of `stepMs`. */
 export type Query = QuerySpec &
@@ -14,15 +17,23 @@ export type Query = QuerySpec &
 
 export const DEFAULT_QUERIES: readonly QuerySpec[] = [...NODE_QUERIES, ...POD_QUERIES, ...GPU_QUERIES];
 
+type Catalogue = (typeof CATALOGUES)[number];
+
 const QUERIES_MAX = 1000;
+const DROPS_MAX = 50;
 const DEFAULT_STEP_SECONDS = 60;
 const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 
 const fileSchema = z.strictObject({
-  /** Start from the built-in catalogue (default) or from nothing. */
-  extends: z.enum(["default", "none"]).default("default"),
-  /** Names of built-in queries or groups to leave out. */
+  /** Start from this catalogue, or from nothing. `default` is `base`. Absent: from CATALOGUE. */
+  extends: z.enum([...CATALOGUES, "default", "none"]).optional(),
+  /** Names of built-in queries, of their metrics, or of groups to leave out. */
   remove: z.array(z.string()).max(QUERIES_MAX).default([]),
+  /** Regular expressions (RE2) of whole names of metrics that the built-in catalogue leaves out. */
+  drop: z
+    .array(z.string().min(1).max(500).refine(isExpression, "is no regular expression (RE2)"))
+    .max(DROPS_MAX)
+    .default([]),
   queries: z
     .array(
       z.strictObject({
@@ -69,9 +80,9 @@ export function toQueries(specs: readonly QuerySpec[], before: readonly string[]
   return queries;
 }
 
-/** The catalogue as QUERIES_FILE (YAML: extends, remove, queries) changes it. Throws BridgeError `queries_file_invalid`. */
-export async function loadQueries(path: string | undefined): Promise<Query[]> {
-  if (path === undefined) return toQueries(DEFAULT_QUERIES);
+/** The catalogue as QUERIES_FILE (YAML: extends, remove, drop, queries) changes it. Throws BridgeError `queries_file_invalid`. */
+export async function loadQueries(path: string | undefined, catalogue: Catalogue = "base"): Promise<Query[]> {
+  if (path === undefined) return toQueries(builtIn(catalogue, { remove: [], drop: [], own: [] }));
   let document: unknown;
   try {
     document = parse(await readFile(path, "utf8"), { maxAliasCount: 100 });
@@ -85,15 +96,66 @@ export async function loadQueries(path: string | undefined): Promise<Query[]> {
   if (!parsed.success) {
     throw invalid(parsed.error.issues.map((issue) => `${issue.path.join(".") || path}: ${issue.message}`));
   }
-  const { remove, queries } = parsed.data;
-  const base = parsed.data.extends === "default" ? DEFAULT_QUERIES : [];
-  const unknown = remove.filter((name) => !base.some((spec) => spec.name === name || spec.group === name));
-  const replaced = new Set([...remove, ...queries.map((query) => query.name)]);
-  const kept = base.filter((spec) => !replaced.has(spec.name) && !remove.includes(spec.group));
+  const { remove, drop, queries } = parsed.data;
+  const start = parsed.data.extends ?? catalogue;
+  const base = builtIn(start, { remove: [], drop: [], own: [] });
+  const unknown = remove.filter((name) => !base.some((spec) => isNamed(spec, name)));
+  const kept = builtIn(start, { remove, drop, own: queries.map(({ name }) => name) });
   return toQueries(
     [...kept, ...queries.map(toSpec)],
-    unknown.map((name) => `remove: no built-in query or group is named ${name}`),
+    unknown.map((name) => `remove: no built-in query, metric or group is named ${name}`),
   );
+}
+
+interface Changes {
+  /** Names of queries, metrics and groups. */
+  remove: readonly string[];
+  /** Expressions of names of metrics. */
+  drop: readonly string[];
+  /** Names of the user's queries, which replace others. */
+  own: readonly string[];
+}
+
+/** The built-in queries of the catalogue with these changes. */
+function builtIn(name: Catalogue | "default" | "none", { remove, drop, own }: Changes): QuerySpec[] {
+  if (name === "none") return [];
+  const listed = name === "dashboards" ? [...DEFAULT_QUERIES, ...DASHBOARD_QUERIES] : DEFAULT_QUERIES;
+  // A group that is removed from the base is not wanted from another query either.
+  const names = new Set([...DEFAULT_QUERIES.map((spec) => spec.name), ...own]);
+  const specs = [...listed, ...(name === "all" ? allQueries([...names], drop) : [])];
+  const dropped = drop.map((expression) => RE2JS.compile(expression));
+  const isLeftOut = (metric: string): boolean =>
+    remove.includes(metric) || own.includes(metric) || dropped.some((each) => each.matches(metric));
+  return specs
+    .filter((spec) => !remove.some((group) => isInGroup(spec, group)))
+    .flatMap((spec) => without(spec, isLeftOut));
+}
+
+function isExpression(text: string): boolean {
+  try {
+    RE2JS.compile(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isNamed(spec: QuerySpec, name: string): boolean {
+  return spec.name === name || isInGroup(spec, name) || (spec.metrics?.includes(name) ?? false);
+}
+
+/** The query without some metrics; nothing when none of its metrics is left, or when its own name is left out. */
+function without(spec: QuerySpec, isLeftOut: (name: string) => boolean): QuerySpec[] {
+  if (isLeftOut(spec.name)) return [];
+  const { metrics } = spec;
+  if (!metrics?.some(isLeftOut)) return [spec];
+  const left = metrics.filter((metric) => !isLeftOut(metric));
+  return left.length === 0 ? [] : [{ ...spec, ...selectorOf(left) }];
+}
+
+/** `gpu` means `gpu_amd` and `gpu_hami` too, `dashboards` each of its groups. */
+function isInGroup({ group }: QuerySpec, name: string): boolean {
+  return group === name || group.startsWith(`${name}_`);
 }
 
 function toSpec(entry: z.infer<typeof fileSchema>["queries"][number]): QuerySpec {

@@ -7,15 +7,25 @@ import type { Turns } from "#lib/turns.ts";
 import { hiderOf } from "./answer-errors.ts";
 import type { Query } from "./catalogue.ts";
 import type { ScanResult } from "./matrix-scanner.ts";
-import { streamMatrix, type ReadHooks, type StreamSettings } from "./matrix-stream.ts";
+import type { ReadHooks } from "./answer-stream.ts";
+import type { StreamSettings } from "./matrix-stream.ts";
 import { familiesOf, type Metadata } from "./metadata.ts";
 import type { Compression } from "./compression.ts";
 import { toSeconds } from "./query-forms.ts";
 import { createQueryMethod, ERROR_BYTES_MAX, requestWhole } from "./requests.ts";
 import { partialAnswer } from "./remarks.ts";
+import { createSampleReader } from "./sample-reader.ts";
+import type { KnownTransport, SampleTransport } from "./sample-transport.ts";
 import { parseSampleValue } from "./sample-value.ts";
 import type { SeriesSink } from "./series-sink.ts";
-import { toCountForm, toCounts, toRangeStart, toRangeStartForm, type RangeStart } from "./sample-counts.ts";
+import {
+  toCountForm,
+  toCounts,
+  toRangeStart,
+  toRangeStartForm,
+  toSeriesCountForm,
+  type RangeStart,
+} from "./sample-counts.ts";
 import { listOf, readData, readMetadata, readWholeData, textOf, WANTED } from "./small-answers.ts";
 import type { Window } from "./window.ts";
 
@@ -24,6 +34,8 @@ export interface PrometheusSettings extends StreamSettings {
   metricNames?: ReadonlySet<string>;
   /** Absent: answers are not asked for compressed. */
   compression?: Compression;
+  /** Absent: samples are read by the query API. */
+  samples?: { transport: SampleTransport; queries: readonly Query[] };
 }
 
 /** Prometheus' HTTP API, as far as the collection needs it. Every failure is a BridgeError prometheus_* (or the tunnel's own). */
@@ -44,6 +56,13 @@ export interface PrometheusClient {
    * throws `prometheus_query_failed` or another error prometheus_* when the source can't count.
    */
   countSamples(selectors: readonly string[], window: Window, signal: AbortSignal): Promise<number[]>;
+  /** The number of series that the selector has at present. Throws as `countSamples` does. */
+  countSeries(selector: string, signal: AbortSignal): Promise<number>;
+  /**
+   * Finds out, once a day, how samples are read: by remote read, or by the query API. Until then they are read by the query API. Returns what is
+   * known then; undefined: the client has nothing but the query API. Throws the signal's reason alone.
+   */
+  prepareReads(signal: AbortSignal): Promise<KnownTransport | undefined>;
   /** Streams every sample of the query in the window to the sink. */
   read(query: Query, window: Window, hooks: ReadHooks, signal: AbortSignal): Promise<ScanResult>;
 }
@@ -70,10 +89,16 @@ export function createPrometheusClient(
   const deps = { ...parts, queryMethod: createQueryMethod(), ...(compression ? { compression } : {}) };
   const askData: AskData = async (path, form, wanted, signal) =>
     await requestWhole(deps, settings, { path, form }, (body) => readData(body, wanted, turns), signal);
-  const read: PrometheusClient["read"] = async (query, window, hooks, signal) =>
-    await streamMatrix(deps, settings, query, window, hooks, signal);
+  const countsOf = async (form: Record<string, string>, signal: AbortSignal): Promise<unknown> => {
+    const hide = hiderOf(settings.authorization);
+    const take = async (body: AsyncIterable<Uint8Array>): Promise<unknown> =>
+      (await readWholeData(body, WANTED.counts, hide, turns)).result;
+    return await requestWhole(deps, settings, { path: "/api/v1/query", form }, take, signal);
+  };
+  const { read, prepareReads } = createSampleReader(deps, settings, settings.samples, countsOf);
 
   return {
+    prepareReads,
     read,
     now: async (signal) => await askTime(askData, signal),
     metadata: async (signal) => {
@@ -105,12 +130,9 @@ export function createPrometheusClient(
       return listOf(data.result).length > 0;
     },
     oldestSample: async (window, signal) => await findOldestSample(askData, read, window, signal),
-    countSamples: createCountSamples(async (form, signal) => {
-      const hide = hiderOf(settings.authorization);
-      const take = async (body: AsyncIterable<Uint8Array>): Promise<unknown> =>
-        (await readWholeData(body, WANTED.counts, hide, turns)).result;
-      return await requestWhole(deps, settings, { path: "/api/v1/query", form }, take, signal);
-    }),
+    countSamples: createCountSamples(countsOf),
+    countSeries: async (selector, signal) =>
+      toCounts(await countsOf(toSeriesCountForm([selector]), signal), 1)[0]!,
   };
 }
 

@@ -1,6 +1,7 @@
 import { BridgeError } from "#errors/error.ts";
 import { WORD_BYTES_MAX, type JsonEvents, type JsonText } from "#lib/json-tokens.ts";
-import { addSample, beginSeries, type OpenSeries } from "./open-series.ts";
+import { createJsonHistogram, notAHistogram } from "./json-histogram.ts";
+import { addHistogram, addSample, beginSeries, type OpenSeries } from "./open-series.ts";
 import { createSeriesLabels } from "./series-labels.ts";
 import { jsonNumberOf, parseSampleValue } from "./sample-value.ts";
 
@@ -16,6 +17,9 @@ type Place =
   | "sample"
   | "histograms"
   | "histogram"
+  | "body"
+  | "buckets"
+  | "bucket"
   | "remarks"
   | "other";
 
@@ -28,8 +32,8 @@ export interface MatrixFrame {
   remark(kind: "warnings" | "infos", text: string): void;
   /** VictoriaMetrics' `isPartial`: a storage node did not answer. */
   partial(): void;
-  /** A series is read. `histogramSamples`: native histogram samples of the window. */
-  endSeries(histogramSamples: number): void;
+  /** A series is read. */
+  endSeries(): void;
 }
 
 export interface MatrixEvents extends JsonEvents {
@@ -56,7 +60,11 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
   /** Which of the elements of a sample comes next. */
   let element = 0;
   let timeMs = Number.NaN;
-  let histogramSamples = 0;
+  const histogram = createJsonHistogram();
+  /** Does the histogram have its body? */
+  let hasBody = false;
+  /** Which of the elements of a bucket comes next. */
+  let bucketElement = 0;
   let hasValues = false;
   let isInResult = false;
 
@@ -100,7 +108,6 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
         if (!isObject) throw notASeries();
         beginSeries(open);
         hasValues = false;
-        histogramSamples = 0;
         return "series";
       case "metric":
         throw invalid("a label's value is not a text");
@@ -111,12 +118,24 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       case "sample":
         throw notASample();
       case "histograms":
+        if (isObject) throw notAHistogram();
         element = 0;
         timeMs = Number.NaN;
-        return isObject ? "other" : "histogram";
+        hasBody = false;
+        return "histogram";
       case "histogram":
-        element++;
-        return "other";
+        if (element++ !== 1 || !isObject) throw notAHistogram();
+        hasBody = true;
+        histogram.begin(timeMs);
+        return "body";
+      case "body":
+        return member === "buckets" && !isObject ? "buckets" : "other";
+      case "buckets":
+        if (isObject) throw notAHistogram();
+        bucketElement = 0;
+        return "bucket";
+      case "bucket":
+        throw notAHistogram();
       case "remarks":
         frame.remark(member as "warnings" | "infos", "(not a text)");
         return "other";
@@ -130,11 +149,15 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
     const place = places.pop();
     if (place === "result") isInResult = false;
     if (place === "sample" && element !== TIME_AND_VALUE) throw notASample();
-    if (place === "histogram" && timeMs > open.fromMs && timeMs <= open.toMs) histogramSamples++;
+    if (place === "bucket") histogram.endBucket(bucketElement);
+    if (place === "histogram") {
+      if (!hasBody) throw notAHistogram();
+      addHistogram(open, histogram.end());
+    }
     if (place === "metric") labels.end();
     if (place === "series") {
       if (!open.hasMetric && open.series.sampleCount > 0) throw invalid("a series has no metric");
-      frame.endSeries(histogramSamples);
+      frame.endSeries();
     }
   };
 
@@ -164,8 +187,17 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       case "sample":
         return sampleValue(text, isText);
       case "histogram":
-        if (element++ === 0 && !isText) timeMs = Math.round((jsonNumberOf(text) ?? Number.NaN) * 1000);
+        if (element++ !== 0 || isText) throw notAHistogram();
+        timeMs = Math.round((jsonNumberOf(text) ?? Number.NaN) * 1000);
         return;
+      case "body":
+        if (member === "count" && isText) histogram.count(text);
+        else if (member === "sum" && isText) histogram.sum(text);
+        return;
+      case "buckets":
+        throw notAHistogram();
+      case "bucket":
+        return histogram.element(bucketElement++, text, isText);
       case "remarks":
         frame.remark(member as "warnings" | "infos", text);
         return;
@@ -204,7 +236,6 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       places.push("series", "values");
       member = "values";
       hasValues = true;
-      histogramSamples = 0;
     },
     open: (isObject) => void places.push(placeOf(places.at(-1)!, isObject)),
     close,
@@ -213,7 +244,7 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       const place = places.at(-1)!;
       if (place === "metric") return open.limits.labelBytesMax;
       if (what === "key") return place === "other" ? 0 : KEY_BYTES_MAX;
-      if (place === "sample") return VALUE_BYTES_MAX;
+      if (place === "sample" || place === "body" || place === "bucket") return VALUE_BYTES_MAX;
       if (place === "remarks") return REMARK_BYTES_MAX;
       return place === "answer" || place === "data" ? KEY_BYTES_MAX : 0;
     },
@@ -226,7 +257,8 @@ export function createMatrixEvents(open: OpenSeries, frame: MatrixFrame): Matrix
       const place = places.at(-1)!;
       if (place === "metric") labels.value(text);
       // Go writes no escapes into a value.
-      else if (place === "sample") value(text.bytes.toString("latin1"), true);
+      else if (place === "sample" || place === "body" || place === "bucket")
+        value(text.bytes.toString("latin1"), true);
       else value(place === "remarks" ? remarkText(text) : shortText(text), true);
     },
     word: (word) => value(word, false),

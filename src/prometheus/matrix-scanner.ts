@@ -27,7 +27,7 @@ export const SCAN_LIMITS: ScanLimits = {
   labelBytesMax: 64 << 10,
 };
 
-/** The contents of an answer: series and samples inside the window, native histogram samples that were left out, Prometheus' warnings. */
+/** The contents of an answer: series, samples and native histograms inside the window, Prometheus' warnings. */
 export interface ScanResult {
   series: number;
   samples: number;
@@ -35,6 +35,8 @@ export interface ScanResult {
   /** Series that were left out because they can never be stored. */
   refused: RefusedSeries[];
   warnings: string[];
+  /** How it was read. Absent: by the query API. */
+  transport?: "remote_read";
   /** Thanos: no store has data of this time, and the answer is empty. Either it is before the oldest data, or a store is gone. */
   noStores?: true;
 }
@@ -94,7 +96,7 @@ export function createMatrixScanner(
   let frameBytes = 0;
   const result = { series: 0, samples: 0, histogramSamples: 0 };
 
-  const finishSeries = (histogramSamples: number): void => {
+  const finishSeries = (): void => {
     if (++seriesSeen > limits.seriesMax) {
       throw new BridgeError(
         "prometheus_answer_too_large",
@@ -102,8 +104,8 @@ export function createMatrixScanner(
       );
     }
     const samples = endSeries(open);
-    result.histogramSamples += histogramSamples;
-    if (samples === 0) return;
+    result.histogramSamples += open.histograms;
+    if (samples + open.histograms === 0) return;
     if (open.refusal) {
       refusals.add(open, samples);
       return;
@@ -159,7 +161,7 @@ export function createMatrixScanner(
         enterSamples(p > first);
         return p;
       }
-      finishSeries(0);
+      finishSeries();
       p++;
       if (p >= bytes.length || bytes[p] !== COMMA) {
         tokens.next = Next.commaOrEnd;

@@ -1,4 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
+import { extentOf, type NativeHistogram } from "./remote-read/native-histogram.ts";
 import type { RefusedCode, ScannedSeries, SeriesSink } from "./series-sink.ts";
 
 /** Bounds of one series. */
@@ -14,6 +15,8 @@ const SLICE_SAMPLES_MAX = 16_384;
 const FIRST_SAMPLES = 128;
 /** Bytes of a point beside its labels. */
 const POINT_BYTES = 64;
+/** Bytes of each bucket of a histogram. */
+const BUCKET_BYTES = 4;
 /** Bytes of points that are buffered when the samples of a series come before its labels. */
 const AHEAD_BYTES_MAX = 16 << 20;
 const NO_BYTES = Buffer.alloc(0);
@@ -43,8 +46,12 @@ export interface OpenSeries {
   sliceMax: number;
   /** At that many samples the reader has to call `makeRoom`. */
   full: number;
-  /** Samples that were handed over or refused. */
+  /** Samples that were handed over or refused, and histograms that were refused. */
   taken: number;
+  /** Histograms that were handed over. */
+  histograms: number;
+  /** Histograms that came before the labels, and about how many bytes of OTLP their points have. */
+  early: { histograms: NativeHistogram[]; bytes: number };
   /** Why the series is refused. `metric`: the beginning of its name. */
   refusal: { code: RefusedCode; problem: string; metric: Uint8Array | undefined } | undefined;
   /** Bytes of OTLP that were made of the samples so far, about. */
@@ -82,6 +89,8 @@ export function createOpenSeries(
     sliceMax: SLICE_SAMPLES_MAX,
     full: FIRST_SAMPLES,
     taken: 0,
+    histograms: 0,
+    early: { histograms: [], bytes: 0 },
     refusal: undefined,
     output: 0,
   };
@@ -100,6 +109,9 @@ export function beginSeries(open: OpenSeries): void {
   open.sliceMax = SLICE_SAMPLES_MAX;
   open.full = series.timestamps.length;
   open.taken = 0;
+  open.histograms = 0;
+  open.early.histograms.length = 0;
+  open.early.bytes = 0;
   open.refusal = undefined;
 }
 
@@ -107,6 +119,7 @@ export function beginSeries(open: OpenSeries): void {
 export function endLabels(open: OpenSeries): void {
   const { series, labelBytes } = open;
   open.hasMetric = true;
+  for (const histogram of open.early.histograms.splice(0)) handHistogramOver(open, histogram);
   if (open.refusal) return;
   if (series.sampleCount * (labelBytes + POINT_BYTES) > AHEAD_BYTES_MAX)
     throw tooManyAhead(series.sampleCount);
@@ -130,6 +143,27 @@ export function addSample(open: OpenSeries, ms: number, value: number): void {
   series.timestamps[series.sampleCount] = ms;
   series.values[series.sampleCount] = value;
   series.sampleCount++;
+}
+
+/** Hands a native histogram over when it lies in the window. */
+export function addHistogram(open: OpenSeries, histogram: NativeHistogram): void {
+  const { timestampMs } = histogram;
+  if (!(timestampMs > open.fromMs && timestampMs <= open.toMs)) return;
+  if (open.hasMetric) return handHistogramOver(open, histogram);
+  const { early } = open;
+  early.histograms.push(histogram);
+  early.bytes += POINT_BYTES + extentOf(histogram) * BUCKET_BYTES;
+  if (early.bytes > AHEAD_BYTES_MAX) throw tooManyAhead(early.histograms.length);
+}
+
+function handHistogramOver(open: OpenSeries, histogram: NativeHistogram): void {
+  if (open.refusal) {
+    open.taken++;
+    return;
+  }
+  open.output += open.labelBytes + POINT_BYTES + extentOf(histogram) * BUCKET_BYTES;
+  open.histograms++;
+  open.sink.histogram?.(open.series, histogram);
 }
 
 /** Makes the arrays larger, or hands a slice over. */

@@ -70,12 +70,6 @@ function hasSelector(node: SyntaxNode | null): boolean {
   return false;
 }
 
-/** The metrics that these selectors read, or undefined when one of them has no plain name (`{__name__=~"x.*"}`). */
-export function namesOfSelectors(selectors: readonly string[]): ReadonlySet<string> | undefined {
-  const names = selectors.map((selector) => /^([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{|$)/.exec(selector)?.[1]);
-  return names.includes(undefined) ? undefined : new Set(names as string[]);
-}
-
 function syntaxProblem(promql: string, at: number): string {
   return `syntax error at character ${at + 1}${at < promql.length ? `: ${JSON.stringify(promql.slice(at, at + 20))}` : ""}`;
 }

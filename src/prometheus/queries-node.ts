@@ -13,6 +13,7 @@ export const NODE_QUERIES: readonly QuerySpec[] = [
   node("node_memory_Cached_bytes", "By"),
   node("node_filesystem_size_bytes", "By"),
   node("node_filesystem_avail_bytes", "By"),
+  node("node_filesystem_readonly"),
   node("node_load1"),
   node("node_load5"),
   node("node_load15"),

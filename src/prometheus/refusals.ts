@@ -8,7 +8,7 @@ const REASONS_MAX = 5;
 /** The refused series of one answer, counted by reason. */
 export interface Refusals {
   /** Notes the open series as refused, with that many samples. */
-  add(open: OpenSeries, samples: number): void;
+  add(open: Pick<OpenSeries, "refusal">, samples: number): void;
   list(): RefusedSeries[];
 }
 

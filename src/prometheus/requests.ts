@@ -7,6 +7,7 @@ import { readBeginning } from "#lib/read-body.ts";
 import { toAnswerError, toRequestError, type Authorization } from "./answer-errors.ts";
 import type { Compression } from "./compression.ts";
 import { decodedBody, isCompressed } from "./decompress.ts";
+import { READ_HEADERS, type AnswerForm } from "./remote-read/request.ts";
 
 export interface RequestDeps {
   dispatcher: Dispatcher;
@@ -32,6 +33,11 @@ const FORM_HEADERS = { "content-type": "application/x-www-form-urlencoded" };
 /** A proxy refuses a method like this: kube-rbac-proxy and others may allow the verb of GET alone (prometheus/client_golang#1619). */
 const METHOD_REFUSALS: ReadonlySet<number> = new Set([403, 405, 501]);
 
+type RequestOptions = Pick<
+  Dispatcher.RequestOptions,
+  "signal" | "headersTimeout" | "bodyTimeout" | "onInfo"
+> & { dispatcher: Dispatcher };
+
 /** How queries are sent over one connection. */
 export interface QueryMethod {
   method: "POST" | "GET";
@@ -44,7 +50,7 @@ export function createQueryMethod(): QueryMethod {
   return { method: "POST", isPostAccepted: false };
 }
 
-interface Answer {
+export interface Answer {
   body: AsyncIterable<Buffer>;
   isCompressed: boolean;
 }
@@ -86,23 +92,91 @@ export async function sendRequest(
   return await accept(byGet, settings, path);
 }
 
+/** The source answers remote read with a refusal that is no matter of the window: it does not have it, or not for us. */
+export class RemoteReadRefused extends BridgeError {
+  /** Of the answer. 200: its content type is none of remote read's. */
+  readonly status: number;
+
+  constructor(status: number, { code, message, hint, details }: BridgeError) {
+    super(code, message, { hint, ...(details ? { details } : {}) });
+    this.status = status;
+  }
+}
+
+const REMOTE_READ_PATH = "/api/v1/read";
+/** The content types of the answers, without parameters. */
+const ANSWER_TYPES: Record<AnswerForm, string> = {
+  samples: "application/x-protobuf",
+  chunks: "application/x-streamed-protobuf",
+};
+const isOf = (type: unknown, expected: string): boolean =>
+  typeof type === "string" && type.split(";", 1)[0]!.trim().toLowerCase() === expected;
+
+/**
+ * Sends a remote read request. Resolves with an answer in one of the forms, whose body is not read yet. Throws RemoteReadRefused, BridgeError
+ * prometheus_*, and what undici throws.
+ */
+export async function sendRemoteRead(
+  { dispatcher }: RequestDeps,
+  settings: RequestSettings,
+  body: Buffer,
+  signal: AbortSignal,
+): Promise<Answer & { form: AnswerForm }> {
+  const { options, identity } = optionsOf(dispatcher, settings, signal);
+  const url = `${settings.origin}${settings.pathPrefix}${REMOTE_READ_PATH}`;
+  const headers = { ...READ_HEADERS, ...identity };
+  const answer = await request(url, { ...options, method: "POST", headers, body });
+  const type = answer.headers["content-type"];
+  const form = (["samples", "chunks"] as const).find((each) => isOf(type, ANSWER_TYPES[each]));
+  if (answer.statusCode === 200 && form) {
+    return {
+      body: decodedBody(answer.headers, answer.body),
+      isCompressed: isCompressed(answer.headers),
+      form,
+    };
+  }
+  const error = await errorOf(answer, settings, REMOTE_READ_PATH);
+  throw isRefusal(answer.statusCode, error) ? new RemoteReadRefused(answer.statusCode, error) : error;
+}
+
+/** Statuses that are about the moment or the window: a timeout, too many requests. Of the others, 501 alone is an answer of the 5xx for good. */
+const PASSING_STATUSES: ReadonlySet<number> = new Set([408, 425, 429]);
+
+function isRefusal(status: number, { code }: BridgeError): boolean {
+  if (code === "prometheus_too_many_samples" || PASSING_STATUSES.has(status)) return false;
+  return status < 500 || status === 501;
+}
+
+function optionsOf(
+  dispatcher: Dispatcher,
+  { authorization }: RequestSettings,
+  signal: AbortSignal,
+): { options: RequestOptions; identity: Record<string, string> } {
+  const onInfo = limitInterimAnswers();
+  const headers = authorization?.headers.map(({ name, value }) => [name, value.expose()]) ?? [];
+  return {
+    options: { dispatcher, signal, headersTimeout: 0, bodyTimeout: 0, onInfo },
+    identity: Object.fromEntries(headers) as Record<string, string>,
+  };
+}
+
 async function sendBy(
   method: "POST" | "GET",
   { dispatcher, compression }: RequestDeps,
-  { origin, pathPrefix, authorization }: RequestSettings,
+  settings: RequestSettings,
   { path, form }: { path: string; form: Record<string, string> },
   signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData> {
+  const { origin, pathPrefix, authorization } = settings;
   const url = `${origin}${pathPrefix}${path}`;
-  const onInfo = limitInterimAnswers();
-  const options = { dispatcher, signal, method, headersTimeout: 0, bodyTimeout: 0, onInfo };
-  const identity = authorization?.headers.map(({ name, value }) => [name, value.expose()]) ?? [];
+  const { options: common, identity } = optionsOf(dispatcher, settings, signal);
+  const options = { ...common, method };
   const isGzip = compression?.isWanted() === true && path.startsWith("/api/v1/");
   const encoding: Record<string, string> = isGzip ? { "accept-encoding": "gzip" } : {};
   const headers = {
     accept: "application/json",
     ...encoding,
-    ...(Object.fromEntries(identity) as Record<string, string>),
+    ...identity,
   };
   // A space is %20 in every part of a URL; "+" is one only for those who read it as a form.
   const text = new URLSearchParams(form).toString().replaceAll("+", "%20");

@@ -40,11 +40,18 @@ export function toCountForm(
   const rangeMs = toMs - fromMs - (start === "closed" ? 1 : 0);
   assert(rangeMs > 0, "samples are counted in a range that is not empty");
   const counts = selectors.map((selector) => `sum(count_over_time(${selector}[${rangeMs}ms]))`);
-  const query =
-    counts.length === 1
-      ? counts[0]!
-      : counts.map((count, i) => `label_replace(${count},"${SELECTOR_LABEL}","${i}","","")`).join(" or ");
-  return { query, time: toSeconds(toMs) };
+  return { query: joined(counts), time: toSeconds(toMs) };
+}
+
+/** The form of one request for the number of series that each selector has at present. */
+export function toSeriesCountForm(selectors: readonly string[]): Record<string, string> {
+  return { query: joined(selectors.map((selector) => `count(${selector})`)) };
+}
+
+/** One expression for several numbers, each with its index as a label. */
+function joined(counts: readonly string[]): string {
+  if (counts.length === 1) return counts[0]!;
+  return counts.map((count, i) => `label_replace(${count},"${SELECTOR_LABEL}","${i}","","")`).join(" or ");
 }
 
 /** The number of samples of each of `count` selectors, in their order: 0 for one that has no series. Throws `prometheus_answer_invalid`. */

@@ -85,6 +85,7 @@ export function scanHead(fast: FastScan, b: Buffer, start: number): number {
   open.labelBytes = Math.max(0, labelBytes);
   open.isBorrowed = true;
   open.taken = 0;
+  open.histograms = 0;
   open.refusal = undefined;
   if (fast.hasEscapes && !unescapeLabels(fast, b)) return -1;
   return p + VALUES.length;

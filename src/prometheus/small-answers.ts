@@ -3,6 +3,7 @@ import { createJsonReader, JsonReadError, type JsonLimits, type Pick } from "#li
 import { readJson } from "#lib/read-body.ts";
 import type { Turns } from "#lib/turns.ts";
 import { createRemarks, partialAnswer } from "./remarks.ts";
+import { CONFIG_BYTES_MAX } from "./external-labels.ts";
 import type { FamilyMetadata, Metadata } from "./metadata.ts";
 
 const SCALAR: Pick = { kind: "scalar" };
@@ -18,6 +19,7 @@ export const WANTED = {
   number: object({ result: { kind: "array", of: object({ value: { kind: "array", of: SCALAR } }) } }),
   /** Series with their [time, "value"] in `values`. */
   matrix: object({ result: { kind: "array", of: object({ values: LISTS }) } }),
+  configuration: object({ yaml: { kind: "scalar", cutAt: CONFIG_BYTES_MAX } }),
   version: object({ version: { kind: "scalar", cutAt: 100 } }),
   /** Series with their label `selector` and [time, "value"] in `value`. */
   counts: object({
@@ -28,6 +30,8 @@ export const WANTED = {
   }),
 } as const;
 
+/** The text of a configuration is read to its end and cut. */
+const CONFIGURATION_LIMITS = { bytesMax: 64 << 20, textBytesMax: CONFIG_BYTES_MAX };
 const SMALL_LIMITS: JsonLimits = { bytesMax: 1 << 20, depthMax: 64, valuesMax: 10_000, textBytesMax: 1024 };
 /** Values are counted for each family alone. */
 const METADATA_LIMITS: JsonLimits = { ...SMALL_LIMITS, bytesMax: 64 << 20 };
@@ -37,6 +41,13 @@ const HELP_BYTES_MAX = 1200;
 const TEXT_BYTES_MAX = 100;
 
 type Body = AsyncIterable<Uint8Array>;
+
+/** The beginning of the configuration's text in an answer of /api/v1/status/config; undefined: it has none. Throws BridgeError prometheus_*. */
+export async function readConfiguration(body: Body, turns: Turns): Promise<string | undefined> {
+  const limits = { ...SMALL_LIMITS, ...CONFIGURATION_LIMITS };
+  const { yaml } = (await read(body, WANTED.configuration, limits, turns)) as { yaml?: unknown };
+  return typeof yaml === "string" ? yaml : undefined;
+}
 
 /** Reads the `data` of a success of Prometheus' API, as far as it is wanted. Throws BridgeError prometheus_*. */
 export async function readData(body: Body, wanted: Pick, turns: Turns): Promise<object> {

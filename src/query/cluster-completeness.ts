@@ -1,4 +1,4 @@
-import { BridgeError, ERRORS, type ErrorCode } from "#errors/error.ts";
+import { ERRORS, type ErrorCode } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import {
   createTally,
@@ -17,6 +17,7 @@ import {
   refuseSize,
   type LimitedDatabase,
   type QueryLimits,
+  clusterNotFound,
 } from "./limits.ts";
 import { checkRange, RANGE_FIELDS, type TimeRange } from "./range.ts";
 
@@ -86,9 +87,7 @@ export function createReadClusterCompleteness(
       readLastError(parts),
     ]);
     if (first === undefined) {
-      throw new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`, {
-        hint: "Check the id (GET /clusters of the bridge lists them); a new cluster appears with its first collection.",
-      });
+      throw clusterNotFound(clusterId);
     }
     const stretches = report ? await readStretches(parts, range, { ...report, query }) : [];
     const tally = createTally({ from: range.fromMs, to: range.toMs });

@@ -1,6 +1,5 @@
-import { BridgeError } from "#errors/error.ts";
 import { samplesSource } from "#storage/samples-sql.ts";
-import type { LimitedDatabase } from "./limits.ts";
+import { clusterNotFound, type LimitedDatabase } from "./limits.ts";
 
 /** The last report of a cluster's collection about one query of the catalogue. */
 export interface QueryRecord {
@@ -140,9 +139,7 @@ export function createCollectionRecords(
       if (!hasReport(rows, "latest")) {
         const olderMs = await find("max", clusterId, [UP, WATERMARK], signal);
         if (olderMs === undefined) {
-          throw new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`, {
-            hint: "Check the id (GET /clusters of the bridge lists them); a new cluster appears with its first collection.",
-          });
+          throw clusterNotFound(clusterId);
         }
         const since = { sinceMs: olderMs - MARGIN_MS, baseSinceMs: baseMs - RECENT_MS };
         rows = await readRows(clusterId, { ...since, untilMs, baseMs }, signal);

@@ -7,7 +7,7 @@ import {
   type QueryRecord,
   type ReadRecords,
 } from "./collection-record.ts";
-import { rememberRecords } from "./remembered-records.ts";
+import { rememberRecords, type Remembered } from "./remembered-records.ts";
 import { toTimestamp } from "./range.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
@@ -53,7 +53,10 @@ export function relevantQueries(record: CollectionRecord, metrics: readonly stri
  * The time up to which every query is stored, ms. A query that is behind the newest by more than `staleMs` does not count: the answer
  * lists it as behind instead.
  */
-export function storedUntil(queries: readonly QueryRecord[], staleMs: number): number | null {
+export function storedUntil(
+  queries: readonly Pick<QueryRecord, "watermarkMs">[],
+  staleMs: number,
+): number | null {
   if (queries.length === 0) return null;
   const newestMs = Math.max(...queries.map(({ watermarkMs }) => watermarkMs));
   return Math.min(
@@ -72,12 +75,23 @@ interface StoredRange {
   signal: AbortSignal | undefined;
 }
 
+interface ReadAnswer {
+  /** When the reading of the record began; of Clock.monotonic. */
+  readAtMs: number;
+  /** null: nothing is on record about the cluster's collection, so its samples come from elsewhere. */
+  completeness: Completeness | null;
+}
+
+/** How long a cluster without a record is not looked for again, and how many of these are known. */
+const MISSING_AGE_MS_MAX = 5000;
+const MISSING_MAX = 1000;
+
 /**
  * The completeness of an answer about a range, up to the range's end or the collection's watermark, whichever is earlier: of the query that
- * collects the metric, or of all queries when that is not known. null: nothing is on record about the cluster's collection, so its samples
- * come from elsewhere. It is at most five seconds old: read it before the data that it describes. Throws what a LimitedDatabase throws.
+ * collects the metric, or of all queries when that is not known. It is at most five seconds old: read it before the data that it describes. Throws what a
+ * LimitedDatabase throws.
  */
-export type ReadCompleteness = (range: StoredRange) => Promise<Completeness | null>;
+export type ReadCompleteness = (range: StoredRange) => Promise<ReadAnswer>;
 
 export function createReadCompleteness(
   deps: { database: LimitedDatabase; clock: Clock },
@@ -85,20 +99,39 @@ export function createReadCompleteness(
 ): ReadCompleteness {
   const { database, clock } = deps;
   const records = rememberRecords({ records: createCollectionRecords(database, settings), clock });
-  return async ({ clusterId, metric, fromMs, toMs, signal }) => {
-    const nowMs = clock.now();
-    let known: ReadRecords;
+  const missing = new Map<string, number>();
+
+  /** Undefined: there is none. To find that out takes three statements. */
+  const readRecord = async (
+    clusterId: string,
+    times: { nowMs: number; baseMs: number },
+    signal: AbortSignal | undefined,
+  ): Promise<Remembered | undefined> => {
+    const readAtMs = clock.monotonic();
     try {
-      known = await records.read(clusterId, { nowMs, baseMs: fromMs }, signal);
+      return await records.read(clusterId, times, signal);
     } catch (error) {
-      if (error instanceof BridgeError && error.code === "cluster_not_found") return null;
-      throw error;
+      if (!(error instanceof BridgeError) || error.code !== "cluster_not_found") throw error;
+      if (missing.size >= MISSING_MAX) missing.clear();
+      missing.set(clusterId, readAtMs);
+      return undefined;
     }
+  };
+
+  return async ({ clusterId, metric, fromMs, toMs, signal }) => {
+    const missingAtMs = missing.get(clusterId);
+    if (missingAtMs !== undefined && clock.monotonic() - missingAtMs < MISSING_AGE_MS_MAX) {
+      return { readAtMs: missingAtMs, completeness: null };
+    }
+    const nowMs = clock.now();
+    const known = await readRecord(clusterId, { nowMs, baseMs: fromMs }, signal);
+    if (known === undefined) return { readAtMs: missing.get(clusterId) ?? -Infinity, completeness: null };
     const { record } = known;
     const metrics = record.queries.some(({ query }) => query === metric) ? [metric!] : [];
     const storedMs = storedUntil(relevantQueries(record, metrics), settings.staleAfterMs);
     const asOfMs = storedMs !== null && storedMs > fromMs ? Math.min(storedMs, toMs) : null;
-    return await toCompleteness(records, known, { clusterId, metrics, fromMs, asOfMs, nowMs }, signal);
+    const answered = { clusterId, metrics, fromMs, asOfMs, nowMs };
+    return { readAtMs: known.readAtMs, completeness: await toCompleteness(records, known, answered, signal) };
   };
 }
 

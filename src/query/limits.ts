@@ -28,6 +28,11 @@ export interface LimitedDatabase {
   query<Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined): Promise<Row[]>;
 }
 
+/** The same for answers in the format Native. */
+export interface LimitedColumns {
+  queryNative(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined): Promise<Uint8Array>;
+}
+
 const TOO_MANY_ROWS = 158;
 const TIMEOUT_EXCEEDED = 159;
 const TOO_SLOW = 160;
@@ -42,7 +47,7 @@ export function limitDatabase(
   database: Database,
   limits: QueryLimits,
   more: readonly string[] = [],
-): LimitedDatabase {
+): LimitedDatabase & LimitedColumns {
   const settings = [
     `max_execution_time = ${Math.ceil(limits.timeoutMs / 1000)}`,
     `max_memory_usage = ${limits.memoryBytesMax}`,
@@ -52,14 +57,18 @@ export function limitDatabase(
     "optimize_arithmetic_operations_in_aggregate_functions = 0",
     ...more,
   ].join(", ");
+  const limited = async <T>(answer: Promise<T>): Promise<T> => {
+    try {
+      return await answer;
+    } catch (error) {
+      throw toLimitError(error, limits);
+    }
+  };
   return {
-    query: async <Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined) => {
-      try {
-        return await database.query<Row>(`${sql} SETTINGS ${settings}`, parameters, signal);
-      } catch (error) {
-        throw toLimitError(error, limits);
-      }
-    },
+    query: <Row>(sql: string, parameters: QueryParameters, signal: AbortSignal | undefined) =>
+      limited(database.query<Row>(`${sql} SETTINGS ${settings}`, parameters, signal)),
+    queryNative: (sql, parameters, signal) =>
+      limited(database.queryNative(`${sql} SETTINGS ${settings}`, parameters, signal)),
   };
 }
 
@@ -101,6 +110,13 @@ export function refuseField(field: string, problem: string, remedy: string): Bri
 /** `query_too_large` because of one of the limits of QueryLimits. */
 export function refuseSize(limit: string, message: string, remedy: string): BridgeError {
   return new BridgeError("query_too_large", message, { hint: remedy, details: { limit } });
+}
+
+/** `cluster_not_found`, for an id of which nothing is stored. */
+export function clusterNotFound(clusterId: string): BridgeError {
+  return new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`, {
+    hint: "Check the id (GET /cluster-metrics lists them); a new cluster appears with its first collection.",
+  });
 }
 
 /** Throws `request_invalid`. */

@@ -1,5 +1,4 @@
 import type { QueryParameters } from "#storage/database.ts";
-import { gpuExporterOf } from "./gpu-metrics.ts";
 import type { LimitedDatabase } from "./limits.ts";
 
 /** The attribute for a node's name in OpenTelemetry's semantic conventions. A series that has this label keeps it. */
@@ -20,6 +19,8 @@ export interface NodeAddresses {
    * time; else the one of the last list before. Undefined: no list has the address.
    */
   nodeOf(address: string, timeMs: number): string | undefined;
+  /** All nodes of the lists. */
+  names: ReadonlySet<string>;
 }
 
 export type ReadNodeAddresses = (
@@ -63,6 +64,7 @@ export function toNodeAddresses(spans: readonly AddressSpan[]): NodeAddresses {
     ({ address }) => address,
   );
   return {
+    names: new Set(spans.map(({ node }) => node)),
     nodeOf: (address, timeMs) => {
       const own = byAddress.get(address) ?? [];
       const later = own.filter(({ untilMs }) => untilMs >= timeMs);
@@ -113,41 +115,4 @@ export function hostOf(instance: string): string {
   if (bracketed) return bracketed[1]!;
   const colon = instance.indexOf(":");
   return colon < 0 || instance.lastIndexOf(":") !== colon ? instance : instance.slice(0, colon);
-}
-
-/** The same of a column of SQL. */
-export function hostSql(instance: string): string {
-  return `multiIf(startsWith(${instance}, '['), extract(${instance}, '^\\\\[([^\\\\]]+)\\\\]'),
-    countSubstrings(${instance}, ':') = 1, splitByChar(':', ${instance})[1], ${instance})`;
-}
-
-/**
- * Series with the name of their node: a SELECT of series_id, labels from one of series_id, labels and newest (a time). `k8s.node.name` is added to the labels
- * where the label `node`, else the host in `instance`, is a name or an address of a node at the time `newest`. A series that has the label keeps it.
- */
-export function toNodeNamedSql(
-  databaseName: string,
-  labelsSql: string,
-  { metric, ...range }: { metric: string; fromMs: number; toMs: number },
-): { sql: string; parameters: QueryParameters } {
-  const spans = toSpansSql(databaseName, range);
-  const others = [
-    ...(gpuExporterOf(metric)?.labels.nodes ?? []).map((label) => `labels['${label}']`),
-    hostSql("labels['instance']"),
-  ];
-  // Of a series about another node (kube-state-metrics') `instance` is not that node.
-  const keys = `multiIf(labels['${NODE_NAME}'] != '', [], labels['node'] != '', [labels['node']], [${others.join(", ")}])`;
-  const keyed = `SELECT series_id, labels, newest_ms, key, place
-    FROM (SELECT series_id, labels, toUnixTimestamp64Milli(newest) AS newest_ms, arrayMap(text -> toString(text), ${keys}) AS keys FROM (${labelsSql}))
-    LEFT ARRAY JOIN keys AS key, arrayEnumerate(keys) AS place`;
-  // As `nodeOf` of NodeAddresses, of the first key that is known.
-  const order = "(place, until_ms < newest_ms, if(until_ms < newest_ms, -until_ms, since_ms))";
-  const found = `SELECT series_id, any(labels) AS own, argMinIf(node, ${order}, node != '') AS node_name
-    FROM (${keyed}) AS keyed LEFT JOIN (${spans.sql}) AS spans ON keyed.key = spans.address GROUP BY series_id`;
-  return {
-    sql: `SELECT series_id, CAST(if(node_name = '', (mapKeys(own), mapValues(own)),
-          (arrayPushBack(mapKeys(own), '${NODE_NAME}'), arrayPushBack(mapValues(own), node_name))), 'Map(LowCardinality(String), String)') AS labels
-      FROM (${found})`,
-    parameters: spans.parameters,
-  };
 }

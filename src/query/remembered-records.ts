@@ -9,16 +9,20 @@ const BASES_MAX = 50;
 /** An answer needs about 1 KB for each query of the catalogue: without this, thousands of queries would fill the memory. */
 const QUERIES_MAX = 2000;
 
-interface Remembered {
+export interface Remembered extends ReadRecords {
+  /** When the reading began; of Clock.monotonic. */
   readAtMs: number;
-  known: ReadRecords;
+}
+
+interface RememberedRecords extends CollectionRecords {
+  read(...request: Parameters<CollectionRecords["read"]>): Promise<Remembered>;
 }
 
 /**
  * The records with a memory of five seconds: a page of many charts asks for the same record many times in a second. A record says what is stored, so an answer reads it
  * before its data: the data then have at least what the record says. Bounded; errors are not remembered.
  */
-export function rememberRecords(deps: { records: CollectionRecords; clock: Clock }): CollectionRecords {
+export function rememberRecords(deps: { records: CollectionRecords; clock: Clock }): RememberedRecords {
   const { records, clock } = deps;
   const clusters = new Map<string, Remembered[]>();
   const firsts = new Map<string, { readAtMs: number; firstMs: number | undefined }>();
@@ -34,12 +38,12 @@ export function rememberRecords(deps: { records: CollectionRecords; clock: Clock
   return {
     read: async (clusterId, times, signal) => {
       const fresh = (clusters.get(clusterId) ?? []).filter(isFresh);
-      const found = fresh.find(({ known }) => holdsAt(known, times.baseMs));
-      if (found) return found.known;
+      const found = fresh.find((each) => holdsAt(each, times.baseMs));
+      if (found) return found;
       const readAtMs = clock.monotonic();
-      const known = await records.read(clusterId, times, signal);
+      const known = { ...(await records.read(clusterId, times, signal)), readAtMs };
       if (known.record.queries.length <= QUERIES_MAX) {
-        keep(clusters, clusterId, [{ readAtMs, known }, ...fresh].slice(0, BASES_MAX));
+        keep(clusters, clusterId, [known, ...fresh].slice(0, BASES_MAX));
       }
       return known;
     },

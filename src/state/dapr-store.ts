@@ -6,7 +6,7 @@ import { abortable, deadline, type Clock } from "#lib/clock.ts";
 import type { Secret } from "#lib/secret.ts";
 import { toDaprError } from "./dapr-error.ts";
 import { toRecordText } from "./record-text.ts";
-import type { StateStore } from "./store.ts";
+import type { StateRecord, StateStore } from "./store.ts";
 
 export interface DaprStoreSettings {
   /** `metadata.name` of the state store component. */
@@ -16,6 +16,20 @@ export interface DaprStoreSettings {
   apiToken?: Secret;
   /** Time for one request; default 10 s. */
   requestTimeoutMs?: number;
+}
+
+/** The parts of the Dapr package that are used. */
+export type DaprPackage = Pick<
+  typeof Dapr,
+  "DaprClient" | "StateConcurrencyEnum" | "StateConsistencyEnum" | "CommunicationProtocolEnum" | "LogLevel"
+>;
+
+export interface DaprStoreDeps {
+  clock: Clock;
+  /** Default: imports `@dapr/dapr`. */
+  loadDapr?: () => Promise<DaprPackage>;
+  /** For the one request that does without the package. */
+  fetch?: typeof fetch;
 }
 
 /**
@@ -34,6 +48,8 @@ interface StoredRecord extends Envelope {
 
 const HOST = "127.0.0.1";
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Keys that the sidecar reads at once where the store behind it has no bulk read of its own (Redis). */
+const BULK_PARALLELISM = 20;
 /** Of an answer. Go's JSON writes some characters of a record in six. */
 const ANSWER_BYTES_MAX = 8 << 20;
 /** Dapr's sidecar takes bodies of 4 MiB (dapr.io/max-body-size) by default; 4 KiB are for the envelope around the value. */
@@ -49,13 +65,11 @@ const VALUE_BYTES_MAX = 4 * 1024 * 1024 - 4096;
  *
  * `@dapr/dapr` is loaded here and not before: it costs 60 MB of memory.
  */
-export async function createDaprStore(
-  deps: { clock: Clock },
-  settings: DaprStoreSettings,
-): Promise<StateStore> {
+export async function createDaprStore(deps: DaprStoreDeps, settings: DaprStoreSettings): Promise<StateStore> {
   const { storeName } = settings;
-  const dapr = await import("@dapr/dapr");
-  const sidecar = createSidecar(deps.clock, settings, newClient(dapr, settings));
+  const { loadDapr = () => import("@dapr/dapr") } = deps;
+  const dapr = await loadDapr();
+  const sidecar = createSidecar(deps, settings, newClient(dapr, settings));
   const firstWrite = {
     concurrency: dapr.StateConcurrencyEnum.CONCURRENCY_FIRST_WRITE,
     consistency: dapr.StateConsistencyEnum.CONSISTENCY_STRONG,
@@ -66,6 +80,20 @@ export async function createDaprStore(
       const storedKey = toStoredKey(key);
       const rows: unknown = await state.getBulk(storeName, [storedKey]);
       return parseRecord(key, storedKey, rows);
+    });
+
+  const readMany: StateStore["getMany"] = (keys) =>
+    sidecar.call(async ({ state }) => {
+      const storedKeys = new Map(keys.map((key) => [key, toStoredKey(key)]));
+      const rows: unknown = await state.getBulk(storeName, [...storedKeys.values()], {
+        parallelism: BULK_PARALLELISM,
+      });
+      return new Map(
+        [...storedKeys].flatMap(([key, storedKey]) => {
+          const record = parseSoundRecord(key, storedKey, rows);
+          return record ? [[key, record] as const] : [];
+        }),
+      );
     });
 
   const save = (key: string, envelope: Envelope, storeEtag: string | undefined): Promise<void> =>
@@ -101,6 +129,7 @@ export async function createDaprStore(
       // The caller knows what it has put under the key: `never` fits whatever it asks for.
       return record && { value: parseValue(key, record.json) as never, etag: record.write };
     },
+    getMany: async (keys) => (keys.length === 0 ? new Map() : await readMany(keys)),
     put,
     delete: (key) =>
       sidecar.call(async ({ state }) => {
@@ -114,7 +143,7 @@ export async function createDaprStore(
 }
 
 /** Its log is off: at its debug level it prints the token. */
-function newClient(dapr: typeof Dapr, settings: DaprStoreSettings): Dapr.DaprClient {
+function newClient(dapr: DaprPackage, settings: DaprStoreSettings): Dapr.DaprClient {
   const quiet = (): void => {};
   return new dapr.DaprClient({
     daprHost: HOST,
@@ -154,7 +183,11 @@ interface Sidecar {
   close(): Promise<void>;
 }
 
-function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.DaprClient): Sidecar {
+function createSidecar(
+  { clock, fetch: send = fetch }: DaprStoreDeps,
+  settings: DaprStoreSettings,
+  client: Dapr.DaprClient,
+): Sidecar {
   const timeoutMs = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
   const place = { storeName: settings.storeName, port: settings.port };
   const signals = new AsyncLocalStorage<AbortSignal>();
@@ -166,7 +199,7 @@ function createSidecar(clock: Clock, settings: DaprStoreSettings, client: Dapr.D
   const start = async (signal: AbortSignal): Promise<void> => {
     if (isStarted) return;
     const token = settings.apiToken?.expose();
-    const answer = await fetch(`http://${HOST}:${settings.port}/v1.0/metadata`, {
+    const answer = await send(`http://${HOST}:${settings.port}/v1.0/metadata`, {
       signal,
       redirect: "error",
       headers: token === undefined ? {} : { "dapr-api-token": token },
@@ -234,6 +267,17 @@ function parseRecord(key: string, storedKey: string, rows: unknown): StoredRecor
     });
   }
   return { json: data["json"], write: data["write"], storeEtag: etag };
+}
+
+/** As `parseRecord`, with the value; undefined of a record that another program wrote. */
+function parseSoundRecord(key: string, storedKey: string, rows: unknown): StateRecord<unknown> | undefined {
+  try {
+    const record = parseRecord(key, storedKey, rows);
+    return record && { value: parseValue(key, record.json), etag: record.write };
+  } catch (error) {
+    if (!(error instanceof BridgeError) || error.code !== "state_record_damaged") throw error;
+    return { value: undefined, etag: "" };
+  }
 }
 
 function parseValue(key: string, json: string): unknown {

@@ -12,6 +12,7 @@ export interface StoredText {
 /** The statements over the tables of a state file. Everything throws what node:sqlite throws. */
 export interface RecordsFile {
   get(key: string): (StoredText & { isSound: boolean }) | undefined;
+  getMany(keys: readonly string[]): (StoredText & { isSound: boolean })[];
   /** Writes a record with this version, whether it is there or not. */
   set(record: StoredText): void;
   delete(key: string): void;
@@ -33,6 +34,9 @@ export interface RecordsFile {
  */
 export function createRecordsFile(database: DatabaseSync, path: string, remedy: () => string): RecordsFile {
   const select = database.prepare("SELECT key, value, version, checksum FROM records WHERE key = ?");
+  const selectMany = database.prepare(
+    "SELECT key, value, version, checksum FROM records WHERE key IN (SELECT value FROM json_each(?))",
+  );
   const all = database.prepare("SELECT key, value, version, checksum FROM records ORDER BY key");
   const set = database.prepare(
     "INSERT INTO records (key, value, version, checksum) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version, checksum = excluded.checksum",
@@ -62,6 +66,7 @@ export function createRecordsFile(database: DatabaseSync, path: string, remedy: 
       const row = select.get(key);
       return row && toStored(row);
     },
+    getMany: (keys) => selectMany.all(JSON.stringify(keys)).map(toStored),
     set: (record) => void set.run(record.key, record.text, record.version, checksumOf(record)),
     delete: (key) => {
       remove.run(key);

@@ -71,6 +71,15 @@ export function createSqliteStore(settings: SqliteStoreSettings): StateStore {
         const value = parseValue(key, record.text, path) as never;
         return { value, etag: String(record.version) };
       }),
+    getMany: (keys) =>
+      guarded(
+        () =>
+          new Map(
+            records.getMany(keys).map(({ key, text, version, isSound }) => {
+              return [key, { value: isSound ? tryParse(text) : undefined, etag: String(version) }] as const;
+            }),
+          ),
+      ),
     put: (key, value, etag) =>
       guarded(() => {
         const text = toRecordText(key, value, VALUE_BYTES_MAX);
@@ -111,6 +120,14 @@ function open(settings: SqliteStoreSettings): { records: RecordsFile; copy: Regi
   } catch (error) {
     database.close();
     throw toStateError(error, path, remedy);
+  }
+}
+
+function tryParse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

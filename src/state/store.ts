@@ -11,6 +11,11 @@ export interface StateRecord<T> {
  */
 export interface StateStore {
   get<T>(key: string): Promise<StateRecord<T> | undefined>;
+  /**
+   * The records of these keys in one request; missing ones are left out. A record that holds no value of ours has the value undefined. The answer may
+   * be older than that of `get`: a `put` on its ETags is as safe as ever, but to act on what is missing needs a `get`.
+   */
+  getMany(keys: readonly string[]): Promise<ReadonlyMap<string, StateRecord<unknown>>>;
   /** Returns the new ETag. `etag` undefined: the key must not exist yet. */
   put(key: string, value: unknown, etag: string | undefined): Promise<string>;
   /** Deleting what is not there is a success. */

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { buffer } from "node:stream/consumers";
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
 import { BridgeError } from "#errors/error.ts";
 import type { Secret } from "#lib/secret.ts";
@@ -15,6 +16,8 @@ export interface ClickHouseSettings {
   database?: string;
   /** For one statement: how long the server may be silent and how long it may work. */
   timeoutMs: number;
+  /** ClickHouse's settings of every statement, besides those that a Database needs. */
+  settings?: Readonly<Record<string, string | number>>;
   logger: Logger;
 }
 
@@ -41,6 +44,7 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
       output_format_json_quote_denormals: 1,
       // An exception after the first rows would else arrive inside a body of status 200.
       wait_end_of_query: 1,
+      ...settings.settings,
     },
     log: { level: ClickHouseLogLevel.OFF },
   });
@@ -68,6 +72,21 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
     return () => signal?.removeEventListener("abort", kill);
   };
 
+  /** Runs a statement that ends on the server when the signal is aborted. */
+  const ask = <T>(
+    run: (id: { query_id: string; abort_signal?: AbortSignal }) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> =>
+    attempt(async () => {
+      const query_id = randomUUID();
+      const ended = endOnAbort(query_id, signal);
+      try {
+        return await run({ query_id, ...(signal ? { abort_signal: signal } : {}) });
+      } finally {
+        ended();
+      }
+    }, signal);
+
   return {
     command: async (sql, parameters = {}, signal) => {
       await attempt(
@@ -81,21 +100,15 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
       );
     },
     query: <Row>(sql: string, parameters = {}, signal?: AbortSignal) =>
-      attempt(async () => {
-        const queryId = randomUUID();
-        const ended = endOnAbort(queryId, signal);
-        try {
-          const result = await client.query({
-            query: sql,
-            query_params: parameters,
-            query_id: queryId,
-            format: "JSONEachRow",
-            ...(signal ? { abort_signal: signal } : {}),
-          });
-          return await result.json<Row>();
-        } finally {
-          ended();
-        }
+      ask(async (id) => {
+        const statement = { query: sql, query_params: parameters, format: "JSONEachRow", ...id } as const;
+        return await (await client.query(statement)).json<Row>();
+      }, signal),
+    queryNative: (sql, parameters = {}, signal) =>
+      ask(async (id) => {
+        const statement = { query: `${sql} FORMAT Native`, query_params: parameters, ...id };
+        const { stream } = await client.exec(statement);
+        return await buffer(stream);
       }, signal),
     close: () => client.close(),
   };

@@ -46,9 +46,15 @@ export const SERIES_TABLE = "series";
 
 const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
   ...SAMPLE_TABLES.map((name) => [name, samplesTable] as const),
-  ...["samples", "samples_gauge", "samples_sum", "histograms", "exponential_histograms", "summaries"].map(
-    (name) => [name, samplesView] as const,
-  ),
+  ...[
+    "samples",
+    "samples_gauge",
+    "samples_sum",
+    "histograms",
+    "exponential_histograms",
+    "summaries",
+    "stale_markers",
+  ].map((name) => [name, samplesView] as const),
   ["rollup_gauge", rollup],
   ["rollup_counter", rollup],
   ["rollup_marks_gauge", marking],
@@ -82,6 +88,14 @@ const LAYOUTS: ReadonlyMap<string, Layout> = new Map([
 
 /** Every name that the migrations use. The program never looks at other objects of the database. */
 export const OBJECTS = [...LAYOUTS.keys()];
+
+/** Written by our own statements on one server, without a cluster_id. */
+const OF_ONE_SERVER = new Set(["migrations", "series_days"]);
+
+/** Tables and views whose rows have a cluster_id: those that are read, and those that the Collector inserts into. */
+export const CLUSTER_OBJECTS = [...LAYOUTS]
+  .filter(([name, { engine }]) => engine !== "MaterializedView" && !OF_ONE_SERVER.has(name))
+  .map(([name]) => name);
 
 interface ObjectRow {
   name: string;

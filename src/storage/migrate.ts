@@ -2,6 +2,7 @@ import { BridgeError, toBridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
 import type { Database } from "./database.ts";
+import { planDistributed, requireOwnDistributed } from "./distributed.ts";
 import { requireOwnLayout } from "./layout.ts";
 import { takeMigrationLock, type MigrationLock } from "./migration-lock.ts";
 import { toTemplateValues, type TemplateValues } from "./migration-parameters.ts";
@@ -34,7 +35,7 @@ export interface MigrateResult {
 
 /**
  * Brings the database to the newest version: applies the files of `directory` that `<database>.migrations` does not list yet, in order, and then
- * the retention. Several processes may run it at once; one works, the others wait and then find nothing to do. A file that failed is applied again
+ * the retention and the Distributed tables. Several processes may run it at once; one works, the others wait and then find nothing to do. A file that failed is applied again
  * from its first statement, so its statements must be repeatable (IF NOT EXISTS).
  *
  * Throws, before anything is changed, `config_invalid` for parameters that can't be used, `storage_version_unsupported` for an old server and
@@ -47,6 +48,7 @@ export async function migrate(database: Database, settings: MigrateSettings): Pr
   const files = await readMigrations(settings.directory);
   await requireServerVersion(database, signal);
   await requireOwnLayout(database, values.db, signal);
+  await requireOwnDistributed(database, parameters, signal);
 
   if ((await readApplied(database, values.db, signal)).length === 0) await settings.lock?.assertHeld();
   await database.command(`CREATE DATABASE IF NOT EXISTS ${values.db} ${values.on_cluster}`, {}, signal);
@@ -72,6 +74,11 @@ export async function migrate(database: Database, settings: MigrateSettings): Pr
       await lock.assertHeld();
       await database.command(statement, {}, signal);
       logger.info({ statement }, "changed the retention");
+    }
+    for (const statement of await planDistributed(database, parameters, signal)) {
+      await lock.assertHeld();
+      await database.command(statement, {}, signal);
+      logger.info({ statement }, "changed the Distributed tables");
     }
     return { applied: pending.map((file) => file.name), version: files.at(-1)?.version ?? 0 };
   } finally {

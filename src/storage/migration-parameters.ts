@@ -11,6 +11,17 @@ export interface MigrationParameters {
   seriesRetentionDays?: number;
   /** A cluster of the server's configuration: everything is made ON CLUSTER with replicated engines. */
   cluster?: string;
+  /** Several shards, each of them with all tables in `database`: another database with Distributed tables over them. */
+  shards?: ShardParameters;
+}
+
+export interface ShardParameters {
+  /** Of the Distributed tables; not that of the tables. */
+  database: string;
+  /** A cluster of the servers' configuration (remote_servers) that lists all shards. */
+  cluster: string;
+  /** Of the servers that are migrated, one for each shard. Default: not compared with the cluster. */
+  count?: number;
 }
 
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
@@ -32,12 +43,13 @@ export interface TemplateValues extends Record<string, string> {
 
 /** Throws `config_invalid` for what can't be put into a statement as it is. */
 export function toTemplateValues(parameters: MigrationParameters): TemplateValues {
-  const { database, retentionDays, cluster } = parameters;
-  if (!IDENTIFIER.test(database)) {
-    throw new BridgeError("config_invalid", "the database's name must consist of letters, digits and _");
-  }
-  if (cluster !== undefined && !IDENTIFIER.test(cluster)) {
-    throw new BridgeError("config_invalid", "the cluster's name must consist of letters, digits and _");
+  const { database, retentionDays, cluster, shards } = parameters;
+  requireIdentifiers("database", [database, shards?.database]);
+  requireIdentifiers("cluster", [cluster, shards?.cluster]);
+  if (shards?.database === database) {
+    throw new BridgeError("config_invalid", "the Distributed tables need a database of their own", {
+      hint: "Set CLICKHOUSE_DISTRIBUTED_DATABASE to another name than CLICKHOUSE_DATABASE.",
+    });
   }
   const { rollupRetentionDays = retentionDays } = parameters;
   const { seriesRetentionDays = rollupRetentionDays } = parameters;
@@ -64,4 +76,9 @@ export function toTemplateValues(parameters: MigrationParameters): TemplateValue
     replicated,
     replacing_merge_tree: `${replicated}ReplacingMergeTree`,
   };
+}
+
+function requireIdentifiers(what: string, names: readonly (string | undefined)[]): void {
+  if (names.every((name) => name === undefined || IDENTIFIER.test(name))) return;
+  throw new BridgeError("config_invalid", `the ${what}'s name must consist of letters, digits and _`);
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { BridgeError } from "#errors/error.ts";
 import type { Database } from "./database.ts";
+import { planDistributed } from "./distributed.ts";
 import { findForeign, requireOwnLayout } from "./layout.ts";
 import { toTemplateValues, type MigrationParameters, type TemplateValues } from "./migration-parameters.ts";
 import { planRetention, readRetention, type TableRetention } from "./retention.ts";
@@ -22,6 +23,8 @@ export interface MigrationPlan {
   pending: { name: string; statements: string[] }[];
   /** Statements that change the retention of tables that exist. */
   retention: string[];
+  /** Statements that make or replace Distributed tables, as far as the tables of now tell. */
+  distributed: string[];
 }
 
 export interface MigrationStatus {
@@ -35,6 +38,8 @@ export interface MigrationStatus {
   /** `name: why` of objects that have a name of ours and are something else. */
   foreign: string[];
   retention: TableRetention[];
+  /** Distributed tables that are missing or not as they should be: the statements that `migrate` would send. */
+  distributed: string[];
 }
 
 export interface AppliedRow {
@@ -64,6 +69,7 @@ export async function planMigrate(database: Database, settings: PlanSettings): P
     serverVersion,
     pending: pending.map((file) => ({ name: file.name, statements: statementsOf(file, values) })),
     retention: planRetention(await readRetention(database, values, signal), values),
+    distributed: await planDistributed(database, parameters, signal),
   };
 }
 
@@ -93,6 +99,7 @@ export async function migrationStatus(database: Database, settings: PlanSettings
     pending: files.filter((file) => !versions.has(file.version)).map((file) => file.name),
     foreign,
     retention: await readRetention(database, values, signal),
+    distributed: await planDistributed(database, parameters, signal),
   };
 }
 

@@ -5,10 +5,17 @@ export function toPlanText(plan: MigrationPlan): string {
   const files = plan.pending.map(
     ({ name, statements }) => `-- ${name}\n${statements.map((statement) => `${statement};\n`).join("\n")}`,
   );
-  const retention = plan.retention.map((statement) => `${statement};\n`).join("");
-  const parts = [...files, ...(retention === "" ? [] : [`-- retention\n${retention}`])];
+  const parts = [
+    ...files,
+    ...section("retention", plan.retention),
+    ...section("Distributed tables", plan.distributed),
+  ];
   const head = `-- ClickHouse ${plan.serverVersion}: ${parts.length === 0 ? "nothing to do" : "nothing of this was done"}\n`;
   return [head, ...parts].join("\n");
+}
+
+function section(title: string, statements: readonly string[]): string[] {
+  return statements.length === 0 ? [] : [`-- ${title}\n${statements.map((each) => `${each};\n`).join("")}`];
 }
 
 /** A status as the command line shows it, a line an item. */
@@ -24,6 +31,7 @@ export function toStatusText(status: MigrationStatus): string {
       ({ table, days, wantedDays }) =>
         ["retention", `${table}: ${days ?? "no number of"} days, not ${wantedDays}`] as const,
     ),
+    ...status.distributed.map((statement) => ["missing", statement.split("\n")[0]] as const),
   ];
   return lines.map(([word, text]) => `${word.padEnd(10)}${text}\n`).join("");
 }
@@ -34,6 +42,7 @@ export function isUpToDate(status: MigrationStatus): boolean {
     status.serverSupported &&
     status.pending.length === 0 &&
     status.foreign.length === 0 &&
+    status.distributed.length === 0 &&
     status.applied.every(({ state }) => state === "applied") &&
     status.retention.every(({ days, wantedDays }) => days === wantedDays)
   );

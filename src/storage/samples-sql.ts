@@ -1,3 +1,5 @@
+import { STALE_PREFIX } from "./stale-markers.ts";
+
 /** The table of a sample: gauges, or sums (counters among them). */
 export type SampleTable = "gauge" | "sum";
 
@@ -18,11 +20,42 @@ export function samplesSource(
   where: string,
   copies: "merged" | "kept" = "merged",
 ): string {
+  return toSource(databaseName, tables, columns, where, { value: "Value AS value", copies });
+}
+
+/** Conditions of `markedSource`: the samples and the stale markers of a cluster (parameter `cluster`), or its markers. */
+export const ONLY_MARKERS = `cluster_id = concat('${STALE_PREFIX}', {cluster:String})`;
+export const IN_CLUSTER = `cluster_id IN ({cluster:String}, concat('${STALE_PREFIX}', {cluster:String}))`;
+/** Is a row of a metric table a stale marker? */
+export const IS_MARKER = `startsWith(cluster_id, '${STALE_PREFIX}')`;
+
+/**
+ * The same with the stale markers: rows with `is_marker` 1, whose value is NaN whatever was stored. `where` begins with one of these conditions, and lets markers through wherever it is about
+ * values. To read them from the same tables in one go costs a granule or two more; another SELECT would cost its planning.
+ */
+export function markedSource(
+  databaseName: string,
+  columns: string,
+  where: string,
+  copies: "merged" | "kept" = "merged",
+  tables: readonly SampleTable[] = ["gauge", "sum"],
+): string {
+  const value = `${IS_MARKER} AS is_marker, if(${IS_MARKER}, nan, Value) AS value`;
+  return toSource(databaseName, tables, columns, where, { value, copies });
+}
+
+function toSource(
+  databaseName: string,
+  tables: readonly SampleTable[],
+  columns: string,
+  where: string,
+  { value, copies }: { value: string; copies: "merged" | "kept" },
+): string {
   const final = copies === "merged" ? "FINAL" : "";
   return tables
     .map(
       (table) => `SELECT ${columns} FROM (
-        SELECT cluster_id, MetricName AS metric_name, series_id, Attributes AS labels, TimeUnix AS time, Value AS value, ${KIND[table]} AS kind, MetricUnit AS unit
+        SELECT cluster_id, MetricName AS metric_name, series_id, Attributes AS labels, TimeUnix AS time, ${value}, ${KIND[table]} AS kind, MetricUnit AS unit
         FROM ${databaseName}.otel_metrics_${table} ${final}
       ) WHERE ${where}`,
     )

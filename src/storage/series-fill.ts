@@ -6,6 +6,7 @@ import { BEFORE_MARKING_MS, readNow, SETTLE_MS } from "./rollups.ts";
 import type { SampleTable } from "./samples-sql.ts";
 import { addMissingSeries } from "./series-sql.ts";
 import { readSeriesStart } from "./series.ts";
+import { STALE_PREFIX } from "./stale-markers.ts";
 
 export interface FillSettings {
   /** Of letters, digits and _. */
@@ -96,7 +97,7 @@ async function fillDay(database: Database, settings: FillSettings, day: number):
     const hours = await database.query<BusyHour>(
       `SELECT cluster_id, toUnixTimestamp(toStartOfHour(TimeUnix)) + ${HOUR_MS / 1000} AS hour_end, count() AS rows
        FROM ${databaseName}.otel_metrics_${table}
-       WHERE cluster_id != '' AND toDate(TimeUnix) = toDate(fromUnixTimestamp64Milli({day:Int64}, 'UTC'))
+       WHERE cluster_id != '' AND NOT startsWith(cluster_id, '${STALE_PREFIX}') AND toDate(TimeUnix) = toDate(fromUnixTimestamp64Milli({day:Int64}, 'UTC'))
        GROUP BY cluster_id, hour_end ORDER BY cluster_id, hour_end`,
       { day: String(day) },
       signal,

@@ -8,7 +8,7 @@ const UNKNOWN_TABLE = 60;
  * yet. Undefined: of no day is this known, or `migrate` has not made the table yet. It moves back while refreshRollups fills older days, and never forward.
  */
 export async function readSeriesStart(
-  database: Database,
+  database: Pick<Database, "query">,
   databaseName: string,
   signal: AbortSignal,
 ): Promise<number | undefined> {

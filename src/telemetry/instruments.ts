@@ -24,6 +24,8 @@ export interface Recorders {
     bytes: number;
     error?: ErrorCode;
   }): void;
+  /** Samples of one collection, by what they were read with, and stale markers that were acknowledged. */
+  samplesRead(samples: { remote_read: number; query_api: number }, markers: number): void;
   /** Time range of a query that can no longer be collected, in seconds. */
   timeLost(reason: string, seconds: number): void;
   batchStarted(): void;
@@ -32,6 +34,8 @@ export interface Recorders {
   tunnelFailed(error: ErrorCode): void;
   tunnelClosed(): void;
   errorOccurred(error: ErrorCode): void;
+  /** This replica took a cluster over, gave it back, or lost it. */
+  leaseChanged(kind: "taken" | "returned" | "lost"): void;
   /** A collection worker ended although it should not: frozen, memory, stuck or crashed. */
   workerEnded(reason: string): void;
   requestAnswered(request: { method: string; route: string; status: number; durationSeconds: number }): void;
@@ -74,6 +78,16 @@ export function createRecorders(meter: Meter): Recorders {
     "Samples acknowledged by the Collector, by collections",
   );
   const series = counter("budcluster.collection.series", "{series}", "Series read from Prometheus");
+  const samples = counter(
+    "budcluster.collection.samples",
+    "{sample}",
+    "Samples read from Prometheus, by what they were read with",
+  );
+  const markers = counter(
+    "budcluster.collection.stale_markers",
+    "{marker}",
+    "Stale markers acknowledged by the Collector",
+  );
   const lost = counter(
     "budcluster.collection.lost",
     "s",
@@ -99,6 +113,11 @@ export function createRecorders(meter: Meter): Recorders {
     "{worker}",
     "Collection workers that were replaced, by the reason",
   );
+  const leaseChanges = counter(
+    "budcluster.lease.changes",
+    "{lease}",
+    "Clusters that this replica took over, gave back, or lost",
+  );
   const answers = duration("http.server.request.duration", SECONDS.short, "Duration of HTTP server requests");
   return {
     roundFinished: ({ outcome, durationSeconds }) => {
@@ -118,6 +137,11 @@ export function createRecorders(meter: Meter): Recorders {
       exportDuration.record(request.durationSeconds, attributes);
       exportBytes.add(request.bytes, attributes);
     },
+    samplesRead: (read, stale) => {
+      for (const [transport, count] of Object.entries(read))
+        samples.add(count, { "budcluster.transport": transport });
+      markers.add(stale);
+    },
     timeLost: (reason, seconds) => lost.add(seconds, { "budcluster.reason": reason }),
     batchStarted: () => batches.add(1),
     batchFinished: () => batches.add(-1),
@@ -129,6 +153,7 @@ export function createRecorders(meter: Meter): Recorders {
     tunnelClosed: () => tunnels.add(-1),
     errorOccurred: (error) => errors.add(1, { "error.type": error }),
     workerEnded: (reason) => workersEnded.add(1, { "budcluster.reason": reason }),
+    leaseChanged: (kind) => leaseChanges.add(1, { kind }),
     requestAnswered: ({ method, route, status, durationSeconds }) =>
       answers.record(durationSeconds, {
         "http.request.method": method,

@@ -13,14 +13,28 @@ import {
 import { deadline, abortable, type Clock } from "#lib/clock.ts";
 import { createRecorders, type Recorders } from "./instruments.ts";
 import { type Logger, toLogError } from "./logger.ts";
-import { observeProcess, observeWorkers, type WorkerFacts } from "./process-metrics.ts";
+import {
+  observeProcess,
+  observeReplicas,
+  observeStateRequests,
+  observeWorkers,
+  type ReplicaCounts,
+  type StateRequests,
+  type WorkerFacts,
+} from "./process-metrics.ts";
 
 /** The program's own metrics: recorded here, pushed as OTLP when a URL is given, read as Prometheus text at GET /metrics. */
 export interface OwnMetrics extends Recorders {
   /** The cluster's watermark, ms since the epoch, from which its lag is measured whenever it is read; null forgets the cluster. */
   clusterWatermark(clusterId: string, watermarkMs: number | null): void;
+  /** The clusters whose lag is shown, asked whenever the metrics are read; until this is called, all. */
+  showLagOf(isShown: (clusterId: string) => boolean): void;
   /** The collection workers, read whenever the metrics are. */
   observeWorkers(read: () => WorkerFacts): void;
+  /** Requests to the state store, read whenever the metrics are. */
+  observeStateRequests(read: () => readonly StateRequests[]): void;
+  /** The replicas, read whenever the metrics are. */
+  observeReplicas(read: () => ReplicaCounts): void;
   /** Prometheus text format 0.0.4 of everything recorded so far. */
   prometheusText(): Promise<string>;
   start(): void;
@@ -84,7 +98,7 @@ export function createOwnMetrics(
   });
   const meter = provider.getMeter(settings.serviceName, settings.serviceVersion);
   const recorders = createRecorders(meter);
-  const watermark = observeLag(meter, deps.clock, settings.lagClustersMax);
+  const lag = observeLag(meter, deps.clock, settings.lagClustersMax);
   const observed = observeProcess(meter);
   const serializer: { serialize(metrics: ResourceMetrics): string } = new PrometheusSerializer(
     "",
@@ -97,8 +111,10 @@ export function createOwnMetrics(
   let ended = false;
   return {
     ...recorders,
-    clusterWatermark: watermark,
+    ...lag,
     observeWorkers: (read) => observeWorkers(meter, read),
+    observeStateRequests: (read) => observeStateRequests(meter, read),
+    observeReplicas: (read) => observeReplicas(meter, read),
     prometheusText: async () => {
       const { resourceMetrics } = await reader.collect();
       if (!pusher) observed.resetDelay();
@@ -118,8 +134,13 @@ export function createOwnMetrics(
   };
 }
 
-function observeLag(meter: Meter, clock: Clock, clustersMax: number): OwnMetrics["clusterWatermark"] {
+function observeLag(
+  meter: Meter,
+  clock: Clock,
+  clustersMax: number,
+): Pick<OwnMetrics, "clusterWatermark" | "showLagOf"> {
   const watermarks = new Map<string, number>();
+  let isShown = (_clusterId: string): boolean => true;
   meter
     .createObservableGauge("budcluster.cluster.lag", {
       description: "Time between now and the cluster's watermark",
@@ -129,16 +150,20 @@ function observeLag(meter: Meter, clock: Clock, clustersMax: number): OwnMetrics
       let rest: number | undefined;
       let named = 0;
       for (const [clusterId, watermarkMs] of watermarks) {
+        if (!isShown(clusterId)) continue;
         const seconds = (clock.now() - watermarkMs) / 1000;
         if (named++ < clustersMax) result.observe(seconds, { "budcluster.cluster.id": clusterId });
         else rest = Math.max(rest ?? seconds, seconds);
       }
       if (rest !== undefined) result.observe(rest, { "otel.metric.overflow": true });
     });
-  return (clusterId, watermarkMs) => {
-    if (watermarkMs === null) watermarks.delete(clusterId);
-    else if (watermarks.has(clusterId) || watermarks.size < LAGS_KEPT_MAX)
-      watermarks.set(clusterId, watermarkMs);
+  return {
+    clusterWatermark: (clusterId, watermarkMs) => {
+      if (watermarkMs === null) watermarks.delete(clusterId);
+      else if (watermarks.has(clusterId) || watermarks.size < LAGS_KEPT_MAX)
+        watermarks.set(clusterId, watermarkMs);
+    },
+    showLagOf: (shown) => (isShown = shown),
   };
 }
 

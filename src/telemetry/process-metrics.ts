@@ -13,18 +13,70 @@ export interface WorkerFacts {
   quarantined: number;
 }
 
+/** The replicas, as this one sees them. */
+export interface ReplicaCounts {
+  alive: number;
+  /** Clusters that this one owns. */
+  owned: number;
+  /** Clusters that no live replica owns. */
+  unowned: number;
+  /** Since the last renewal of its own record; Infinity before the first. */
+  recordAgeMs: number;
+}
+
+/** Observes the replicas and the clusters that they own. */
+export function observeReplicas(meter: Meter, read: () => ReplicaCounts): void {
+  const gauge = gaugesOf(meter, read);
+  gauge("budcluster.replicas", "Replicas that are alive", "{replica}", ({ alive }) => alive);
+  gauge("budcluster.owned_clusters", "Clusters that this replica owns", "{cluster}", ({ owned }) => owned);
+  gauge(
+    "budcluster.unowned_clusters",
+    "Clusters that no live replica owns",
+    "{cluster}",
+    ({ unowned }) => unowned,
+  );
+  gauge(
+    "budcluster.member_record_age_seconds",
+    "Time since this replica's record was last renewed in the state store",
+    "s",
+    ({ recordAgeMs }) => recordAgeMs / 1000,
+  );
+}
+
+/** Requests to the state store since the start. */
+export interface StateRequests {
+  operation: string;
+  outcome: string;
+  count: number;
+}
+
+/** Observes the requests to the state store. */
+export function observeStateRequests(meter: Meter, read: () => readonly StateRequests[]): void {
+  meter
+    .createObservableCounter("budcluster.state.requests", {
+      description: "Requests to the state store, by what they did and how they ended",
+      unit: "{request}",
+    })
+    .addCallback((result) => {
+      for (const { operation, outcome, count } of read()) result.observe(count, { operation, outcome });
+    });
+}
+
+/** Gauges of the same facts; what is not a number is left out. */
+function gaugesOf<T>(
+  meter: Meter,
+  read: () => T,
+): (name: string, description: string, unit: string, of: (facts: T) => number) => void {
+  return (name, description, unit, of) =>
+    meter.createObservableGauge(name, { description, unit }).addCallback((result) => {
+      const value = of(read());
+      if (Number.isFinite(value)) result.observe(value);
+    });
+}
+
 /** Observes the collection workers. */
 export function observeWorkers(meter: Meter, read: () => WorkerFacts): void {
-  const gauge = (
-    name: string,
-    description: string,
-    unit: string,
-    of: (facts: WorkerFacts) => number,
-  ): void => {
-    meter
-      .createObservableGauge(name, { description, unit })
-      .addCallback((result) => result.observe(of(read())));
-  };
+  const gauge = gaugesOf(meter, read);
   gauge("budcluster.worker.active", "Collection workers", "{worker}", ({ workers }) => workers);
   gauge(
     "budcluster.worker.memory",

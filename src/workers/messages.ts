@@ -4,7 +4,7 @@ import { createSecret, type Secret } from "#lib/secret.ts";
 import type { WorkerMetricName } from "./ports.ts";
 
 /** Work on one cluster that a worker takes over. */
-export type Operation = "collect" | "check" | "diagnose";
+export type Operation = "collect" | "check" | "diagnose" | "find_services";
 
 /** abort: end at once. end_reading: deliver what was read. stop_soon: begin nothing new. */
 export type SignalName = "abort" | "end_reading" | "stop_soon";
@@ -15,8 +15,10 @@ type RequestName = "get" | "put" | "delete" | "open_credentials";
 /** From the main process to a worker. Everything is JSON; secrets are packed with `pack`. */
 export type ToWorker =
   | { type: "start"; settings: unknown }
-  | { type: "call"; id: number; operation: Operation; cluster: unknown }
+  | { type: "call"; id: number; operation: Operation; cluster: unknown; epoch: number }
   | { type: "signal"; id: number; name: SignalName; reason: WireError }
+  /** Asks a collection how far it is; it answers by `told`. */
+  | { type: "ask_progress"; id: number }
   | { type: "answer"; id: number; value?: unknown; error?: WireError };
 
 /** From a worker to the main process. */
@@ -24,6 +26,8 @@ export type FromWorker =
   | { type: "ready" }
   /** Sent every second: the event loop turns. `rssBytes`: its resident memory, for systems without /proc. */
   | { type: "alive"; rssBytes: number }
+  /** Of a call under way: the progress of a collection, or a step of a diagnosis. */
+  | { type: "told"; id: number; value: unknown }
   | { type: "done"; id: number; value?: unknown; error?: WireError }
   | { type: "request"; id: number; name: RequestName; args: unknown[] }
   | { type: "metric"; name: WorkerMetricName; args: unknown[] };

@@ -3,6 +3,7 @@ import type { ClusterDiagnosis } from "#diagnose/cluster.ts";
 import { recordFailure } from "#collect/failed-collection.ts";
 import type { ClusterResult } from "#collect/status.ts";
 import { BridgeError, toBridgeError } from "#errors/error.ts";
+import type { FoundServices } from "#onboard/find-services.ts";
 import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#telemetry/logger.ts";
@@ -93,7 +94,8 @@ export class Pool implements Work {
       return (await this.#run("collect", cluster, signals)) as ClusterResult;
     } catch (thrown) {
       const { store } = this.#deps.ports;
-      const facts = { nowMs: this.#deps.clock.now(), durationMs: this.#deps.clock.monotonic() - startedAt };
+      const durationMs = this.#deps.clock.monotonic() - startedAt;
+      const facts = { nowMs: this.#deps.clock.now(), durationMs, epoch: signals.epoch };
       return await recordFailure(store, cluster, toBridgeError(thrown), facts);
     }
   };
@@ -101,8 +103,11 @@ export class Pool implements Work {
   check: ClusterWork["check"] = async (cluster, signal) =>
     void (await this.#run("check", cluster, { signal }));
 
-  diagnose: ClusterWork["diagnose"] = async (cluster, signal) =>
-    (await this.#run("diagnose", cluster, { signal })) as ClusterDiagnosis;
+  diagnose: ClusterWork["diagnose"] = async (cluster, signal, onStep) =>
+    (await this.#run("diagnose", cluster, { signal, ...(onStep ? { onStep } : {}) })) as ClusterDiagnosis;
+
+  findServices: ClusterWork["findServices"] = async (cluster, signal) =>
+    (await this.#run("find_services", cluster, { signal })) as FoundServices;
 
   /** When every place has had a worker that is ready, or has failed to start one. */
   async started(): Promise<void> {

@@ -2,6 +2,7 @@ import type { Cluster } from "#clusters/cluster.ts";
 import type { CredentialOpener } from "#clusters/envelope.ts";
 import type { CollectCluster } from "#collect/collect-cluster.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
+import type { FoundServices } from "#onboard/find-services.ts";
 import type { StateRecords } from "#state/store.ts";
 import type { OwnMetrics } from "#telemetry/metrics.ts";
 
@@ -14,6 +15,8 @@ export interface ClusterWork {
   /** Can its Prometheus be reached? Throws BridgeError. */
   check(cluster: Cluster, signal: AbortSignal): Promise<void>;
   diagnose: DiagnoseCluster;
+  /** Which of its Services look like a Prometheus? Throws BridgeError. */
+  findServices(cluster: Cluster, signal: AbortSignal): Promise<FoundServices>;
   close(): Promise<void>;
 }
 
@@ -32,6 +35,7 @@ export type WorkerMetrics = Pick<
   | "batchFinished"
   | "errorOccurred"
   | "timeLost"
+  | "samplesRead"
   | "exportFinished"
   | "tunnelOpened"
   | "tunnelClosed"

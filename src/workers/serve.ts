@@ -1,5 +1,6 @@
 import { BridgeError } from "#errors/error.ts";
 import type { Envelope } from "#clusters/envelope.ts";
+import type { ReadProgress } from "#collect/collection-progress.ts";
 import type { StateRecord } from "#state/store.ts";
 import {
   fromWireError,
@@ -22,6 +23,8 @@ interface Call {
   abort: AbortController;
   endReading: AbortController;
   isStopping: boolean;
+  readProgress?: ReadProgress;
+  tell(value: unknown): void;
 }
 
 /** Serves the calls of the main process, with the work that `createWork` makes of the settings and the ports. */
@@ -34,12 +37,17 @@ export function serve(
   let work: ClusterWork | undefined;
 
   const perform = async (message: Extract<ToWorker, { type: "call" }>): Promise<void> => {
-    const { id, operation } = message;
-    const call = { abort: new AbortController(), endReading: new AbortController(), isStopping: false };
+    const { id } = message;
+    const call: Call = {
+      abort: new AbortController(),
+      endReading: new AbortController(),
+      isStopping: false,
+      tell: (value) => main.send({ type: "told", id, value }),
+    };
     calls.set(id, call);
     try {
       if (!work) throw new BridgeError("internal", "a call came before the settings");
-      const value = await run(work, operation, message.cluster, call);
+      const value = await run(work, message, call);
       main.send({ type: "done", id, value });
     } catch (thrown) {
       main.send({ type: "done", id, error: toWireError(thrown) });
@@ -62,6 +70,11 @@ export function serve(
       case "signal":
         signalCall(calls.get(message.id), message);
         break;
+      case "ask_progress": {
+        const call = calls.get(message.id);
+        call?.tell(call.readProgress?.() ?? null);
+        break;
+      }
       case "answer":
         answered(message);
         break;
@@ -71,21 +84,25 @@ export function serve(
 
 async function run(
   work: ClusterWork,
-  operation: Extract<ToWorker, { type: "call" }>["operation"],
-  packed: unknown,
+  { operation, cluster: packed, epoch }: Extract<ToWorker, { type: "call" }>,
   call: Call,
 ): Promise<unknown> {
   const cluster = unpackCluster(packed);
   const { signal } = call.abort;
-  if (operation === "diagnose") return await work.diagnose(cluster, signal);
+  if (operation === "diagnose") return await work.diagnose(cluster, signal, (event) => call.tell(event));
+  if (operation === "find_services") return await work.findServices(cluster, signal);
   if (operation === "check") {
     await work.check(cluster, signal);
     return null;
   }
   return await work.collect(cluster, {
+    epoch,
     signal,
     readSignal: call.endReading.signal,
     isStopping: () => call.isStopping,
+    offerProgress: (read) => {
+      call.readProgress = read;
+    },
   });
 }
 
@@ -136,6 +153,7 @@ function createPorts(main: MainProcess): {
         batchFinished: record("batchFinished"),
         errorOccurred: record("errorOccurred"),
         timeLost: record("timeLost"),
+        samplesRead: record("samplesRead"),
         exportFinished: record("exportFinished"),
         tunnelOpened: record("tunnelOpened"),
         tunnelClosed: record("tunnelClosed"),

@@ -1,5 +1,7 @@
 import type { Cluster } from "#clusters/cluster.ts";
 import { BridgeError } from "#errors/error.ts";
+import type { OnStep, StepEvent } from "#diagnose/step-runner.ts";
+import type { CollectionProgress, ReadProgress } from "#collect/collection-progress.ts";
 import { progressKeys } from "#collect/progress-store.ts";
 import { assert } from "#lib/assert.ts";
 import type { Clock } from "#lib/clock.ts";
@@ -65,7 +67,13 @@ export const WORKER_LIMITS: Omit<WorkerLimits, "memoryMax"> = {
 export interface CallSignals {
   signal: AbortSignal;
   readSignal?: AbortSignal;
+  /** Of a collection. */
+  epoch?: number;
   isStopping?: () => boolean;
+  /** See CollectSignals. The function that is offered tells what the worker told last, and asks it again. */
+  offerProgress?: (read: ReadProgress) => void;
+  /** Of a diagnosis. */
+  onStep?: OnStep;
 }
 
 interface Call {
@@ -73,6 +81,8 @@ interface Call {
   settle: { resolve: (value: unknown) => void; reject: (error: Error) => void };
   /** Removes its listeners and timers. */
   release: () => void;
+  /** What the worker tells while it works on it. */
+  told: (value: unknown) => void;
 }
 
 /** Memory is looked at this often while the worker works: at 3 GB/s it grows by 150 MB in this time. */
@@ -151,8 +161,15 @@ export class Worker {
       clusterId: cluster.id,
       settle: { resolve, reject },
       release: this.#follow(id, signals),
+      told: this.#listen(id, signals),
     });
-    this.#child.send({ type: "call", id, operation, cluster: packCluster(cluster) });
+    this.#child.send({
+      type: "call",
+      id,
+      operation,
+      cluster: packCluster(cluster),
+      epoch: signals.epoch ?? 0,
+    });
     if (this.#calls.size === 1) this.#watch();
     return await promise;
   }
@@ -200,6 +217,19 @@ export class Worker {
     };
   }
 
+  /** Passes on what the worker tells of the call. */
+  #listen(id: number, { offerProgress, onStep }: CallSignals): (value: unknown) => void {
+    let last: CollectionProgress | null = null;
+    offerProgress?.(() => {
+      if (this.#calls.has(id)) this.#child.send({ type: "ask_progress", id });
+      return last;
+    });
+    return (value) => {
+      if (onStep) onStep(value as StepEvent);
+      else last = value as CollectionProgress | null;
+    };
+  }
+
   #watch(): void {
     this.#cancelWatch();
     const intervalMs = this.#calls.size > 0 ? WATCH_MS : WATCH_IDLE_MS;
@@ -236,6 +266,9 @@ export class Worker {
         break;
       case "alive":
         this.#toldRss = message.rssBytes;
+        break;
+      case "told":
+        this.#calls.get(message.id)?.told(message.value);
         break;
       case "done":
         this.#done(message);

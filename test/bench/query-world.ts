@@ -174,28 +174,41 @@ export async function storeClusters(database: EmbeddedDatabase, stored: StoredCl
 }
 
 const REPORT_SECONDS = 300;
+/** More would fill the engine's memory. */
+const REPORTS_AT_ONCE = 1500;
 const QUERY_NAMES = [...new Set([...CHOICES.map(({ metric }) => metric), WIDE_METRIC])];
 
 /** Stores what the collection of each cluster would have reported of itself every 5 minutes. */
 export async function storeReports(database: EmbeddedDatabase, stored: StoredClusters): Promise<void> {
   const reports = (stored.days * DAY_MS) / 1000 / REPORT_SECONDS;
   const list = (texts: readonly string[]): string => `[${texts.map(quoteText).join(", ")}]`;
-  const report = (kind: "gauge" | "sum", metrics: readonly string[], queries: readonly string[]) => {
+  const insert = (
+    kind: "gauge" | "sum",
+    metrics: readonly string[],
+    queries: readonly string[],
+    first: number,
+  ): Promise<void> => {
     const [columns, values] = OF_SUMS[kind];
+    const count = Math.min(REPORTS_AT_ONCE, reports + 1 - first);
     return database.command(
       `INSERT INTO metrics.otel_metrics_${kind} (${COLUMNS}${columns})
        SELECT map('cluster_id', cluster, 'service.name', 'budcluster'), 'budcluster', 'budcluster', ${SCOPE}, metric,
          if(query = '', map(), map('group', 'any', 'query', query)), fromUnixTimestamp64Milli(at_ms + 1000),
          multiIf(metric LIKE '%_up', 1, metric LIKE '%_seconds', at_ms / 1000, metric LIKE '%_total', n * 1500, 0)${values}
        FROM (
-         SELECT number AS n, {end:Int64} - ({reports:Int64} - number) * {every:Int64} AS at_ms,
+         SELECT {first:Int64} + number AS n, {end:Int64} - ({reports:Int64} - n) * {every:Int64} AS at_ms,
            arrayJoin(${list([...stored.clusters, stored.wideCluster])}) AS cluster, arrayJoin(${list(metrics)}) AS metric,
            arrayJoin(${list(queries)}) AS query
-         FROM numbers(${reports + 1})
+         FROM numbers(${count})
        )
        SETTINGS ${AS_IT_IS}`,
-      { end: stored.endMs, reports, every: REPORT_SECONDS * 1000 },
+      { end: stored.endMs, reports, first, every: REPORT_SECONDS * 1000 },
     );
+  };
+  const report = async (
+    ...what: Parameters<typeof insert> extends [...infer Rest, number] ? Rest : never
+  ) => {
+    for (let first = 0; first <= reports; first += REPORTS_AT_ONCE) await insert(...what, first);
   };
   const ofQueries = (names: string): string[] => names.split(" ").map((name) => `budcluster_query_${name}`);
   await report("gauge", ["budcluster_cluster_up"], [""]);

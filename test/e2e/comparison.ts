@@ -18,10 +18,18 @@ interface Difference {
   different: number;
 }
 
+/**
+ * What the scraped exporters of the cluster have of the catalogue: node_exporter's, cAdvisor's and most of kube-state-metrics' and dcgm-exporter's. They have none of HAMi's and
+ * AMD's, and not all that newer exporters have.
+ */
+export const SCRAPED_METRICS = 42;
+
 export interface Comparison {
   total: Difference;
   /** Metrics of the catalogue that neither side has. */
   empty: string[];
+  /** How many metrics of the catalogue both sides have. */
+  filled: number;
   /** Metrics of another kind than Prometheus says, with a time that is no whole millisecond, with a hole in what is committed, or not accounted for exactly. */
   wrong: string[];
   /** Counters that fell in the time that was compared. */
@@ -33,7 +41,7 @@ export interface Comparison {
 /** Compares every sample of every metric of the catalogue, bit by bit, in the time that `progress` says is committed. */
 export async function compareEverything(sides: Sides, progress: ClusterProgress): Promise<Comparison> {
   const total: Difference = { samples: 0, missing: 0, extra: 0, twice: 0, different: 0 };
-  const result: Comparison = { total, empty: [], wrong: [], resets: 0, late: 0 };
+  const result: Comparison = { total, empty: [], filled: 0, wrong: [], resets: 0, late: 0 };
   for (const { name } of DEFAULT_QUERIES) {
     const query = progress.queries[name]!;
     const [from, to] = query.committed[0]!;
@@ -51,6 +59,7 @@ export async function compareEverything(sides: Sides, progress: ClusterProgress)
     const hasHole = query.committed.length !== 1 || from !== query.from;
     if (!isAccounted || hasHole || !actual.hasWholeMs) result.wrong.push(name);
   }
+  result.filled = DEFAULT_QUERIES.length - result.empty.length;
   return result;
 }
 

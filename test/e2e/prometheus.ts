@@ -9,7 +9,9 @@ export interface WrittenPrometheus {
   address: { host: string; port: number };
   version(): Promise<string>;
   /** All at once: what is older than what it has by more than an hour is refused. Samples ascend by time. */
-  write(series: readonly { labels: Record<string, string>; samples: readonly Sample[] }[]): Promise<void>;
+  write(
+    series: readonly { labels: Record<string, string>; samples: readonly Sample[]; endMs?: number }[],
+  ): Promise<void>;
   queryRange(promql: string, firstMs: number, lastMs: number, stepMs: number): Promise<Points>;
   /** Ends it with SIGKILL. */
   kill(): Promise<void>;
@@ -20,10 +22,17 @@ export interface WrittenPrometheus {
 
 interface PrometheusSettings {
   version?: string;
+  /** Exporters of the test, on ports of this machine, by their job. Scraped each second; their own labels win. */
+  jobs?: Readonly<Record<string, number>>;
+  externalLabels?: Readonly<Record<string, string>>;
   /** Every 5 s. Otherwise it scrapes nothing. */
   scrapesItself?: boolean;
   /** How old out-of-order samples may be, for example 30m. */
   outOfOrder?: string;
+  /** A server of remote read on a port of this machine, asked with that token for whatever a query reads. */
+  remoteRead?: { port: number; token: string };
+  /** Names for --enable-feature. */
+  features?: readonly string[];
 }
 
 const VERSION = "3.15.0";
@@ -34,13 +43,32 @@ interface Matrix {
 }
 
 export async function startPrometheus(settings: PrometheusSettings = {}): Promise<WrittenPrometheus> {
-  const { version = VERSION, scrapesItself = false, outOfOrder = "0s" } = settings;
+  const { version = VERSION, scrapesItself = false, outOfOrder = "0s", features = [] } = settings;
+  const { jobs = {}, externalLabels = {}, remoteRead } = settings;
   const configuration = {
-    global: { scrape_interval: "5s" },
-    scrape_configs: scrapesItself
-      ? [{ job_name: "prometheus", static_configs: [{ targets: ["localhost:9090"] }] }]
-      : [],
+    global: { scrape_interval: "5s", external_labels: externalLabels },
+    scrape_configs: [
+      ...(scrapesItself
+        ? [{ job_name: "prometheus", static_configs: [{ targets: ["localhost:9090"] }] }]
+        : []),
+      ...Object.entries(jobs).map(([job, port]) => ({
+        job_name: job,
+        scrape_interval: "1s",
+        scrape_timeout: "1s",
+        honor_labels: true,
+        static_configs: [{ targets: [`host.docker.internal:${port}`] }],
+      })),
+    ],
     storage: { tsdb: { out_of_order_time_window: outOfOrder } },
+    ...(remoteRead && {
+      remote_read: [
+        {
+          url: `http://host.docker.internal:${remoteRead.port}/api/v1/read`,
+          authorization: { credentials: remoteRead.token },
+          read_recent: true,
+        },
+      ],
+    }),
   };
   const container = await new GenericContainer(`prom/prometheus:v${version}`)
     .withCopyContentToContainer([
@@ -50,7 +78,9 @@ export async function startPrometheus(settings: PrometheusSettings = {}): Promis
       "--config.file=/etc/prometheus/prometheus.yml",
       "--storage.tsdb.path=/prometheus",
       "--web.enable-remote-write-receiver",
+      ...(features.length > 0 ? [`--enable-feature=${features.join(",")}`] : []),
     ])
+    .withExtraHosts([{ host: "host.docker.internal", ipAddress: "host-gateway" }])
     // A port without a number would be another one after a restart.
     .withExposedPorts({ container: 9090, host: await freePort() })
     .withWaitStrategy(Wait.forHttp("/-/ready", 9090))
@@ -67,16 +97,7 @@ export async function startPrometheus(settings: PrometheusSettings = {}): Promis
 
   const post = async (series: Parameters<typeof toWriteRequest>[0]): Promise<void> => {
     if (series.length === 0) return;
-    const answer = await fetch(`${origin}/api/v1/write`, {
-      method: "POST",
-      headers: {
-        "content-type": "application/x-protobuf",
-        "content-encoding": "snappy",
-        "x-prometheus-remote-write-version": "0.1.0",
-      },
-      body: new Uint8Array(toWriteRequest(series)),
-    });
-    if (!answer.ok) throw new Error(`remote write: ${answer.status} ${await answer.text()}`);
+    await remoteWrite(origin, toWriteRequest(series));
   };
 
   return {
@@ -98,6 +119,8 @@ export async function startPrometheus(settings: PrometheusSettings = {}): Promis
         });
         await post(part.filter(({ samples }) => samples.length > 0));
       }
+      const ended = series.filter(({ endMs }) => endMs !== undefined);
+      await post(ended.map((each) => ({ ...each, samples: [] })));
     },
     queryRange: async (promql, firstMs, lastMs, stepMs) => {
       const { data } = (await get("query_range", {
@@ -120,4 +143,18 @@ export async function startPrometheus(settings: PrometheusSettings = {}): Promis
 function toNumber(text: string): number {
   if (text === "+Inf") return Infinity;
   return text === "-Inf" ? -Infinity : Number(text);
+}
+
+/** Sends a WriteRequest, snappy-compressed, to a Prometheus that receives remote write. Throws what it answers instead of a success. */
+export async function remoteWrite(origin: string, body: Uint8Array): Promise<void> {
+  const answer = await fetch(`${origin}/api/v1/write`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/x-protobuf",
+      "content-encoding": "snappy",
+      "x-prometheus-remote-write-version": "0.1.0",
+    },
+    body: new Uint8Array(body),
+  });
+  if (answer.status !== 204) throw new Error(`remote write: ${answer.status} ${await answer.text()}`);
 }

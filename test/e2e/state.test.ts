@@ -11,12 +11,19 @@ import { deliver, type ClusterMetric } from "./delivery.ts";
 import { startPrometheus, type WrittenPrometheus } from "./prometheus.ts";
 import { readScraped, repeat } from "./scraped.ts";
 import { startStack, type Stack } from "./stack.ts";
+import { withCopies, withSituations } from "./state-samples.ts";
 import {
+  ageMs,
   CORES,
+  FULLEST_DISK,
+  GPU_COUNTS,
   GPU_FORMULAS,
   HEALTH_RULES,
+  KUBE_NODE_FORMULAS,
   NODE_FORMULAS,
   now,
+  OLD_XID,
+  POD_AGE_MS,
   POD_FORMULAS,
   sumByPod,
   SUMMARY_OF_GPUS,
@@ -29,16 +36,18 @@ import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 // in the last minutes, repeated to 80 minutes, with Pods that appear and vanish and seven minutes without any scrape, and sparser to three days.
 
 const MINUTE_MS = 60_000;
-const CLUSTER = "state";
+/** Two clusters: what every exporter was asked for, and with a second target for each exporter beside it. Prometheus has the first's samples. */
+const CLUSTERS = ["once", "twice"];
 /** No whole second, as a watermark of Prometheus' time() is. */
 const AS_OF_MS = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 60 * MINUTE_MS + 123;
 const START_MS = AS_OF_MS - 80 * MINUTE_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAYS_START_MS = AS_OF_MS - 75 * HOUR_MS;
-const SUMMARY_OVER_DAYS = /^node_|_(GPU_UTIL|FB_USED|FB_FREE|POWER_USAGE)$/;
+const SUMMARY_OVER_DAYS = /^node_|_(GPU_UTIL|GR_ENGINE_ACTIVE|FB_USED|FB_FREE|POWER_USAGE)$/;
 const METRICS = [
   "kube_node_info",
   "kube_node_status_condition",
+  "kube_node_status_allocatable",
   "node_cpu_seconds_total",
   "node_memory_MemTotal_bytes",
   "node_memory_MemAvailable_bytes",
@@ -47,6 +56,9 @@ const METRICS = [
   "node_load15",
   "node_filesystem_size_bytes",
   "node_filesystem_avail_bytes",
+  "node_filesystem_readonly",
+  "node_network_receive_bytes_total",
+  "node_network_transmit_bytes_total",
   "kube_pod_info",
   "kube_pod_status_phase",
   "kube_pod_container_status_restarts_total",
@@ -54,6 +66,9 @@ const METRICS = [
   "kube_pod_container_resource_limits",
   "container_cpu_usage_seconds_total",
   "container_memory_working_set_bytes",
+  "container_network_receive_bytes_total",
+  "container_network_transmit_bytes_total",
+  "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
   "DCGM_FI_DEV_GPU_UTIL",
   "DCGM_FI_DEV_FB_USED",
   "DCGM_FI_DEV_FB_FREE",
@@ -83,7 +98,7 @@ beforeAll(async () => {
     signal: new AbortController().signal,
   });
   const info = scraped.metrics.find(({ metric }) => metric === "kube_pod_info")!;
-  const [, appearing, vanishing] = info.series.map(({ labels }) => labels["pod"]);
+  const [, appearing, vanishing, finished] = info.series.map(({ labels }) => labels["pod"]);
   const minutes = repeat(scraped, {
     startMs: START_MS,
     endMs: AS_OF_MS,
@@ -100,19 +115,23 @@ beforeAll(async () => {
     everyMs: 10 * MINUTE_MS,
     isThere: (index, ms) => Math.floor((ms - DAYS_START_MS) / (3 * HOUR_MS) + index) % 7 !== 0,
   });
-  const metrics = minutes.map((each) =>
-    joinSeries(
-      days.find(({ metric }) => metric === each.metric),
-      each,
-    ),
-  );
+  const metrics = minutes
+    .map((each) =>
+      joinSeries(
+        days.find(({ metric }) => metric === each.metric),
+        each,
+      ),
+    )
+    .map((each) => withSituations(each, { atMs: AS_OF_MS, finished }));
   const written = metrics.flatMap(({ metric, series }) =>
     series.map(({ labels, samples }) => ({ labels: { ...labels, __name__: metric }, samples })),
   );
   await Promise.all([
     prometheus.write(written),
-    deliver(stack.collectorUrl, { id: CLUSTER }, [...metrics, ...reports(), nodeInfo()]),
+    deliver(stack.collectorUrl, { id: "once" }, [...metrics, ...reports(), nodeInfo()]),
   ]);
+  const copies = withCopies(metrics, { fromMs: START_MS, atMs: AS_OF_MS });
+  await deliver(stack.collectorUrl, { id: "twice" }, [...copies, ...reports(), nodeInfo()]);
   await refreshRollups(stack.database, {
     databaseName: "metrics",
     settleMs: -1000,
@@ -202,6 +221,11 @@ function differs(what: string, actual: number | null, expected: number | null | 
   return close ? [] : [`${what}: expected ${wanted}, was ${actual}`];
 }
 
+/** From a sample's time to AS_OF_MS. */
+function agoMs(time: string | null): number | null {
+  return time === null ? null : AS_OF_MS - Date.parse(time);
+}
+
 /** Differences between the summary and the formulas, over steps with their window. */
 async function wrongNumbers(
   answer: SummaryAnswer,
@@ -229,8 +253,20 @@ async function wrongNumbers(
   return found;
 }
 
-test("summary: every number", async () => {
-  const answer = await state.summary({ clusterId: CLUSTER });
+test("what the second cluster stores twice is stored twice", async () => {
+  const rows = await stack.database.query<{ cluster: string; series: string }>(
+    `SELECT cluster_id AS cluster, toString(uniqExact(series_id)) AS series FROM metrics.samples
+    WHERE cluster_id IN {clusters:Array(String)} AND metric_name IN {names:Array(String)} GROUP BY cluster`,
+    { clusters: CLUSTERS, names: METRICS },
+  );
+  const series = new Map(rows.map((row) => [row.cluster, Number(row.series)]));
+  // All have a copy but those that had ended when the copies began.
+  expect(series.get("once")).toBeGreaterThan(METRICS.length);
+  expect(series.get("twice")! / series.get("once")!).toBeGreaterThan(1.9);
+});
+
+test.each(CLUSTERS)("summary: every number (exporters %s)", async (clusterId) => {
+  const answer = await state.summary({ clusterId });
   expect(answer).toMatchObject({
     as_of: new Date(AS_OF_MS).toISOString(),
     window: { step_seconds: 60, lookback_seconds: 300 },
@@ -240,18 +276,25 @@ test("summary: every number", async () => {
   expect(numbers.map(([field]) => field).sort()).toEqual(
     Object.keys({ ...SUMMARY_OF_NODES, ...SUMMARY_OF_GPUS }).sort(),
   );
+  const ages = [await vector(`min(${ageMs("node_load1")})`), await vector(`min(${ageMs("kube_node_info")})`)];
+  expect([agoMs(answer.node_last_sample), agoMs(answer.kubernetes_last_sample)]).toEqual(
+    ages.map((age) => age.get("")),
+  );
   const steps = { firstMs: AS_OF_MS - 59 * MINUTE_MS, lastMs: AS_OF_MS, stepMs: MINUTE_MS, window: "5m" };
   expect(await wrongNumbers(answer, steps)).toEqual([]);
 });
 
-test("summary: every number of three days, from the hours of the roll-ups", async () => {
-  const from = AS_OF_MS - 72 * HOUR_MS;
-  const answer = await state.summary({ clusterId: CLUSTER, fromMs: from });
-  expect(answer).toMatchObject({ storage: "hours", window: { step_seconds: 3600 } });
-  const lastMs = Math.floor(AS_OF_MS / HOUR_MS) * HOUR_MS;
-  const firstMs = (Math.floor(from / HOUR_MS) + 1) * HOUR_MS;
-  expect(await wrongNumbers(answer, { firstMs, lastMs, stepMs: HOUR_MS, window: "1h" })).toEqual([]);
-});
+test.each(CLUSTERS)(
+  "summary: every number of three days, from the hours of the roll-ups (exporters %s)",
+  async (clusterId) => {
+    const from = AS_OF_MS - 72 * HOUR_MS;
+    const answer = await state.summary({ clusterId, fromMs: from });
+    expect(answer).toMatchObject({ storage: "hours", window: { step_seconds: 3600 } });
+    const lastMs = Math.floor(AS_OF_MS / HOUR_MS) * HOUR_MS;
+    const firstMs = (Math.floor(from / HOUR_MS) + 1) * HOUR_MS;
+    expect(await wrongNumbers(answer, { firstMs, lastMs, stepMs: HOUR_MS, window: "1h" })).toEqual([]);
+  },
+);
 
 function nodeOf(instance: string): string | undefined {
   return nodeNames.get(instance.replace(/:\d+$/, ""));
@@ -263,10 +306,10 @@ async function byNode(promql: string): Promise<Map<string | undefined, number>> 
   return new Map([...values].map(([instance, value]) => [nodeOf(instance), value]));
 }
 
-test("nodes", async () => {
-  const { nodes } = await state.nodes({ clusterId: CLUSTER });
-  const listed = await vector(`count by (node) (${now("kube_node_info")})`, "node");
-  expect(nodes.map(({ node }) => node)).toEqual([...listed.keys()].sort());
+test.each(CLUSTERS)("nodes (exporters %s)", async (clusterId) => {
+  const { nodes } = await state.nodes({ clusterId });
+  const known = await vector(`count by (node) (${now("kube_node_info")})`, "node");
+  expect(nodes.map(({ node }) => node)).toEqual([...known.keys()].sort());
   const found: string[] = [];
   for (const [field, promql] of Object.entries(NODE_FORMULAS)) {
     const expected = await byNode(promql);
@@ -275,6 +318,22 @@ test("nodes", async () => {
       const actual = node[field as keyof typeof NODE_FORMULAS];
       found.push(...differs(`${field} of ${node.node}`, actual, expected.get(node.node)));
     }
+  }
+  for (const [field, promql] of Object.entries(KUBE_NODE_FORMULAS)) {
+    const expected = await vector(promql, "node");
+    expect(expected.size).toBeGreaterThan(0);
+    for (const node of nodes) {
+      const actual = node[field as keyof typeof KUBE_NODE_FORMULAS];
+      found.push(...differs(`${field} of ${node.node}`, actual, expected.get(node.node)));
+    }
+  }
+  const fullest = await byNode(FULLEST_DISK);
+  const measured = await byNode(ageMs("node_load1"));
+  const listed = await vector(ageMs("kube_node_info"), "node");
+  for (const { node, fullest_disk, last_sample, state_last_sample } of nodes) {
+    found.push(...differs(`fullest_disk of ${node}`, fullest_disk?.usage_percent ?? null, fullest.get(node)));
+    found.push(...differs(`last_sample of ${node}`, agoMs(last_sample), measured.get(node)));
+    found.push(...differs(`state_last_sample of ${node}`, agoMs(state_last_sample), listed.get(node)));
   }
   const ready = await vector(now("kube_node_status_condition", '{condition="Ready",status="true"}'), "node");
   const pods = await vector(`count by (node) (${now("kube_pod_info")})`, "node");
@@ -285,8 +344,8 @@ test("nodes", async () => {
   expect(found).toEqual([]);
 });
 
-test("pods", async () => {
-  const { pods, next_cursor } = await state.pods({ clusterId: CLUSTER, sort: "cpu", limit: 1000 });
+test.each(CLUSTERS)("pods (exporters %s)", async (clusterId) => {
+  const { pods, next_cursor } = await state.pods({ clusterId, sort: "cpu", limit: 1000 });
   expect(next_cursor).toBeNull();
   const by = ["namespace", "pod"] as const;
   const keyOf = ({ namespace, pod }: (typeof pods)[number]): string => `${namespace}|${pod}`;
@@ -301,6 +360,12 @@ test("pods", async () => {
       found.push(...differs(`${field} of ${keyOf(pod)}`, actual, wanted));
     }
   }
+  const nodes = await vector(now("kube_pod_info"), ...by, "node");
+  expect(pods.map((pod) => `${keyOf(pod)}|${pod.node}`).sort()).toEqual([...nodes.keys()].sort());
+  const ages = await vector(POD_AGE_MS, ...by);
+  for (const pod of pods) {
+    found.push(...differs(`last_sample of ${keyOf(pod)}`, agoMs(pod.last_sample), ages.get(keyOf(pod))));
+  }
   expect(found).toEqual([]);
   const running = await vector(`${now("kube_pod_status_phase", '{phase="Running"}')} == 1`, ...by);
   const isRunning = pods.filter(({ phase }) => phase === "Running");
@@ -309,8 +374,8 @@ test("pods", async () => {
   expect(cpu).toEqual(cpu.toSorted((a, b) => b - a));
 });
 
-test("gpus", async () => {
-  const { gpus } = await state.gpus({ clusterId: CLUSTER });
+test.each(CLUSTERS)("gpus (exporters %s)", async (clusterId) => {
+  const { gpus, gpu_count, uses, requested } = await state.gpus({ clusterId });
   const held = await vector(UTILIZATION, "UUID", "namespace", "pod");
   const holders = gpus.map(({ uuid, pods: [pod] }) => `${uuid}|${pod?.namespace ?? ""}|${pod?.pod ?? ""}`);
   expect(holders.sort()).toEqual([...held.keys()].sort());
@@ -322,6 +387,19 @@ test("gpus", async () => {
       const actual = gpu[field as keyof typeof GPU_FORMULAS];
       found.push(...differs(`${field} of ${gpu.uuid}`, actual, expected.get(gpu.uuid)));
     }
+  }
+  const counts = { gpu_count, requested, ...uses };
+  for (const [field, promql] of Object.entries(hasGpus ? GPU_COUNTS : {})) {
+    const expected = (await vector(promql)).get("");
+    expect(expected).toBeGreaterThan(0);
+    found.push(...differs(field, counts[field as keyof typeof GPU_COUNTS], expected));
+  }
+  const ages = await vector(ageMs("DCGM_FI_DEV_GPU_TEMP"), "UUID");
+  const old = new Set((await vector(OLD_XID, "UUID")).keys());
+  for (const { uuid, last_sample, age_seconds, xid } of gpus) {
+    found.push(...differs(`last_sample of ${uuid}`, agoMs(last_sample), ages.get(uuid)));
+    found.push(...differs(`age_seconds of ${uuid}`, age_seconds * 1000, ages.get(uuid)));
+    if (xid?.is_new === old.has(uuid)) found.push(`is_new of ${uuid}: ${xid.is_new}`);
   }
   expect(found).toEqual([]);
 });
@@ -342,28 +420,32 @@ function issueLine(
   return parts.filter((part) => part !== undefined).join(" ");
 }
 
-test("health: what is over a threshold, and nothing else", async () => {
-  const answer = await state.health({ clusterId: CLUSTER });
-  const measured = new Set((await byNode(CORES)).keys());
-  const expected: string[] = [];
-  for (const { metric, promql, by, warning, critical, isFlag } of HEALTH_RULES) {
-    for (const [key, value] of await vector(promql, ...by)) {
-      if (value <= Math.min(warning, critical) || (metric === "node_metrics" && measured.has(key))) continue;
-      const [first = "", ...more] = key.split("|");
-      const about = by[0] === "namespace" ? [`${first}/${more[0]}`] : [first, ...more];
-      if (by[0] === "instance") about[0] = nodeOf(first) ?? first;
-      const severity = value > critical ? "critical" : "warning";
-      expected.push(issueLine(severity, metric, about, isFlag ? undefined : value));
+test.each(CLUSTERS)(
+  "health: what is over a threshold, and nothing else (exporters %s)",
+  async (clusterId) => {
+    const answer = await state.health({ clusterId });
+    const measured = new Set((await byNode(CORES)).keys());
+    const expected: string[] = [];
+    for (const { metric, promql, by, warning, critical, isFlag } of HEALTH_RULES) {
+      for (const [key, value] of await vector(promql, ...by)) {
+        if (value <= Math.min(warning, critical) || (metric === "node_metrics" && measured.has(key)))
+          continue;
+        const [first = "", ...more] = key.split("|");
+        const about = by[0] === "namespace" ? [`${first}/${more[0]}`] : [first, ...more];
+        if (by[0] === "instance") about[0] = nodeOf(first) ?? first;
+        const severity = value > critical ? "critical" : "warning";
+        expected.push(issueLine(severity, metric, about, isFlag ? undefined : value));
+      }
     }
-  }
-  const flags = new Set(HEALTH_RULES.filter(({ isFlag }) => isFlag).map(({ metric }) => metric));
-  const actual = answer.issues.map(({ severity, metric, node, object, value }) => {
-    const about = metric.startsWith("gpu_") || metric === "pod_restarts" ? [object] : [node, object];
-    return issueLine(severity, metric, about, flags.has(metric) ? undefined : (value ?? undefined));
-  });
-  expect(actual.sort()).toEqual(expected.sort());
-  const severest = ["critical", "warning"].find((severity) =>
-    expected.some((issue) => issue.startsWith(severity)),
-  );
-  expect(answer.status).toBe(severest ?? "healthy");
-});
+    const flags = new Set(HEALTH_RULES.filter(({ isFlag }) => isFlag).map(({ metric }) => metric));
+    const actual = answer.issues.map(({ severity, metric, node, object, value }) => {
+      const about = metric.startsWith("gpu_") || metric === "pod_restarts" ? [object] : [node, object];
+      return issueLine(severity, metric, about, flags.has(metric) ? undefined : (value ?? undefined));
+    });
+    expect(actual.sort()).toEqual(expected.sort());
+    const severest = ["critical", "warning"].find((severity) =>
+      expected.some((issue) => issue.startsWith(severity)),
+    );
+    expect(answer.status).toBe(severest ?? "healthy");
+  },
+);

@@ -69,11 +69,11 @@ async function counts(final: string): Promise<number[]> {
 
 describe("the tables behind the real Collector's exporter", () => {
   it("are made by several at once", async () => {
-    expect((await planMigrate(stack.database, settings)).pending).toHaveLength(6);
+    expect((await planMigrate(stack.database, settings)).pending).toHaveLength(7);
     const run = () =>
       migrate(stack.database, { ...settings, clock: systemClock, logger: createSilentLogger() });
     const results = await Promise.all([run(), run(), run()]);
-    expect(results.flatMap((result) => result.applied)).toHaveLength(6);
+    expect(results.flatMap((result) => result.applied)).toHaveLength(7);
     const status = await migrationStatus(stack.database, settings);
     expect(status).toMatchObject({ pending: [], foreign: [], serverSupported: true });
   });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { systemClock } from "#lib/clock.ts";
 import { createOwnMetrics } from "#telemetry/metrics.ts";
 import { createSilentLogger } from "../helpers/silent-logger.ts";
-import { find, GIVEN_KEYS, MONITORING, render } from "./helm.ts";
+import { find, GIVEN_KEYS, MONITORING, overlay, render, type Values } from "./helm.ts";
 
 interface Rule {
   alert: string;
@@ -24,6 +24,8 @@ async function exposed(): Promise<Map<string, Set<string>>> {
   metrics.timeLost("no_pod_has_it", 1);
   metrics.clusterWatermark("edge-1", 0);
   metrics.observeWorkers(() => ({ workers: 1, rssBytes: 1, quarantined: 0 }));
+  metrics.observeReplicas(() => ({ alive: 1, owned: 1, unowned: 0, recordAgeMs: 1 }));
+  metrics.leaseChanged("taken");
   const text = await metrics.prometheusText();
   await metrics.stop();
   const samples = [...text.matchAll(/^(\w+)(?:\{(.*)\})? /gm)];
@@ -49,15 +51,18 @@ function selectorsOf(expr: string): { metric: string; labels: string[] }[] {
 }
 
 /** Labels that Prometheus' operator adds to every sample of a target. */
-const OF_THE_TARGET = new Set(["namespace", "service"]);
+const OF_THE_TARGET = new Set(["namespace", "service", "pod"]);
+
+/** Bridges that share clusters have alerts of their own. */
+const SHARED = overlay(GIVEN_KEYS, { dapr: { stateStore: { enabled: true } }, bridge: { replicas: 3 } });
 
 test("every alert asks for metrics and labels that the program shows", async () => {
-  const objects = await render(GIVEN_KEYS, { apiVersions: [MONITORING] });
+  const objects = await render(SHARED, { apiVersions: [MONITORING] });
   const { groups } = find(objects, "PrometheusRule", "bud-alerts")["spec"] as { groups: { rules: Rule[] }[] };
   const known = await exposed();
   const asked = (groups[0]?.rules ?? []).flatMap(({ expr }) => selectorsOf(expr));
   const own = asked.filter(({ metric }) => metric !== "up" && metric !== "");
-  expect(own.length).toBeGreaterThan(8);
+  expect(own.length).toBeGreaterThan(15);
   const wrong = own.flatMap(({ metric, labels }) => {
     const shown = known.get(metric);
     if (shown === undefined) return [metric];
@@ -74,4 +79,41 @@ test("an alert on something that happens once sees the first time as well", asyn
   for (const alert of ["BudDataRefused", "BudSamplesLost", "BudCredentialsUnreadable", "BudStateUnavailable"])
     expect(exprOf(alert)).toMatch(/unless .* offset 15m\) or increase\(/s);
   expect(exprOf("BudNoRounds")).toContain("or sum(process_uptime");
+});
+
+interface Timed extends Rule {
+  for?: string;
+}
+
+test.each([
+  [300, "600s"],
+  ["2m", "240s"],
+])("a cluster without an owner for two intervals of %s: %s", async (interval, wait) => {
+  const objects = await render(overlay(SHARED, { collection: { interval } }), { apiVersions: [MONITORING] });
+  const { groups } = find(objects, "PrometheusRule", "bud-alerts")["spec"] as {
+    groups: { rules: Timed[] }[];
+  };
+  const unowned = groups[0]?.rules.find(({ alert }) => alert === "BudClusterUnowned");
+  expect([unowned?.for, unowned?.expr]).toEqual([
+    wait,
+    expect.stringContaining("budcluster_unowned_clusters{"),
+  ]);
+});
+
+test("alerts on leases are for Dapr's state store only: SQLite has one owner", async () => {
+  const alertsOf = async (values: Values): Promise<string[]> => {
+    const objects = await render(values, { apiVersions: [MONITORING] });
+    const { groups } = find(objects, "PrometheusRule", "bud-alerts")["spec"] as {
+      groups: { rules: Rule[] }[];
+    };
+    return (groups[0]?.rules ?? []).map(({ alert }) => alert);
+  };
+  const plain = new Set(await alertsOf(GIVEN_KEYS));
+  expect((await alertsOf(SHARED)).filter((alert) => !plain.has(alert))).toEqual([
+    "BudReplicaMissing",
+    "BudReplicaWithoutWork",
+    "BudLeasesFlap",
+    "BudClusterUnowned",
+    "BudReplicaCannotRenew",
+  ]);
 });

@@ -4,7 +4,7 @@ import { createServer } from "node:https";
 import { type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { DEFAULT_SERVICE_ACCOUNT } from "#commands/kubeconfig.ts";
+import { DEFAULT_SERVICE_ACCOUNT } from "#onboard/manifest.ts";
 import { createCertificate } from "../helpers/certificates.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 import {

@@ -52,6 +52,7 @@ const everything: Values = {
   },
   serviceMonitor: { labels: { release: "prometheus" } },
   prometheusRule: { alertLabels: { team: "platform" } },
+  grafana: { dashboards: { enabled: true, annotations: { grafana_folder: "budcluster" } } },
   ingress: { enabled: true, className: "nginx", tlsSecret: "tls", bridge: true },
   httpRoute: { enabled: true, parentRefs: [{ name: "gateway", namespace: "infra" }], bridge: true },
 };
@@ -78,6 +79,33 @@ export const SETUPS: readonly Setup[] = [
   {
     name: "a cron of Dapr with SQLite",
     values: { ...GIVEN_KEYS, scheduler: "dapr" },
+    given: { "given-keys": ["k.pem"] },
+  },
+  {
+    name: "three bridges that share a PostgreSQL",
+    values: {
+      ...GIVEN_KEYS,
+      scheduler: "dapr",
+      dapr: {
+        stateStore: {
+          enabled: true,
+          type: "state.postgresql",
+          version: "v2",
+          metadata: [{ name: "connectionString", secretKeyRef: { name: "postgres", key: "dsn" } }],
+        },
+      },
+      bridge: { replicas: 3 },
+    },
+    options: { apiVersions: [MONITORING] },
+    given: { "given-keys": ["k.pem"], postgres: ["dsn"] },
+  },
+  {
+    name: "bridges that scale",
+    values: {
+      ...GIVEN_KEYS,
+      dapr: { stateStore: { enabled: true } },
+      bridge: { autoscaling: { enabled: true } },
+    },
     given: { "given-keys": ["k.pem"] },
   },
   {

@@ -13,7 +13,7 @@ interface Container {
   env?: {
     name: string;
     value?: string;
-    valueFrom?: { secretKeyRef?: Ref; configMapKeyRef?: Ref };
+    valueFrom?: { secretKeyRef?: Ref; configMapKeyRef?: Ref; fieldRef?: { fieldPath: string } };
   }[];
   ports?: { name?: string; containerPort: number }[];
   volumeMounts?: { name: string; mountPath: string; subPath?: string }[];
@@ -83,7 +83,8 @@ export function environmentOf(objects: readonly KubeObject[], name: string): Rec
   return Object.fromEntries(
     (container?.env ?? []).map(({ name: variable, value, valueFrom }) => {
       const ref = valueFrom?.secretKeyRef ?? valueFrom?.configMapKeyRef;
-      return [variable, ref === undefined ? (value ?? "") : `<${ref.name}/${ref.key}>`];
+      if (ref) return [variable, `<${ref.name}/${ref.key}>`];
+      return [variable, valueFrom?.fieldRef ? `<${valueFrom.fieldRef.fieldPath}>` : (value ?? "")];
     }),
   );
 }

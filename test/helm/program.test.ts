@@ -80,6 +80,7 @@ describe("the notes of the installation", () => {
     ).toString();
     const config = loadConfig({
       ...environmentOf(objects, "budcluster"),
+      REPLICA_NAME: "budcluster-5d8f",
       HOST: "127.0.0.1",
       PORT: "0",
       DATA_DIR: join(folder, "data"),

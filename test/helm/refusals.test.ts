@@ -4,9 +4,40 @@ import { GIVEN_KEYS, overlay, template, type Values } from "./helm.ts";
 /** Values that are refused, and what Helm must say about them. */
 const REFUSED: readonly [string, Values, RegExp][] = [
   [
-    "two bridges",
+    "two bridges with SQLite",
     { bridge: { replicas: 2 } },
-    /\/bridge'.*only one replica.*can.*t be shared among bridge replicas/,
+    /bridge\.replicas: 2 needs dapr\.stateStore\.enabled=true: .*leases.*set bridge\.replicas=1/,
+  ],
+  [
+    "two bridges with Dapr's cron, but SQLite",
+    { scheduler: "dapr", bridge: { replicas: 2 } },
+    /needs dapr\.stateStore\.enabled=true/,
+  ],
+  [
+    "autoscaling with SQLite",
+    { bridge: { autoscaling: { enabled: true } } },
+    /bridge\.autoscaling\.enabled=true needs dapr\.stateStore\.enabled=true/,
+  ],
+  [
+    "two bridges with a store in each Pod",
+    { bridge: { replicas: 2 }, dapr: { stateStore: { enabled: true, type: "state.in-memory" } } },
+    /state\.in-memory keeps the state in each Pod.*use state\.postgresql or state\.redis/,
+  ],
+  [
+    "two bridges without the time to give leases back",
+    {
+      bridge: { replicas: 2, terminationGracePeriodSeconds: 10 },
+      dapr: { stateStore: { enabled: true } },
+    },
+    /terminationGracePeriodSeconds: 10 is too short.*at least 20/,
+  ],
+  [
+    "autoscaling from more to less",
+    {
+      bridge: { autoscaling: { enabled: true, minReplicas: 7 } },
+      dapr: { stateStore: { enabled: true } },
+    },
+    /minReplicas \(7\) is more than maxReplicas \(6\)/,
   ],
   [
     "a Collector without create_schema",
@@ -102,6 +133,29 @@ const REFUSED: readonly [string, Values, RegExp][] = [
     "a token instead of its hash",
     { auth: { tokens: [{ name: "a", sha256: "my-token", scopes: ["read"] }] } },
     /\/auth\/tokens\/0\/sha256/,
+  ],
+  [
+    "shards of a cluster without a name",
+    { otelCollector: { clickhouse: { host: "a", shards: { urls: ["http://a:8123"] } } } },
+    /need otelCollector\.clickhouse\.shards\.cluster/,
+  ],
+  [
+    "shards of the chart's own server",
+    {
+      clickhouse: { enabled: true },
+      otelCollector: { clickhouse: { shards: { urls: ["http://a:8123"], cluster: "all" } } },
+    },
+    /is one server/,
+  ],
+  [
+    "one database for tables and Distributed tables",
+    {
+      clickhouse: { enabled: false },
+      otelCollector: {
+        clickhouse: { host: "a", shards: { urls: ["http://a:8123"], cluster: "all", database: "metrics" } },
+      },
+    },
+    /must not be otelCollector\.clickhouse\.database/,
   ],
   ["a route without a Gateway", { httpRoute: { enabled: true } }, /httpRoute\.parentRefs/],
   ["an Ingress to nothing", { ingress: { enabled: true, query: false } }, /nothing to route to/],

@@ -97,7 +97,7 @@ describe("the shipped files agree with the interval that goes with them", () => 
       services: Record<string, { environment?: Record<string, string> }>;
     };
     const intervals = Object.values(services).map((each) => each.environment?.["COLLECTION_INTERVAL"]);
-    expect(intervals.filter((each) => each !== undefined)).toEqual(["60"]);
+    expect(intervals.filter((each) => each !== undefined)).toEqual(["60", "60"]);
     expect(scheduleOf(component("compose"))).toBe("0 * * * * *");
   });
 });

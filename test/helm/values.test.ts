@@ -16,14 +16,25 @@ const CONTEXT: Record<string, Values> = {
   "dapr.": { scheduler: "dapr" },
   "dapr.stateStore.": { dapr: { stateStore: { enabled: true } } },
   "dapr.stateStore.enabled": { dapr: { stateStore: { enabled: false } } },
+  "bridge.autoscaling.": {
+    bridge: { autoscaling: { enabled: true } },
+    dapr: { stateStore: { enabled: true } },
+  },
+  "bridge.autoscaling.enabled": { bridge: { autoscaling: { enabled: false } } },
   "query.clickhouse.existingSecretKey": { query: { clickhouse: { existingSecret: "s" } } },
   "query.autoscaling.": { query: { autoscaling: { enabled: true } } },
   "query.autoscaling.enabled": { query: { autoscaling: { enabled: false } } },
   "migration.clickhouse.existingSecretKey": { migration: { clickhouse: { existingSecret: "s" } } },
   "otelCollector.enabled": { bridge: { collectorEndpoint: "http://collector:4318" } },
   "otelCollector.clickhouse.existingSecretKey": { otelCollector: { clickhouse: { existingSecret: "s" } } },
+  "otelCollector.clickhouse.shards.": {
+    clickhouse: { enabled: false },
+    otelCollector: { clickhouse: { host: "a", shards: { urls: ["http://a:8123"], cluster: "all" } } },
+  },
   "clickhouse.": { clickhouse: { enabled: true } },
   "clickhouse.enabled": { clickhouse: { enabled: false } },
+  "grafana.dashboards.": { grafana: { dashboards: { enabled: true } } },
+  "grafana.dashboards.enabled": { grafana: { dashboards: { enabled: false } } },
   "ingress.": { ingress: { enabled: true } },
   "ingress.enabled": { ingress: { enabled: false } },
   "ingress.query": { ingress: { bridge: true } },
@@ -46,6 +57,7 @@ const SAMPLES: Record<string, unknown> = {
   "dapr.stateStore.type": "state.postgresql",
   "bridge.replicas": 0,
   "bridge.collectorEndpoint": "http://collector.example.com",
+  "page.bridgeUrl": "https://bridge.example.com",
   "bridge.env": { MAX_BACKFILL: "48h" },
   "query.env": { STALE_AFTER: "20m" },
   "migration.env": { CLICKHOUSE_CLUSTER: "main" },
@@ -54,6 +66,7 @@ const SAMPLES: Record<string, unknown> = {
   "otelCollector.clickhouse.ttl": "30d",
   "otelCollector.clickhouse.rollupTtl": "300d",
   "otelCollector.clickhouse.seriesTtl": "300d",
+  "otelCollector.clickhouse.shards.urls": ["http://a:8123", "https://b:8443/clickhouse"],
   "otelCollector.memoryLimit": "1Gi",
   "otelCollector.resourceAttributes": { region: "eu" },
   "otelCollector.extraConfig": { service: { telemetry: {} } },
@@ -176,16 +189,19 @@ describe("environment variables", () => {
 
   test("every other is set by the value that is named for it", async () => {
     const fixed = Object.entries(VARIABLES).filter(([, { by }]) => by !== undefined);
-    const objects = await render({
+    const own = await render({
       ...GIVEN_KEYS,
       scheduler: "dapr",
       dapr: { stateStore: { enabled: true } },
       clusters: { list: [{ id: "a" }] },
       queries: { file: { disable: ["node_load15"] } },
       clickhouse: { enabled: true },
+      page: { bridgeUrl: "https://bridge.example.com" },
     });
+    // The chart's own ClickHouse has no shards.
+    const sharded = await render(overlay(GIVEN_KEYS, CONTEXT["otelCollector.clickhouse.shards."] ?? {}));
     const set = new Set(
-      workloadsOf(objects).flatMap((one) =>
+      workloadsOf([...own, ...sharded]).flatMap((one) =>
         one.containers.flatMap(({ env }) => (env ?? []).map(({ name }) => name)),
       ),
     );
@@ -195,6 +211,27 @@ describe("environment variables", () => {
       path.split(".").reduce<unknown>((below, key) => (below as Values | undefined)?.[key], DEFAULTS) !==
       undefined;
     expect(paths.filter((path) => !known(path))).toEqual([]);
+  });
+
+  test("with shards the Collector writes into the Distributed tables, and waits for their shard", async () => {
+    const shards = overlay(GIVEN_KEYS, CONTEXT["otelCollector.clickhouse.shards."] ?? {});
+    for (const [more, endpoint] of [
+      [{}, "tcp://a:9000?distributed_foreground_insert=1"],
+      [{ secure: true, port: 9440 }, "tcp://a:9440?secure=true&distributed_foreground_insert=1"],
+      [{ protocol: "http" }, "http://a:8123?compress=none&distributed_foreground_insert=1"],
+    ] as const) {
+      const objects = await render(overlay(shards, { otelCollector: { clickhouse: more } }));
+      expect(environmentOf(objects, "bud-otel-collector")).toMatchObject({
+        CLICKHOUSE_ENDPOINT: endpoint,
+        CLICKHOUSE_DATABASE: "metrics_all",
+      });
+      expect(environmentOf(objects, "budmetrics")).toMatchObject({
+        CLICKHOUSE_DATABASE: "metrics",
+        CLICKHOUSE_DISTRIBUTED_DATABASE: "metrics_all",
+        CLICKHOUSE_DISTRIBUTED_CLUSTER: "all",
+        CLICKHOUSE_SHARD_URLS: "http://a:8123",
+      });
+    }
   });
 
   test("numbers, truth values and texts arrive as they are written", async () => {

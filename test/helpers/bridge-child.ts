@@ -1,8 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { CollectionStatus, RoundResult } from "#collect/status.ts";
 
@@ -31,22 +29,21 @@ export interface ChildOptions {
   wrapper?: readonly string[];
 }
 
-/** Compiled code is kept between the many starts of all tests: half of a start is compiling. */
+/** The variables of every start: vitest.config.ts says where compiled code is kept. */
 const BASE = {
   PATH: process.env["PATH"] ?? "",
-  NODE_COMPILE_CACHE: join(tmpdir(), "budcluster-test-compile-cache"),
+  NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
 };
 
-/** Starts `node src/main.ts` with these arguments and exactly this environment (and PATH). It does not outlive the test. */
+/** Starts `node src/main.ts` with these arguments and exactly this environment (and PATH and NODE_COMPILE_CACHE). It does not outlive the test. */
 export function startBridgeChild(
   environment: Record<string, string>,
   args: string[] = [],
   { atEnd = onTestFinished, wrapper = [] }: ChildOptions = {},
 ): BridgeChild {
-  const { PATH = "" } = process.env;
   const [command = "", ...rest] = [...wrapper, process.execPath, "src/main.ts", ...args];
   const child = spawn(command, rest, {
-    env: { PATH, ...environment },
+    env: { ...BASE, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const written = { stdout: "", stderr: "" };

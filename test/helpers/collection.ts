@@ -77,7 +77,7 @@ export interface Collection {
   deps: CollectClusterDeps;
   cluster: Cluster;
   /** One collection of the cluster. */
-  run(signals?: { signal?: AbortSignal; isStopping?: () => boolean }): Promise<ClusterResult>;
+  run(signals?: { signal?: AbortSignal; isStopping?: () => boolean; epoch?: number }): Promise<ClusterResult>;
   progress(): Promise<ClusterProgress>;
   /** Moves the bridge's and Prometheus' time. */
   advance(ms: number): void;
@@ -117,7 +117,7 @@ export function createCollection(
     store,
     clock,
     logger: createLogger({ level: "warn", destination }),
-    metrics: { batchStarted: () => {}, batchFinished: () => {}, timeLost: () => {} },
+    metrics: { batchStarted: () => {}, batchFinished: () => {}, timeLost: () => {}, samplesRead: () => {} },
     pool: createBufferPool(4),
     turns: createTurns(),
   };
@@ -131,8 +131,8 @@ export function createCollection(
     settings,
     deps,
     cluster,
-    run: ({ signal = new AbortController().signal, isStopping = () => false } = {}) =>
-      createCollectCluster(deps, settings)(cluster, { signal, isStopping }),
+    run: ({ signal = new AbortController().signal, isStopping = () => false, epoch = 0 } = {}) =>
+      createCollectCluster(deps, settings)(cluster, { epoch, signal, isStopping }),
     progress: () => readProgress(store, cluster.id),
     advance: (ms) => {
       clock.advance(ms);

@@ -1,6 +1,6 @@
 import type { ClusterProgress } from "#collect/progress.ts";
 import type { ClusterWorld } from "#simulator/world.ts";
-import { identity, isOwn, type OtlpCollector, type ReceivedPoint } from "./otlp-collector.ts";
+import { identity, isOwn, isSameValue, type OtlpCollector, type ReceivedPoint } from "./otlp-collector.ts";
 
 export interface Comparison {
   /** Samples that the cluster had in the covered time. */
@@ -31,7 +31,8 @@ export function noDifferences(samples: number): Comparison {
 }
 
 /**
- * Compares the points that the Collector acknowledged for a cluster with the samples that the simulated cluster has in its committed windows.
+ * Compares the points that the Collector acknowledged for a cluster with the samples that the simulated cluster has in its committed windows. Each
+ * stale marker must be one of the cluster's; that none is missing depends on the transport.
  * Lists at most 5 examples of each kind of difference.
  */
 export function compareWithExpected(
@@ -42,16 +43,13 @@ export function compareWithExpected(
 ): Comparison {
   const clusterId = world.shape.id;
   const { between = EVER, replica = 0, only = () => true, without = () => false } = options;
-  const left = new Map(
-    [...collector.acknowledged].filter(
-      ([, point]) =>
-        point.clusterId === clusterId &&
-        !isOwn(point) &&
-        only(point) &&
-        point.timestampMs > between[0] &&
-        point.timestampMs <= between[1],
-    ),
-  );
+  const isCompared = ([, point]: [string, ReceivedPoint]): boolean =>
+    point.clusterId === clusterId &&
+    !isOwn(point) &&
+    only(point) &&
+    point.timestampMs > between[0] &&
+    point.timestampMs <= between[1];
+  const left = new Map([...collector.acknowledged].filter(isCompared));
   const result = noDifferences(0);
   const note = (list: string[], text: string): void => void (list.length < 5 && list.push(text));
   for (const [metric, { committed }] of Object.entries(progress.queries)) {
@@ -68,12 +66,32 @@ export function compareWithExpected(
           result.samples++;
           const stored = left.get(key);
           if (!stored) note(result.missing, key);
-          else if (!Object.is(stored.value, values[i])) note(result.different, key);
+          else if (!isSameValue(stored.value, values[i]!)) note(result.different, key);
           left.delete(key);
         });
       }
     }
   }
   for (const key of left.keys()) note(result.extra, key);
+  for (const key of unknownMarkers([...collector.markers].filter(isCompared), world, replica))
+    note(result.extra, key);
   return result;
+}
+
+function unknownMarkers(
+  points: readonly [string, ReceivedPoint][],
+  world: ClusterWorld,
+  replica: number,
+): string[] {
+  return [...Map.groupBy(points, ([, { metric }]) => metric)].flatMap(([metric, markers]) => {
+    const times = markers.map(([, { timestampMs }]) => timestampMs);
+    const window = { fromMs: Math.min(...times) - 1, toMs: Math.max(...times), metric, replica };
+    const known = new Set(
+      world.stored(window).flatMap(({ labels, markers: ends }) => {
+        const others = labels.filter(([name]) => name !== "__name__");
+        return ends.map((ms) => identity(world.shape.id, metric, others, ms));
+      }),
+    );
+    return markers.map(([key]) => key).filter((key) => !known.has(key));
+  });
 }

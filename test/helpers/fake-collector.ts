@@ -1,4 +1,10 @@
-import { createOtlpCodec, type Metric, type NumberDataPoint } from "#allinone/otlp-proto.ts";
+import {
+  createOtlpCodec,
+  type ExponentialHistogramDataPoint,
+  type HistogramDataPoint,
+  type Metric,
+  type NumberDataPoint,
+} from "#allinone/otlp-proto.ts";
 import { BridgeError } from "#errors/error.ts";
 import { abortable } from "#lib/clock.ts";
 import type { Exporter } from "#otlp/exporter.ts";
@@ -7,12 +13,15 @@ import type { Batch } from "#otlp/writer.ts";
 
 export interface StoredPoint {
   metric: string;
-  kind: "counter" | "gauge";
+  kind: "counter" | "gauge" | "histogram";
   labels: Record<string, string>;
   timestampMs: number;
+  /** Of a histogram: its sum. */
   value: number;
   unit: string;
   resource: Record<string, string>;
+  /** Only with the flag NO_RECORDED_VALUE. */
+  isMarker?: true;
 }
 
 /**
@@ -54,23 +63,30 @@ function decode(body: Buffer): StoredPoint[] {
       metrics.flatMap((metric) =>
         pointsOf(metric).map((point) => ({
           metric: metric.name,
-          kind: metric.sum ? ("counter" as const) : ("gauge" as const),
+          kind: kindOf(metric),
           labels: textsOf(point.attributes),
           timestampMs: Number(BigInt(point.timeUnixNano.toString()) / 1_000_000n),
-          value: point.asDouble,
+          value: "sum" in point ? point.sum : point.asDouble,
           unit: metric.unit,
           resource: textsOf(resource?.attributes ?? []),
+          ...(point.flags === 1 ? { isMarker: true as const } : {}),
         })),
       ),
     ),
   );
 }
 
-function pointsOf(metric: Metric): NumberDataPoint[] {
+function kindOf(metric: Metric): StoredPoint["kind"] {
+  if (metric.histogram ?? metric.exponentialHistogram) return "histogram";
+  return metric.sum ? "counter" : "gauge";
+}
+
+function pointsOf(metric: Metric): (NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint)[] {
   if (metric.sum && !(metric.sum.isMonotonic && metric.sum.aggregationTemporality === 2)) {
     throw new Error(`${metric.name} is not a cumulative monotonic Sum`);
   }
-  return metric.sum?.dataPoints ?? metric.gauge?.dataPoints ?? [];
+  const { sum, gauge, histogram, exponentialHistogram } = metric;
+  return (sum ?? gauge ?? histogram ?? exponentialHistogram)?.dataPoints ?? [];
 }
 
 /** A Collector with its storage, behind the exporter's interface. */

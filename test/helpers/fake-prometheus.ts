@@ -6,6 +6,7 @@ import type { PrometheusClient } from "#prometheus/client.ts";
 import type { Window } from "#prometheus/window.ts";
 import type { FamilyMetadata } from "#prometheus/metadata.ts";
 import type { ScanResult } from "#prometheus/matrix-scanner.ts";
+import { createNativeHistogram, type NativeHistogram } from "#prometheus/remote-read/native-histogram.ts";
 import type { RefusedSeries, ScannedSeries } from "#prometheus/series-sink.ts";
 
 /** One series with a sample at every multiple of `everyMs`, `offsetMs` later. */
@@ -56,10 +57,19 @@ export interface FakePrometheus {
   ) => ReadFault | undefined | Promise<ReadFault | undefined>;
   openFailure: BridgeError | undefined;
   metadataFailure: BridgeError | undefined;
+  /** Native histograms that each read brings, at the end of its window. */
   histogramSamples: number;
+  /** What these have beside a count of 3. */
+  histogramParts: Partial<NativeHistogram>;
+  /** Stale markers: each read of the metric gives those of its window apart from the samples. */
+  markers: { metric: string; labels: Record<string, string>; timestampMs: number }[];
+  /** Reads of this metric begin again, once each, after their first series. */
+  restarting: string | undefined;
   /** Refused series of each read. */
   refused: RefusedSeries[];
-  /** Called for each count; what it gives is how that fails. */
+  /** Called for each count of series; what it gives is how that fails. */
+  onCountSeries?: () => BridgeError | undefined;
+  /** Called for each count of samples; what it gives is how that fails. */
   onCount: (selectors: readonly string[], window: Window) => BridgeError | undefined;
   /** Added to each count: samples that no read gives. */
   countExtra: number;
@@ -95,7 +105,10 @@ export function samplesIn(series: SourceSeries, { fromMs, toMs }: Window): Sourc
   return samples;
 }
 
-function toScanned({ metric, labels }: SourceSeries, samples: readonly SourceSample[]): ScannedSeries {
+function toScanned(
+  { metric, labels }: Pick<SourceSeries, "metric" | "labels">,
+  samples: readonly SourceSample[],
+): ScannedSeries {
   const texts = [metric, ...Object.entries(labels).flat()].map((text) => Buffer.from(text));
   const ends: number[] = [];
   let length = 0;
@@ -111,6 +124,10 @@ function toScanned({ metric, labels }: SourceSeries, samples: readonly SourceSam
     timestamps: Float64Array.from(samples, (sample) => sample.timestampMs),
     values: Float64Array.from(samples, (sample) => sample.value),
   };
+}
+
+function nativeHistogram(timestampMs: number): NativeHistogram {
+  return { ...createNativeHistogram(), timestampMs, count: 3, zeroCount: 3 };
 }
 
 /** A Prometheus in memory whose queries are metric names. */
@@ -136,6 +153,7 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
   const createClient = (pod: string, oldestMsOf: () => number): PrometheusClient => ({
     ready: async () => true,
     version: async () => "3.15.0",
+    prepareReads: async () => undefined,
     read: async (query, window, hooks, signal) => {
       const asked = { query: query.name, window, pod };
       fake.reads.push(asked);
@@ -143,10 +161,21 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
       const result: ScanResult = {
         series: 0,
         samples: 0,
-        histogramSamples: fake.histogramSamples,
+        histogramSamples: 0,
         refused: fake.refused,
         warnings: [],
       };
+      if (fake.restarting === query.promql) {
+        const [first] = fake.series.filter(({ metric }) => metric === query.promql);
+        if (first) hooks.sink.series(toScanned(first, samplesIn(first, window)));
+        await hooks.restart?.();
+      }
+      for (const { metric, labels, timestampMs } of fake.markers) {
+        if (metric !== query.promql || timestampMs <= window.fromMs || timestampMs > window.toMs) continue;
+        hooks.sink.markers?.(
+          toScanned({ metric, labels }, [{ metric, labels, timestampMs, value: Number.NaN }]),
+        );
+      }
       if (fault === "hang") await abortable(new Promise<never>(() => {}), signal);
       const later = fake.scrapesLaterMs[pod] ?? 0;
       for (const known of fake.series.filter(({ metric }) => metric === query.promql)) {
@@ -161,6 +190,13 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
         result.samples += samples.length;
         const wait = hooks.pause();
         if (wait) await abortable(wait, signal);
+      }
+      for (let i = 0; i < fake.histogramSamples; i++) {
+        hooks.sink.histogram?.(toScanned({ metric: query.promql, labels: { native: "1" } }, []), {
+          ...nativeHistogram(window.toMs),
+          ...fake.histogramParts,
+        });
+        result.histogramSamples++;
       }
       if (fault && fault !== "hang") throw fault.error;
       fake.wholeReads.push(asked);
@@ -189,6 +225,12 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
           .reduce((sum, each) => sum + arrivedIn(each, seen).length, fake.countExtra),
       );
     },
+    countSeries: async (selector) => {
+      await Promise.resolve();
+      const failure = fake.onCountSeries?.();
+      if (failure) throw failure;
+      return fake.series.filter(({ metric }) => metric === selector).length;
+    },
     hasSamplesAt: (atMs) =>
       Promise.resolve(upOf({ fromMs: atMs - 300_000, toMs: atMs }, oldestMsOf()).length > 0),
     oldestSample: (window) => {
@@ -212,7 +254,10 @@ export function createFakePrometheus(nowMs: number, series: SourceSeries[]): Fak
     openFailure: undefined,
     metadataFailure: undefined,
     histogramSamples: 0,
+    histogramParts: {},
     refused: [],
+    markers: [],
+    restarting: undefined,
     onCount: () => undefined,
     countExtra: 0,
     counts: [],

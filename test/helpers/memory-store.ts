@@ -23,6 +23,10 @@ export function createMemoryStore(): MemoryStore {
       const record = records.get(key);
       return await Promise.resolve(record && { value: JSON.parse(record.json) as T, etag: record.etag });
     },
+    getMany: async (keys) => {
+      const found = await Promise.all(keys.map(async (key) => [key, await store.get<unknown>(key)] as const));
+      return new Map(found.flatMap(([key, record]) => (record ? [[key, record] as const] : [])));
+    },
     put: async (key, value, etag) => {
       const json = toRecordText(key, value, VALUE_BYTES_MAX);
       if (store.failure) throw store.failure;

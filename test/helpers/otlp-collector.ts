@@ -14,6 +14,8 @@ export interface ReceivedPoint {
   value: number;
   unit: string;
   clusterId: string;
+  /** With the flag NO_RECORDED_VALUE: a stale marker. */
+  isMarker: boolean;
 }
 
 export interface ReceivedRequest {
@@ -49,8 +51,10 @@ export interface OtlpCollector {
   url: string;
   /** In the order of their arrival. */
   requests: ReceivedRequest[];
-  /** Points of acknowledged requests by identity: a repeat is the same row. */
+  /** Points of acknowledged requests by identity, without stale markers: a repeat is the same row. */
   acknowledged: Map<string, ReceivedPoint>;
+  /** Stale markers of acknowledged requests. */
+  markers: Map<string, ReceivedPoint>;
   /** How often points came of which an earlier request was acknowledged; without the bridge's own budcluster_*, as with conflicts. */
   repeats: number;
   /** Identities that came with another value or kind; at most 20. */
@@ -65,6 +69,11 @@ export const ACCEPT: Answer = { kind: "accept" };
 
 export function refusal(status: number, message = "", headers: Record<string, string> = {}): Answer {
   return { kind: "status", status, message, headers };
+}
+
+/** Remote read's form SAMPLES does not have the sign of -0; every NaN is the same here. */
+export function isSameValue(a: number, b: number): boolean {
+  return Object.is(a + 0, b + 0);
 }
 
 /** Is it one of the metrics that the bridge itself makes of a cluster? */
@@ -102,10 +111,14 @@ export async function startOtlpCollector(): Promise<OtlpCollector> {
   const store = (points: readonly ReceivedPoint[]): void => {
     for (const point of points) {
       const key = identityOf(point);
+      if (point.isMarker) {
+        collector.markers.set(key, point);
+        continue;
+      }
       const known = collector.acknowledged.get(key);
       if (known && !isOwn(point)) {
         collector.repeats++;
-        const differs = !Object.is(known.value, point.value) || known.kind !== point.kind;
+        const differs = !isSameValue(known.value, point.value) || known.kind !== point.kind;
         if (differs && collector.conflicts.length < 20) collector.conflicts.push(key);
       }
       collector.acknowledged.set(key, point);
@@ -128,6 +141,7 @@ export async function startOtlpCollector(): Promise<OtlpCollector> {
     url: "",
     requests: [],
     acknowledged: new Map(),
+    markers: new Map(),
     repeats: 0,
     conflicts: [],
     onRequest: () => ACCEPT,
@@ -177,6 +191,7 @@ function toPoints(metric: Metric, clusterId: string): ReceivedPoint[] {
       value: point.asDouble,
       unit: metric.unit,
       clusterId,
+      isMarker: point.flags === 1,
     };
   });
 }

@@ -39,6 +39,8 @@ export interface TestPoint {
   /** The 64 bits of the double. */
   bits?: bigint;
   int?: bigint;
+  /** 1: NO_RECORDED_VALUE, a stale marker. */
+  flags?: number;
 }
 
 export interface TestMetric {
@@ -54,6 +56,7 @@ function writeNumberPoint(writer: protobuf.Writer, point: TestPoint): void {
   if (point.time !== undefined) fixed64(writer, 3, point.time);
   if (point.bits !== undefined) fixed64(writer, 4, point.bits);
   if (point.int !== undefined) fixed64(writer, 6, BigInt.asUintN(64, point.int));
+  if (point.flags !== undefined) writer.uint32(8 << 3).uint32(point.flags);
 }
 
 /** ExportMetricsServiceRequest of one resource and scope. `raw` writes further Metric messages (field 2 of ScopeMetrics). */

@@ -4,6 +4,8 @@ export interface ReferenceSeries {
   labels: Record<string, string>;
   /** Ascending by time (ms). */
   samples: readonly (readonly [ms: number, value: number])[];
+  /** Times (ms) of its stale markers. */
+  markers?: readonly number[];
 }
 
 export interface ReferenceRequest {
@@ -17,6 +19,8 @@ export interface ReferenceRequest {
 }
 
 type Samples = [number, number][];
+
+const LOOKBACK_MS = 300_000;
 
 const QUANTILES: Record<string, number> = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 };
 
@@ -91,6 +95,16 @@ function perSeries(request: ReferenceRequest, samples: Samples, toMs: number): n
   return values.at(-1);
 }
 
+/** `last_over_time(m[w]) and m`, for windows that are not longer than the lookback of `m`. */
+function isEnded(
+  { aggregation, counter, windowMs }: ReferenceRequest,
+  { inWindow, markers }: { inWindow: ReferenceSeries["samples"]; markers: readonly number[] },
+  toMs: number,
+): boolean {
+  if (counter || windowMs > LOOKBACK_MS || !["count", "last"].includes(aggregation)) return false;
+  return markers.some((ms) => ms <= toMs && ms > (inWindow.at(-1)?.[0] ?? -Infinity));
+}
+
 function across(request: ReferenceRequest, values: readonly number[]): number {
   const { aggregation, counter } = request;
   if (aggregation === "count") return values.length;
@@ -116,10 +130,10 @@ export function evaluateReference(series: readonly ReferenceSeries[], request: R
   const points: Points = new Map();
   for (let toMs = request.firstMs; toMs <= request.lastMs; toMs += request.stepMs) {
     const groups = new Map<string, number[]>();
-    for (const { labels, samples } of series) {
+    for (const { labels, samples, markers = [] } of series) {
       const inWindow = samples.filter(([ms]) => ms > toMs - request.windowMs && ms <= toMs);
       const value = perSeries(request, inWindow as Samples, toMs);
-      if (value === undefined) continue;
+      if (value === undefined || isEnded(request, { inWindow, markers }, toMs)) continue;
       const key = keyOfLabels(
         request.groupBy[0] === "*"
           ? labels

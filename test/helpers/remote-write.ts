@@ -7,6 +7,8 @@ interface WrittenSeries {
   /** With __name__. */
   labels: Record<string, string>;
   samples: readonly Sample[];
+  /** The time (ms) of a stale marker after them: a number of JavaScript would lose its bits. */
+  endMs?: number;
 }
 
 const LITERAL_BYTES_MAX = 65_536;
@@ -16,7 +18,7 @@ const LITERAL_TAG = 61 << 2;
 /** A WriteRequest of Prometheus' remote write 1.0 as its body wants it: protobuf in one snappy block. */
 export function toWriteRequest(series: readonly WrittenSeries[]): Buffer {
   const writer = Writer.create();
-  for (const { labels, samples } of series) {
+  for (const { labels, samples, endMs } of series) {
     writer.uint32((1 << 3) | 2).fork();
     for (const [name, value] of Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
       writer.uint32((1 << 3) | 2).fork();
@@ -31,6 +33,15 @@ export function toWriteRequest(series: readonly WrittenSeries[]): Buffer {
       writer.uint32((2 << 3) | 2).fork();
       writer.uint32((1 << 3) | 1).double(value);
       writer.uint32(2 << 3).int64(ms);
+      writer.ldelim();
+    }
+    if (endMs !== undefined) {
+      writer.uint32((2 << 3) | 2).fork();
+      writer
+        .uint32((1 << 3) | 1)
+        .fixed32(2)
+        .fixed32(0x7ff00000);
+      writer.uint32(2 << 3).int64(endMs);
       writer.ldelim();
     }
     writer.ldelim();

@@ -2,6 +2,11 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { createDirectSink } from "#simulator/answer-body.ts";
+import { memberMetric } from "#simulator/metric.ts";
+import { QueryError } from "#simulator/query-error.ts";
+import { answerRemoteRead, decodeReadRequest } from "#simulator/remote-read.ts";
+import type { SimulatedMetric } from "#simulator/series.ts";
 
 /** A series with a sample every 30 s, its value a function of the time in ms. */
 export interface SourceSeries {
@@ -54,11 +59,13 @@ export async function startSourcePrometheus(
     return undefined;
   };
   const listener: RequestListener = (request, response) => {
-    void bodyOf(request).then((body) => {
+    void bytesOf(request).then(async (bytes) => {
       const url = new URL(request.url ?? "/", "http://prometheus.invalid");
       const [, prefix = "", rest = ""] = /^\/([^/]+)(\/.*)$/.exec(url.pathname) ?? [];
       const standIn = standIns[prefix];
       const path = standIn ? rest : url.pathname;
+      if (path === "/api/v1/read" && !standIn) return answerRead(all, bytes, response);
+      const body = bytes.toString("utf8");
       const form = new URLSearchParams(body || url.search);
       const data = answer(path, form);
       if (standIn?.({ request, response, path, form, body, data })) return;
@@ -92,8 +99,46 @@ function toMatrix(series: readonly SourceSeries[], name: string, fromMs: number,
   return { resultType: "matrix", result };
 }
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
+async function bytesOf(request: IncomingMessage): Promise<Buffer> {
   const parts: Buffer[] = [];
   for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
-  return Buffer.concat(parts).toString("utf8");
+  return Buffer.concat(parts);
+}
+
+/** Remote read in both forms. Stand-ins have none: Mimir and VictoriaMetrics answer 404 there. */
+async function answerRead(
+  series: readonly SourceSeries[],
+  body: Buffer,
+  response: ServerResponse,
+): Promise<void> {
+  const names = [...new Set(series.map(({ name }) => name))].toSorted();
+  try {
+    await answerRemoteRead({
+      world: {
+        metrics: names.map((name) => toMetric(name, series)),
+        shape: { scrapeIntervalMs: EVERY_MS, lateMs: 0 },
+      },
+      horizon: { oldestMs: Number.NEGATIVE_INFINITY, nowMs: Number.POSITIVE_INFINITY, replica: 0 },
+      version: 3,
+      request: decodeReadRequest(body),
+      externalLabels: [],
+      limits: { samplesMax: 0, concurrency: 10, frameBytesMax: 1_048_576 },
+      problem: undefined,
+      response,
+      sinkOf: () => createDirectSink(response),
+    });
+  } catch (error) {
+    if (response.destroyed) return;
+    if (!response.headersSent) response.writeHead(error instanceof QueryError ? error.status : 500);
+    response.end(String(error));
+  }
+}
+
+function toMetric(name: string, all: readonly SourceSeries[]): SimulatedMetric {
+  // With this hash scrapes are at the multiples of the interval.
+  const target = { hash: 0, labels: [], intervalMs: EVERY_MS, jitterMs: 0 };
+  const parts = all
+    .filter((each) => each.name === name)
+    .map(({ labels, valueAt }) => ({ target, labels: Object.entries(labels), value: () => valueAt }));
+  return memberMetric(name, null, () => parts);
 }

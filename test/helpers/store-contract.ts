@@ -38,6 +38,17 @@ export function testStore(name: string, open: () => StateStore | Promise<StateSt
       }
     }));
 
+  test(`${name}: gives many records at once, with their ETags, and leaves out missing ones`, () =>
+    withStore(async (store) => {
+      expect(await store.getMany([])).toEqual(new Map());
+      const keys = Array.from({ length: 150 }, (_, i) => unique(`lease:ß%/${i}`));
+      const etags = new Map<string, string>();
+      for (const key of keys.slice(1)) etags.set(key, await store.put(key, { of: key }, undefined));
+      const found = await store.getMany([...keys, keys[1]!]);
+      expect([...found.keys()].sort()).toEqual(keys.slice(1).sort());
+      for (const [key, record] of found) expect(record).toEqual({ value: { of: key }, etag: etags.get(key) });
+    }));
+
   test(`${name}: refuses a write on an old ETag, on a missing one and on a key that is gone, and changes nothing`, () =>
     withStore(async (store) => {
       const [key, other] = [unique("a"), unique("b")];

@@ -19,7 +19,18 @@ export async function storeMetrics(
   metrics: readonly TestMetric[],
   sentBy: keyof typeof SCOPES = "now",
 ): Promise<void> {
-  const bytes = toOtlpRequest({ cluster_id: clusterId }, metrics, undefined, SCOPES[sentBy]);
+  await storeOfResource(database, { cluster_id: clusterId }, metrics, sentBy);
+}
+
+/** The same with more attributes of the resource, such as `cluster_name`. */
+export async function storeOfResource(
+  database: EmbeddedDatabase,
+  resource: Readonly<Record<string, string>>,
+  metrics: readonly TestMetric[],
+  sentBy: keyof typeof SCOPES = "now",
+  raw?: Parameters<typeof toOtlpRequest>[2],
+): Promise<void> {
+  const bytes = toOtlpRequest(resource, metrics, raw, SCOPES[sentBy]);
   const request = codec.decodeRequest(bytes);
   for (const { kind, bytes } of toRows(request, REQUEST_BYTES_MAX).tables) {
     await database.insertRowBinary(`metrics.otel_metrics_${kind}`, COLUMNS[kind], bytes);
@@ -35,14 +46,26 @@ export function point(
   return { labels, time: BigInt(Math.round(timeMs)) * 1_000_000n, bits: bitsOf(value) };
 }
 
+/** A stale marker as the bridge sends it: the flag NO_RECORDED_VALUE, and Prometheus' own NaN as the value. */
+export function marker(labels: Record<string, string>, timeMs: number): TestMetric["points"][number] {
+  return { ...point(labels, timeMs, 0), bits: 0x7ff0000000000002n, flags: 1 };
+}
+
 /**
  * Stores what the simulated cluster scraped in (fromMs, toMs] (and until nowMs), and the addresses of its nodes. What was scraped up to `upgradedMs` as an older
- * bridge sent it: with `k8s.node.name` where it knew the node.
+ * bridge sent it: with `k8s.node.name` where it knew the node. `markers`: with the stale markers, which only remote read tells.
  */
 export async function storeWorld(
   database: EmbeddedDatabase,
   world: ClusterWorld,
-  window: { fromMs: number; toMs: number; nowMs?: number; metrics: readonly string[]; upgradedMs?: number },
+  window: {
+    fromMs: number;
+    toMs: number;
+    nowMs?: number;
+    metrics: readonly string[];
+    upgradedMs?: number;
+    markers?: boolean;
+  },
 ): Promise<void> {
   const { fromMs, toMs, upgradedMs = fromMs } = window;
   const nodeOf = new Map(world.layout.nodes.map((node) => [node.address, node.name]));
@@ -52,10 +75,13 @@ export async function storeWorld(
   });
   for (const metric of window.metrics) {
     const family = world.metrics.find(({ name }) => name === metric)?.family;
-    const points = world.expected({ ...window, metric }).flatMap((series) => {
-      const labels = Object.fromEntries(series.labels.filter(([name]) => name !== "__name__"));
-      return series.timestamps.map((timeMs, i) => ({ labels, timeMs, value: series.values[i]! }));
-    });
+    const stored = world.stored({ ...window, metric }).map((series) => ({
+      ...series,
+      labels: Object.fromEntries(series.labels.filter(([name]) => name !== "__name__")),
+    }));
+    const points = stored.flatMap(({ labels, timestamps, values }) =>
+      timestamps.map((timeMs, i) => ({ labels, timeMs, value: values[i]! })),
+    );
     const kind = family?.type === "counter" ? "sum" : "gauge";
     const before = points
       .filter(({ timeMs }) => timeMs <= upgradedMs)
@@ -72,7 +98,8 @@ export async function storeWorld(
         await storeMetrics(database, world.shape.id, [{ name: metric, kind, points: own }], sentBy);
     };
     await store(before, "before");
-    await store(now, "now");
+    const ends = stored.flatMap(({ labels, markers }) => markers.map((timeMs) => marker(labels, timeMs)));
+    await store(window.markers ? [...now, ...ends] : now, "now");
   }
 }
 

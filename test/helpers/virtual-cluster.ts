@@ -102,10 +102,12 @@ export function createVirtualCluster(
     read,
     ready: async () => true,
     version: async () => "3.15.0",
+    prepareReads: async () => undefined,
     now: async () => clock.now(),
     metadata: async () => new Map(),
     hasSamplesAt: async () => true,
     oldestSample: async () => 0,
+    countSeries: async (selector) => queries.find(({ name }) => name === selector)?.series ?? 0,
     countSamples: async (selectors, window) =>
       selectors.map(
         (selector) => queries.find(({ name }) => name === selector)!.series * scrapesIn(window).length,
@@ -141,7 +143,13 @@ export function createVirtualCluster(
     store,
     clock,
     logger: createSilentLogger(),
-    metrics: { batchStarted: () => {}, batchFinished: () => {}, errorOccurred: () => {}, timeLost: () => {} },
+    metrics: {
+      batchStarted: () => {},
+      batchFinished: () => {},
+      errorOccurred: () => {},
+      timeLost: () => {},
+      samplesRead: () => {},
+    },
     pool: createBufferPool(4),
     turns: createTurns(),
   };
@@ -154,7 +162,7 @@ export function createVirtualCluster(
       const late = (): BridgeError => new BridgeError("cluster_deadline_exceeded", "late");
       const limit = deadline(clock, deadlineMs, late);
       const reading = deadline(clock, deadlineMs - 10 * SECOND, late);
-      const signals = { signal: limit.signal, readSignal: reading.signal, isStopping: () => false };
+      const signals = { epoch: 0, signal: limit.signal, readSignal: reading.signal, isStopping: () => false };
       const collect = createCollectCluster(deps, settings);
       try {
         return await time.run(collect(cluster, signals));

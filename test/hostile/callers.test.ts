@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startBridgeChild } from "../helpers/bridge-child.ts";
 import { apiEnvironment } from "../helpers/clusters-api.ts";
+import { textOf } from "../helpers/event-reader.ts";
 import { tokenKubeconfig } from "../helpers/keys.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
 
@@ -21,11 +22,12 @@ const DAPR_TOKEN = "dapr-token-0123456789";
 const CALLERS: readonly Caller[] = ["nobody", "stranger", "read", "cluster", "collect", "admin", "dapr"];
 
 /** What a route is about, which decides who may call it. */
-type Kind = "open" | "read" | "list" | "cluster" | "collect" | "admin";
+type Kind = "open" | "any" | "read" | "list" | "cluster" | "collect" | "admin";
 
 /** "in": whatever the answer is, it is not about who asks. */
 const EXPECTED: Record<Kind, Record<Caller, number | "in">> = {
   open: { nobody: "in", stranger: "in", read: "in", cluster: "in", collect: "in", admin: "in", dapr: "in" },
+  any: { nobody: 401, stranger: 401, read: "in", cluster: "in", collect: "in", admin: "in", dapr: "in" },
   read: { nobody: 401, stranger: 401, read: "in", cluster: 403, collect: 403, admin: "in", dapr: 403 },
   list: { nobody: 401, stranger: 401, read: "in", cluster: "in", collect: 403, admin: "in", dapr: 403 },
   // The token is for another cluster than the one that is asked for.
@@ -39,11 +41,13 @@ const COMMON: Record<string, Kind> = {
   "GET /healthz": "open",
   "GET /readyz": "open",
   "GET /metrics": "read",
+  "GET /whoami": "any",
 };
 const BRIDGE: Record<string, Kind> = {
   "OPTIONS /metrics/collect-all": "open",
   "POST /metrics/collect-all": "collect",
   "GET /metrics/status": "list",
+  "GET /metrics/events": "list",
   "GET /metrics/completeness": "cluster",
   "GET /clusters": "list",
   "POST /clusters": "admin",
@@ -51,6 +55,10 @@ const BRIDGE: Record<string, Kind> = {
   "PATCH /clusters/{id}": "admin",
   "DELETE /clusters/{id}": "admin",
   "POST /clusters/{id}/diagnose": "admin",
+  "POST /onboard/inspect": "admin",
+  "POST /onboard/services": "admin",
+  "POST /onboard/diagnose": "admin",
+  "GET /onboard/manifest": "read",
 };
 const QUERY: Record<string, Kind> = {
   "GET /diagnose": "read",
@@ -64,6 +72,31 @@ const QUERY: Record<string, Kind> = {
   "GET /cluster-metrics/{cluster_id}/nodes": "cluster",
   "GET /cluster-metrics/{cluster_id}/pods": "cluster",
   "GET /cluster-metrics/{cluster_id}/gpus": "cluster",
+  "GET /cluster-metrics/{cluster_id}/gpus/usage": "cluster",
+  "GET /cluster-metrics/gpus/usage": "list",
+  "GET /cluster-metrics": "list",
+  "GET /api/v1/query": "list",
+  "POST /api/v1/query": "list",
+  "GET /api/v1/query_range": "list",
+  "POST /api/v1/query_range": "list",
+  "GET /api/v1/format_query": "list",
+  "POST /api/v1/format_query": "list",
+  "GET /api/v1/parse_query": "list",
+  "POST /api/v1/parse_query": "list",
+  "GET /api/v1/query_exemplars": "list",
+  "POST /api/v1/query_exemplars": "list",
+  "GET /api/v1/series": "list",
+  "POST /api/v1/series": "list",
+  "GET /api/v1/labels": "list",
+  "POST /api/v1/labels": "list",
+  "GET /api/v1/label/{name}/values": "list",
+  "POST /api/v1/read": "list",
+  "GET /api/v1/metadata": "list",
+  "GET /api/v1/rules": "list",
+  "GET /api/v1/alerts": "list",
+  "GET /api/v1/status/buildinfo": "list",
+  "GET /api/v1/status/runtimeinfo": "list",
+  "GET /api/v1/status/flags": "list",
 };
 const ROLES: Record<string, Record<string, Kind>> = {
   bridge: { ...COMMON, ...BRIDGE },
@@ -110,7 +143,7 @@ function headersOf(caller: Caller): Record<string, string> {
 }
 
 function bodyOf(route: string): { body?: string; headers: Record<string, string> } {
-  if (!/^(POST|PATCH)/.test(route) || route.endsWith("diagnose") || route.endsWith("collect-all")) {
+  if (!/^(POST|PATCH)/.test(route) || route.endsWith("{id}/diagnose") || route.endsWith("collect-all")) {
     return { headers: {} };
   }
   const seconds = Math.floor(Date.now() / 1000);
@@ -157,7 +190,7 @@ describe.each(Object.entries(ROLES))("the role %s", (role, routes) => {
         headers: { ...headers, ...headersOf(caller) },
         ...(body === undefined ? {} : { body }),
       });
-      const text = await answer.text();
+      const text = await textOf(answer);
       // After some unknown tokens the address has to wait.
       const status = answer.status === 429 && caller === "stranger" ? 401 : answer.status;
       // 404 is also what a route says of a cluster that it has nothing of.

@@ -137,6 +137,20 @@ test("errors carry ClickHouse's code; what passes by itself is storage_unavailab
   expect(readdirSync(join(path, "inbox"))).toEqual(["under-way.bin"]);
 });
 
+test.each(["query", "queryNative"] as const)(
+  "what a statement answered before it failed is in no other answer: %s",
+  async (answer) => {
+    for (let k = 1; k <= 10; k++) {
+      const most = `max_block_size = 1000, max_result_rows = ${k * 1000}, result_overflow_mode = 'throw'`;
+      const failing = engine()[answer](`SELECT number AS n FROM numbers(200000) SETTINGS ${most}`);
+      await expect(failing).rejects.toMatchObject({ code: "storage_failed" });
+      // One of them has the same session.
+      const next = Array.from({ length: 3 }, () => engine().query("SELECT 7 AS seven"));
+      expect(await Promise.all(next)).toEqual(next.map(() => [{ seven: 7 }]));
+    }
+  },
+);
+
 test("an abort ends the waiting at once; the engine goes on and stays usable", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");

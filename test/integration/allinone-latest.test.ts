@@ -2,7 +2,8 @@ import { beforeAll, expect, test } from "vitest";
 import { COLUMNS } from "#allinone/otlp-tables.ts";
 import { createOtlpCodec } from "#allinone/otlp-proto.ts";
 import { toRows } from "#allinone/otlp-rows.ts";
-import { createMetricLookup, type LatestAnswer, type LatestRequest } from "#query/series/lookup.ts";
+import type { LatestAnswer, LatestRequest } from "#query/series/latest.ts";
+import { createMetricLookup } from "#query/series/lookup.ts";
 import type { Database, QueryParameters } from "#storage/database.ts";
 import { systemClock } from "#lib/clock.ts";
 import type { QueryLimits } from "#query/limits.ts";
@@ -137,6 +138,7 @@ test("obeys QUERY_POINTS_MAX and QUERY_TIMEOUT", async () => {
   const database = {
     command: () => Promise.resolve(),
     close: () => Promise.resolve(),
+    queryNative: () => Promise.reject(new Error("nothing asks for columns")),
     query: async (sql: string, parameters: QueryParameters = {}) => {
       statements.push(sql);
       if ("from" in parameters) fromMs.push(Number(parameters["from"]));

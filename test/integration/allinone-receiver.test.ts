@@ -125,6 +125,18 @@ test("stores values bit for bit, times to the ns and labels of any text", async 
   expect(await readStored("odd")).toEqual(expected);
 });
 
+test("a stale marker is stored with its flag and its own NaN, and is no sample", async () => {
+  const points = [{ bits: 0x7ff0000000000002n, time: NOW, labels: { a: "b" }, flags: 1 }];
+  expect(await post(gauge("ended", points))).toMatchObject({ status: 200, message: "", rejected: 0 });
+  const rows = await engine.database.query(
+    "SELECT toString(reinterpretAsUInt64(Value)) AS bits, Flags FROM metrics.otel_metrics_gauge WHERE MetricName = 'ended'",
+  );
+  expect(rows).toEqual([{ bits: String(0x7ff0000000000002n), Flags: 1 }]);
+  const markers = "SELECT cluster_id, labels FROM metrics.stale_markers WHERE metric_name = 'ended'";
+  expect(await engine.database.query(markers)).toEqual([{ cluster_id: cluster, labels: { a: "b" } }]);
+  expect(await readStored("ended")).toEqual([]);
+});
+
 test("fills every column as the Collector's exporter does", async () => {
   const request = toOtlpRequest(
     { cluster_id: cluster, "service.name": "bridge" },

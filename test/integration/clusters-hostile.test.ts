@@ -228,10 +228,41 @@ const CASES: [
   ],
 ];
 
+interface Refusal {
+  code: string;
+  message: string;
+}
+interface Inspected {
+  text: string;
+  /** Of a request that is no inspection. */
+  error?: Refusal;
+  contexts?: { context: string; accepted: boolean; problem: Refusal | null; [field: string]: unknown }[];
+  problem?: Refusal | null;
+}
+
+/** `json`: of the kubeconfig. */
+async function inspect(url: string, json: string): Promise<Inspected> {
+  const answer = await fetch(`${url}/onboard/inspect`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: `{"kubeconfig":${json}}`,
+  });
+  const text = await answer.text();
+  return { text, ...(JSON.parse(text) as Omit<Inspected, "text">) };
+}
+
+/** Each refusal once: of the request, of the file, of its contexts. */
+function refusalsOf({ error, problem, contexts = [] }: Inspected): Refusal[] {
+  const all = [error, problem, ...contexts.map((context) => context.problem)];
+  expect(contexts.every(({ accepted, problem: own }) => accepted === (own === null))).toBe(true);
+  const found = new Map(all.flatMap((each) => (each ? [[JSON.stringify(each), each] as const] : [])));
+  return [...found.values()];
+}
+
 test.each(CASES)(
   "%s is refused by name, and nothing is run, read, resolved or dialled",
   async (_name, make, expected) => {
-    const { api, asked } = await startHostileSystem();
+    const { api, asked, bridge } = await startHostileSystem();
     const trap = await setTrap("127.0.0.1");
     const config = make(trap);
     const text = config === DEEP ? DEEP_OBJECT : JSON.stringify(config);
@@ -239,6 +270,9 @@ test.each(CASES)(
     expect(answer).toMatchObject({ status: expected.status ?? 400, error: { code: expected.code } });
     expect(answer.error.message).toMatch(expected.message);
     expect(answer.text).not.toMatch(/hostile-token|user:pass/);
+    const inspected = await inspect(bridge.url, text);
+    expect(refusalsOf(inspected)).toEqual([answer.error]);
+    expect(inspected.text).not.toMatch(/hostile-token|user:pass|PRIVATE/);
     expect([asked, trap.connections(), existsSync(MARKER), isRead()]).toEqual([[], 0, false, false]);
     expect(await api.list()).toEqual([]);
   },
@@ -264,7 +298,7 @@ test.each([
   ["[fd00:ec2::254]", "a metadata service's address"],
   ["100.100.100.200", "a metadata service's address"],
 ])("an API server at %s is refused, with and without a check, also by PATCH", async (host, kind) => {
-  const { api, asked, simulator } = await startHostileSystem();
+  const { api, asked, simulator, bridge } = await startHostileSystem();
   const trap = await setTrap("127.0.0.2");
   const hostile = kubeconfig(trap.port, { cluster: { server: `https://${host}:${trap.port}` } });
   const refused = { status: 422, error: { code: "api_server_refused" } };
@@ -272,6 +306,7 @@ test.each([
     const answer = await api.create({ id: "h", name: "h", platform: "h", kubeconfig: hostile }, query);
     expect(answer).toMatchObject(refused);
     expect(answer.error.message).toContain(kind);
+    expect(refusalsOf(await inspect(bridge.url, JSON.stringify(hostile)))).toEqual([answer.error]);
   }
   const { name, platform, kubeconfig: good } = simulator.cluster("sim-1");
   await api.create({ id: "good", name, platform, kubeconfig: good });

@@ -118,7 +118,7 @@ describe.concurrent("a wrong configuration ends with 78 and names each problem",
     const path = write("queries.yaml", JSON.stringify({ remove: ["nothing"], queries }));
     const { code, stderr } = await runBridge({ ...NO_CLUSTERS, QUERIES_FILE: path, DATA_DIR: folder });
     expect(code).toBe(EXIT_CONFIG);
-    expect(stderr).toMatch(/remove: no built-in query or group is named nothing/);
+    expect(stderr).toMatch(/remove: no built-in query, metric or group is named nothing/);
     expect(stderr).toMatch(/broken: promql: /);
     expect(stderr).toMatch(/up: the name is used twice/);
   });

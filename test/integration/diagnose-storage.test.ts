@@ -219,7 +219,13 @@ describe("the diagnosis of the storage", () => {
     });
     expect(stepOf(diagnosis, "layout_hourly_gauge").message).toContain("there is no view hourly_gauge");
     expect(stepOf(diagnosis, "migrations").details).toMatchObject({
-      pending: ["0003_rollups.sql", "0004_series_identity.sql", "0005_series.sql", "0006_time_codec.sql"],
+      pending: [
+        "0003_rollups.sql",
+        "0004_series_identity.sql",
+        "0005_series.sql",
+        "0006_time_codec.sql",
+        "0007_stale_markers.sql",
+      ],
     });
   });
 });

@@ -1,12 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { ClusterDiagnosis } from "#diagnose/cluster.ts";
 import type { StepResult } from "#diagnose/step-runner.ts";
 import type { ErrorCode } from "#errors/error.ts";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import { bridgeRights, type Right } from "#simulator/kube-rights.ts";
 import { startSimulator, type SimulatedCluster, type Simulator } from "#simulator/simulator.ts";
+import { readEvents, type EventReader } from "../helpers/event-reader.ts";
 import { createJumpingClock } from "../helpers/jumping-clock.ts";
 import { refusal, startOtlpCollector, ACCEPT, type OtlpCollector } from "../helpers/otlp-collector.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
@@ -59,6 +60,10 @@ afterEach(async () => {
   collector.onRequest = () => ACCEPT;
 });
 
+function byPlace(a: unknown, b: unknown): number {
+  return ALL.indexOf((a as StepResult).step) - ALL.indexOf((b as StepResult).step);
+}
+
 async function diagnose(id = ID): Promise<ClusterDiagnosis> {
   const answer = await fetch(`${bridge.url}/clusters/${id}/diagnose`, { method: "POST" });
   expect(answer.status).toBe(200);
@@ -88,10 +93,13 @@ const PROMETHEUS_STEPS = [
   "prometheus_ready",
   "prometheus_version",
   "prometheus_metadata",
+  "samples_by",
   "clock_skew",
   "query_node",
   "query_pod",
   "query_gpu",
+  "query_gpu_hami",
+  "query_gpu_amd",
 ];
 const ALL = [...API_STEPS, ...RIGHT_STEPS, ...WAY_STEPS, ...PROMETHEUS_STEPS, "collector"];
 
@@ -114,6 +122,45 @@ it("passes every step of a cluster that is well", async () => {
   expect(stepOf(diagnosis, "query_node").details).toMatchObject({ state: "present" });
   // A cluster without GPUs is well.
   expect(stepOf(diagnosis, "query_gpu")).toMatchObject({ status: "passed", details: { state: "absent" } });
+});
+
+async function readDiagnosis(id = ID): Promise<EventReader> {
+  const headers = { accept: "text/event-stream" };
+  const reader = await readEvents(`${bridge.url}/clusters/${id}/diagnose`, { method: "POST", headers });
+  onTestFinished(() => reader.leave());
+  return reader;
+}
+
+it("tells each step as it happens to who accepts events, and the whole at last", async () => {
+  const message = "Bearer abcdefgh12345678";
+  await simulator.faults.set(ID, {
+    layer: "api",
+    kind: "status",
+    status: 500,
+    resource: "services",
+    message,
+  });
+  const reader = await readDiagnosis();
+  expect(reader.answer.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
+  const events = await reader.rest();
+  const [first, last] = [events[0]!, events.at(-1)!];
+  expect(first).toMatchObject({ event: "steps", data: { steps: ALL.map((step) => ({ step })) } });
+  expect(last.event).toBe("result");
+  const diagnosis = last.data as ClusterDiagnosis;
+  expect(diagnosis).toMatchObject({ cluster_id: ID, status: "failed" });
+  const finished = events.filter(({ event }) => event === "step_finished").map(({ data }) => data);
+  expect(finished.toSorted(byPlace)).toEqual(diagnosis.steps);
+  expect(JSON.stringify(events)).not.toContain("abcdefgh");
+  for (const { step, status } of diagnosis.steps) {
+    const kinds = events.filter(({ data }) => (data as StepResult).step === step).map(({ event }) => event);
+    expect(kinds).toEqual(status === "skipped" ? ["step_finished"] : ["step_started", "step_finished"]);
+  }
+});
+
+it("answers a wrong request for events by an error as always", async () => {
+  const { answer } = await readDiagnosis("unknown");
+  expect(answer.status).toBe(404);
+  expect(await errorOf(answer)).toMatchObject({ code: "cluster_not_found" });
 });
 
 it("says that a cluster is disabled, when nothing else is wrong", async () => {
@@ -406,6 +453,17 @@ describe("the route", () => {
     expect(await Promise.all(running)).toEqual(Array(4).fill("aborted"));
     await simulator.faults.clear();
     await expect.poll(refused, { interval: 5 }).toBe(200);
+  });
+
+  it("ends a diagnosis whose reader of events has gone away", async () => {
+    await simulator.faults.set(ID, { layer: "api", kind: "hang" });
+    const readers = await Promise.all(Array.from({ length: 4 }, () => readDiagnosis()));
+    for (const reader of readers) await reader.nextOf("steps");
+    const fifth = await readDiagnosis();
+    expect(await errorOf(fifth.answer)).toMatchObject({ code: "diagnosis_busy" });
+    for (const reader of readers) reader.leave();
+    await simulator.faults.clear();
+    await expect.poll(async () => (await readDiagnosis()).answer.status, { interval: 20 }).toBe(200);
   });
 
   it("leaves an audit line", async () => {

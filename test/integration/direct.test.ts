@@ -397,6 +397,7 @@ test("diagnose takes the steps of a cluster without a tunnel", async () => {
     "prometheus_ready",
     "prometheus_version",
     "prometheus_metadata",
+    "samples_by",
     "clock_skew",
     "query_test",
     "collector",

@@ -244,20 +244,35 @@ const TUNNEL: FaultCase[] = [
   failed("the wrong port", { layer: "tunnel", kind: "wrong-port" }, "tunnel_protocol"),
 ];
 
-const one = (metric: string): { layer: "prometheus"; path: string; query: string } => ({
-  layer: "prometheus",
-  path: "/api/v1/query",
-  query: metric,
-});
+type Place = { layer: "prometheus"; path: string; query: string };
+const one = (metric: string): Place => ({ layer: "prometheus", path: "/api/v1/query", query: metric });
+const read = (metric: string): Place => ({ layer: "prometheus", path: "/api/v1/read", query: metric });
+/** Three failures in a row give way to the query API: only what hits both stays open in windows that are tried so often. */
+const both = (metric: string): Omit<Place, "path"> => ({ layer: "prometheus", query: metric });
+
+/** Samples come by the query API from a source that does not serve remote read. */
+const NO_REMOTE_READ: Fault = { layer: "prometheus", path: "/api/v1/read", kind: "status", status: 404 };
+/** The samples of windows so short come as chunks where a block of them was too large. */
+const asChunks = (metric: string, fault: Fault): Fault[] => [
+  { ...read(metric), kind: "remote-read", problem: "bomb", times: 1 },
+  fault,
+];
 
 /** Only this metric's query is hit. */
 const partial = (
   name: string,
   metric: string,
-  fault: Fault,
+  faults: Fault | Fault[],
   code: ErrorCode,
   expected: Pick<FaultCase, "message" | "hint" | "mayFailOthers"> = {},
-): FaultCase => ({ name, set: board(fault), outcome: "partial", code, open: metric, ...expected });
+): FaultCase => ({
+  name,
+  set: board(...[faults].flat()),
+  outcome: "partial",
+  code,
+  open: metric,
+  ...expected,
+});
 
 const PROMETHEUS: FaultCase[] = [
   failed("Prometheus is not ready", { layer: "prometheus", kind: "not-ready" }, "prometheus_not_ready", {
@@ -306,57 +321,139 @@ const PROMETHEUS: FaultCase[] = [
     { layer: "prometheus", kind: "wrong-shape" },
     "prometheus_unexpected_answer",
   ),
-  partial("one query hangs", "node_load15", { ...one("node_load15"), kind: "hang" }, "prometheus_timeout"),
+  ...(["extra-members", "reordered", "spaced"] as const).map((layout): FaultCase => ({
+    name: `another backend's layout: ${layout}`,
+    set: board({ layer: "prometheus", kind: "layout", layout }),
+    outcome: "successful",
+  })),
+];
+
+/** Of one metric's samples, by the query API. */
+const QUERY_API: FaultCase[] = [
+  partial(
+    "one query hangs",
+    "node_load15",
+    [NO_REMOTE_READ, { ...one("node_load15"), kind: "hang" }],
+    "prometheus_timeout",
+  ),
   partial(
     "one query drips",
     "kube_pod_info",
-    { ...one("kube_pod_info"), kind: "drip", bytes: 64, delayMs: 50 },
+    [NO_REMOTE_READ, { ...one("kube_pod_info"), kind: "drip", bytes: 64, delayMs: 50 }],
     "prometheus_timeout",
   ),
   partial(
     "one query fails",
     "node_load15",
-    { ...one("node_load15"), kind: "error", status: 422, errorType: "execution", message: "a bad block" },
+    [
+      NO_REMOTE_READ,
+      { ...one("node_load15"), kind: "error", status: 422, errorType: "execution", message: "a bad block" },
+    ],
     "prometheus_query_failed",
     { message: /422 execution: a bad block/ },
   ),
   partial(
     "one query gets other JSON",
     "node_load15",
-    {
-      ...one("node_load15"),
-      kind: "wrong-shape",
-      body: '{"status":"success","data":{"resultType":"matrix"}}',
-    },
+    [
+      NO_REMOTE_READ,
+      {
+        ...one("node_load15"),
+        kind: "wrong-shape",
+        body: '{"status":"success","data":{"resultType":"matrix"}}',
+      },
+    ],
     "prometheus_answer_invalid",
   ),
   partial(
     "too many samples even in the smallest window",
     "node_load15",
-    { ...one("node_load15"), kind: "max-samples", samples: 0 },
+    [NO_REMOTE_READ, { ...one("node_load15"), kind: "max-samples", samples: 0 }],
     "prometheus_too_many_samples",
     { hint: /query\.max-samples/ },
   ),
   {
     name: "too many samples: the window is halved",
-    set: board({ ...one("kube_pod_info"), kind: "max-samples", samples: 60 }),
+    set: board(NO_REMOTE_READ, { ...one("kube_pod_info"), kind: "max-samples", samples: 60 }),
     outcome: "successful",
   },
   {
-    name: "native histograms are counted",
-    set: board({ ...one("node_load15"), kind: "histograms" }),
+    name: "native histograms are stored",
+    set: board(NO_REMOTE_READ, { ...one("node_load15"), kind: "histograms" }),
     outcome: "successful",
-    warning: /1 native histogram samples were left out/,
   },
-  ...(["extra-members", "reordered", "spaced"] as const).map((layout): FaultCase => ({
-    name: `another backend's layout: ${layout}`,
-    set: board({ layer: "prometheus", kind: "layout", layout }),
-    outcome: "successful",
-  })),
   partial(
     "the Pod restarts in the middle of an answer",
     "kube_pod_info",
-    { ...one("kube_pod_info"), kind: "pod-restart", afterBytes: 900, times: 1 },
+    [NO_REMOTE_READ, { ...one("kube_pod_info"), kind: "pod-restart", afterBytes: 900, times: 1 }],
+    "tunnel_closed",
+    { hint: /next round/, mayFailOthers: true },
+  ),
+];
+
+/** The same by remote read, and what only remote read can answer. */
+const REMOTE_READ: FaultCase[] = [
+  partial("both ways hang", "node_load15", { ...both("node_load15"), kind: "hang" }, "prometheus_timeout"),
+  partial(
+    "both ways drip",
+    "kube_pod_info",
+    { ...both("kube_pod_info"), kind: "drip", bytes: 4, delayMs: 50 },
+    "prometheus_timeout",
+  ),
+  partial(
+    "remote read fails",
+    "node_load15",
+    { ...read("node_load15"), kind: "status", status: 500, body: "a bad block\n" },
+    "prometheus_unexpected_answer",
+    { message: /500 with "a bad block"/ },
+  ),
+  ...(["status", "html", "wrong-shape"] as const).map((kind): FaultCase => ({
+    name: `remote read is refused in the middle of a round: ${kind}`,
+    set: board({ ...read("node_load15"), kind, status: kind === "status" ? 403 : 200 }),
+    outcome: "successful",
+  })),
+  partial(
+    "too many samples for remote read even in the smallest window",
+    "node_load15",
+    { ...read("node_load15"), kind: "status", status: 400, body: "exceeded sample limit (1)\n" },
+    "prometheus_too_many_samples",
+  ),
+  {
+    name: "too many samples for remote read: the window is halved",
+    set: board({ ...read("kube_pod_info"), kind: "max-samples", samples: 60 }),
+    outcome: "successful",
+  },
+  ...(["samples", "content-type", "bomb"] as const).map((problem): FaultCase => ({
+    name: `remote read answers in another way: ${problem}`,
+    set: board({ ...read("kube_pod_info"), kind: "remote-read", problem }),
+    outcome: "successful",
+  })),
+  {
+    name: "chunks of an encoding that nobody knows",
+    set: board(
+      ...asChunks("kube_pod_info", { ...read("kube_pod_info"), kind: "remote-read", problem: "encoding" }),
+    ),
+    outcome: "successful",
+  },
+  ...(
+    [
+      ["checksum", "prometheus_answer_invalid", /CRC-32C/],
+      ["chunk-count", "prometheus_answer_truncated", /./],
+      ["query-index", "prometheus_answer_invalid", /query that was not asked/],
+    ] as const
+  ).map(([problem, code, message]) =>
+    partial(
+      `chunks of remote read are damaged: ${problem}`,
+      "kube_pod_info",
+      asChunks("kube_pod_info", { ...read("kube_pod_info"), kind: "remote-read", problem }),
+      code,
+      { message },
+    ),
+  ),
+  partial(
+    "the Pod restarts in the middle of an answer of remote read",
+    "kube_pod_info",
+    { ...read("kube_pod_info"), kind: "pod-restart", afterBytes: 100, times: 1 },
     "tunnel_closed",
     { hint: /next round/, mayFailOthers: true },
   ),
@@ -368,4 +465,6 @@ export const FAULT_CASES: readonly FaultCase[] = [
   ...TARGET,
   ...TUNNEL,
   ...PROMETHEUS,
+  ...QUERY_API,
+  ...REMOTE_READ,
 ];

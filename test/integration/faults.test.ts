@@ -132,12 +132,19 @@ describe.each([
     expect(first?.successful).toBe(isKnown ? simulator.clusters.length : undefined);
   });
 
-  it("a window with too many samples was read in halves", () => {
-    const halved = FAULT_CASES.findIndex(({ name }) => name.startsWith("too many samples: "));
-    const reads = (id: string): number =>
-      queries.get(id)!.filter((query) => query.startsWith("kube_pod_info[")).length;
+  it.each([
+    ["too many samples: ", "kube_pod_info["],
+    ["too many samples for remote read: ", '{__name__="kube_pod_info"}'],
+  ])("a window with too many samples was read in halves (%s)", (name, query) => {
+    const halved = FAULT_CASES.findIndex((each) => each.name.startsWith(name));
+    const reads = (id: string): number => queries.get(id)!.filter((asked) => asked.startsWith(query)).length;
     expect(reads(idOf(halved))).toBeGreaterThan(2);
-    expect(reads(idOf(FAULT_CASES.length))).toBe(1);
+  });
+
+  it("the healthy ones are read by remote read, each window once", () => {
+    const asked = queries.get(idOf(FAULT_CASES.length))!;
+    expect(asked.filter((query) => query === '{__name__="kube_pod_info"}')).toHaveLength(1);
+    expect(asked.filter((query) => query.startsWith("kube_pod_info["))).toEqual([]);
   });
 
   it("no sample came under two values or kinds, and no batch of two clusters", () => {

@@ -87,7 +87,9 @@ let statuses: Map<string, ClusterStatus>;
 beforeAll(async () => {
   simulator = await startSimulator({ clock, clusters: CLUSTERS, shape: SMALL });
   collector = await startOtlpCollector();
-  bridge = await startTestBridge({ simulator, collector, clock });
+  // Answers of the query API; test/unit/prometheus/remote-read and worst-remote-reads.test.ts have those of remote read.
+  const environment = { REMOTE_READ: "off" };
+  bridge = await startTestBridge({ simulator, collector, clock, environment });
   for (const [i, [, metric]] of REFUSED.entries()) await simulator.faults.set(idOf(i), extra(metric));
   for (const [i, [, fault]] of BROKEN.entries()) await simulator.faults.set(idOf(REFUSED.length + i), fault);
   await simulator.faults.set(idOf(CLUSTERS - 2), SLOW);

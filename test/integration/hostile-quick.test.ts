@@ -11,4 +11,4 @@ const quick = Object.entries(ALL).flatMap(([who, behaviours]) =>
   behaviours.filter((each) => each.quick).map((each) => ({ ...each, name: `${who} ${each.name}` })),
 );
 
-runBehaviours(quick, { environment: COLLECTOR_ENVIRONMENT });
+runBehaviours(quick, { environment: { ...COLLECTOR_ENVIRONMENT, REMOTE_READ: "off" } });

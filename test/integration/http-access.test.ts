@@ -15,7 +15,7 @@ function credentials(caller: Caller): Record<string, string> {
 }
 
 /** Every route with its scope: a new route must be added here. */
-const ROUTES: readonly [method: string, path: string, scope: "open" | "read" | "collect"][] = [
+const ROUTES: readonly [method: string, path: string, scope: "open" | "any" | "read" | "collect"][] = [
   ["GET", "/", "open"],
   ["GET", "/healthz", "open"],
   ["GET", "/readyz", "open"],
@@ -23,6 +23,7 @@ const ROUTES: readonly [method: string, path: string, scope: "open" | "read" | "
   ["GET", "/docs/json", "open"],
   ["OPTIONS", "/metrics/collect-all", "open"],
   ["POST", "/metrics/collect-all", "collect"],
+  ["GET", "/whoami", "any"],
   ["GET", "/metrics", "read"],
   ["HEAD", "/metrics", "read"],
   ["GET", "/metrics/status", "read"],
@@ -32,8 +33,9 @@ const ROUTES: readonly [method: string, path: string, scope: "open" | "read" | "
   ["GET", "/cluster-metrics/edge-1/latest?metric=up", "read"],
 ];
 
-const ALLOWED: Record<"open" | "read" | "collect" | "admin", readonly Caller[]> = {
+const ALLOWED: Record<"open" | "any" | "read" | "collect" | "admin", readonly Caller[]> = {
   open: CALLERS,
+  any: ["read", "collect", "admin", "dapr"],
   read: ["read", "admin"],
   collect: ["collect", "admin", "dapr"],
   admin: ["admin"],
@@ -135,10 +137,26 @@ describe("every route of a program that has all of them", () => {
       access: ACCESS,
       deps: {
         clock: createManualClock(),
-        clusterAdmin: { create: never, update: never, remove: never },
+        clusterAdmin: { create: never, draft: never, update: never, remove: never },
+        onboarding: {
+          prometheusNamespace: "monitoring",
+          inspect: () => ({ contexts: [], currentContext: null }),
+          draft: never,
+          findServices: never,
+          diagnose: never,
+        },
         diagnoseCluster: never,
         diagnoseStorage: never,
-        clusterState: { summary: never, health: never, nodes: never, pods: never, gpus: never },
+        clusterState: {
+          summary: never,
+          health: never,
+          nodes: never,
+          pods: never,
+          gpus: never,
+          gpuUsage: never,
+          fleetGpuUsage: never,
+          listClusters: never,
+        },
         metricQueries: { series: never, metrics: never, labels: never },
       },
     });
@@ -175,7 +193,7 @@ describe("every route of a program that has all of them", () => {
     }
   });
 
-  it("that changes something needs admin and is in the audit log; rounds need collect, the rest read", () => {
+  it("that changes something needs admin and is in the audit log; rounds need collect, who the caller is any token, the rest read", () => {
     const changing = operations.filter(
       ({ method, path }) => method !== "GET" && method !== "OPTIONS" && path !== "/cluster-metrics/query",
     );
@@ -185,6 +203,9 @@ describe("every route of a program that has all of them", () => {
       "POST /clusters admin",
       "POST /clusters/edge-1/diagnose admin",
       "POST /metrics/collect-all collect",
+      "POST /onboard/diagnose admin",
+      "POST /onboard/inspect admin",
+      "POST /onboard/services admin",
     ]);
     const audited = harness.lines
       .map((line) => JSON.parse(line) as { audit?: { action: string } })
@@ -193,11 +214,13 @@ describe("every route of a program that has all of them", () => {
       "cluster.create",
       "cluster.delete",
       "cluster.diagnose",
+      "cluster.find_services",
       "cluster.update",
       "collection.start",
+      "kubeconfig.inspect",
     ]);
     expect(new Set(operations.map(({ scope }) => scope))).toEqual(
-      new Set(["open", "read", "collect", "admin"]),
+      new Set(["open", "any", "read", "collect", "admin"]),
     );
   });
 });

@@ -100,12 +100,14 @@ export const STATUS: CollectionStatus = {
   interval_seconds: 300,
   current_round: null,
   last_round: roundResult("r0", true),
+  replicas: [],
   clusters: [
     {
       cluster_id: "edge-1",
       cluster_name: "Edge 1",
       platform: "eks",
       state: "partial",
+      owner: "bridge-1",
       collecting: false,
       watermark: null,
       lag_seconds: null,
@@ -140,6 +142,7 @@ export const STATUS: CollectionStatus = {
       transport: "tunnel",
       prometheus_pod: "prometheus-0",
       prometheus_pods: null,
+      samples_by: null,
       clock_skew_seconds: -0.2,
       warnings: ["certificates are not verified"],
     },

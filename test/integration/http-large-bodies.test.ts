@@ -11,7 +11,7 @@ beforeAll(async () => {
   };
   harness = await startHarness({
     deps: {
-      clusterAdmin: { create: refuse, update: refuse, remove: refuse },
+      clusterAdmin: { create: refuse, draft: refuse, update: refuse, remove: refuse },
       metricQueries: { series: refuse, metrics: refuse, labels: refuse },
     },
   });

@@ -20,7 +20,9 @@ let harness: Harness;
 let document: Document;
 beforeAll(async () => {
   const never = (): Promise<never> => Promise.reject(new Error("not called"));
-  harness = await startHarness({ deps: { clusterAdmin: { create: never, update: never, remove: never } } });
+  harness = await startHarness({
+    deps: { clusterAdmin: { create: never, draft: never, update: never, remove: never } },
+  });
   document = (await (await fetch(`${harness.url}/docs/json`)).json()) as Document;
 });
 afterAll(() => harness.server.stop());
@@ -61,6 +63,7 @@ describe("the OpenAPI document", () => {
       "GET /metrics/completeness",
       "GET /metrics/status",
       "GET /readyz",
+      "GET /whoami",
       "OPTIONS /metrics/collect-all",
       "PATCH /clusters/{id}",
       "POST /clusters",
@@ -139,7 +142,7 @@ describe("the OpenAPI document", () => {
     const answer = await fetch(`${bare.url}/docs/yaml`);
     const paths = [...(await answer.text()).matchAll(/^ {2}(\/[^:]*):/gm)].map((match) => match[1]);
     await bare.server.stop();
-    expect(paths).toHaveLength(4);
-    expect(new Set(paths)).toEqual(new Set(["/", "/healthz", "/metrics", "/readyz"]));
+    expect(paths).toHaveLength(5);
+    expect(new Set(paths)).toEqual(new Set(["/", "/healthz", "/metrics", "/readyz", "/whoami"]));
   });
 });

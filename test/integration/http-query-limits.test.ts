@@ -32,7 +32,16 @@ async function start(options: Parameters<typeof startHarness>[0] = {}) {
       arrived();
     });
   const metricQueries: MetricQueries = { series: hang, metrics: hang, labels: hang };
-  const clusterState = { summary: hang, health: hang, nodes: hang, pods: hang, gpus: hang };
+  const clusterState = {
+    summary: hang,
+    health: hang,
+    nodes: hang,
+    pods: hang,
+    gpus: hang,
+    gpuUsage: hang,
+    fleetGpuUsage: hang,
+    listClusters: hang,
+  };
   const harness = await startHarness({
     ...options,
     deps: { metricQueries, clusterState, latest: hang, ...options.deps },

@@ -307,11 +307,12 @@ describe("what can be read", () => {
       "readiness",
       "metrics",
       "status",
+      "whoami",
       "clusters",
     ]);
     const bare = await start({ bare: true });
     const { links: few } = (await (await fetch(bare.url)).json()) as { links: Record<string, string> };
-    expect(Object.keys(few)).toEqual(["docs", "openapi", "health", "readiness", "metrics"]);
+    expect(Object.keys(few)).toEqual(["docs", "openapi", "health", "readiness", "metrics", "whoami"]);
     expect((await fetch(`${bare.url}/metrics/status`)).status).toBe(404);
   });
 

@@ -1,7 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { createMetricLookup } from "#query/series/lookup.ts";
-import { createReadNodeAddresses, hostOf, hostSql, toNodeNamedSql } from "#query/node-addresses.ts";
-import { limitDatabase } from "#query/limits.ts";
 import { createSeriesQuery, type SeriesRequest } from "#query/series/series.ts";
 import { refreshRollups } from "#storage/rollups.ts";
 import { bridgeErrorOf } from "../helpers/bridge-error-of.ts";
@@ -258,42 +256,147 @@ test("ranges of weeks take old lists of nodes from the hours", async () => {
   ]);
 });
 
-test("SQL and program know the host of an instance and its node alike", async () => {
-  const instances = [
-    "10.0.0.1:9100",
-    "10.0.0.1",
-    "n.example:1",
-    "[fd00::1]:9100",
-    "[fd00::1]",
-    "fd00::1",
-    "[x",
-    "",
-  ];
-  const rows = await engine.database.query<{ host: string }>(
-    `SELECT ${hostSql("instance")} AS host FROM (SELECT arrayJoin({instances:Array(String)}) AS instance)`,
-    { instances },
-  );
-  expect(rows.map(({ host }) => host)).toEqual(
-    instances.map((instance) => (instance === "[x" ? "" : hostOf(instance))),
-  );
+describe("the resolver of all answers finds the node of", () => {
+  const of = (labels: Record<string, string>, value: number) =>
+    samples(labels, NOW_MS - HOUR_MS, NOW_MS, value);
+  const names = async (metric: string): Promise<Record<string, unknown>> => {
+    const groups = await ask({ clusterId: "kinds", metric, groupBy: [NODE] });
+    return Object.fromEntries(groups.map(({ labels, value }) => [labels[NODE] ?? "", value]));
+  };
+  const ksm = { instance: "10.0.0.9:8080", job: "kube-state-metrics", namespace: "mon", pod: "ksm-0" };
 
-  const range = { fromMs: NOW_MS - 10 * HOUR_MS, toMs: NOW_MS };
-  const database = limitDatabase(engine.database, QUERY_DEFAULTS.limits);
-  const addresses = await createReadNodeAddresses(database, { databaseName: "metrics" })(
-    "reuse",
-    range,
-    undefined,
+  beforeAll(async () => {
+    await nodes(
+      "kinds",
+      { "10.0.0.1": "a", "10.0.0.2": "b.example", "10.0.0.9": "c" },
+      NOW_MS - HOUR_MS,
+      NOW_MS,
+    );
+    const pod = (name: string, node: string, ip: string) =>
+      of({ ...ksm, exported_namespace: "mon", exported_pod: name, exported_node: node, pod_ip: ip }, 1);
+    await store("kinds", "kube_pod_info", [
+      ...pod("dcgm-a", "a", "10.244.0.7"),
+      ...pod("ne-b", "b.example", "10.244.1.5"),
+      ...pod("app-1", "a", "10.244.0.8"),
+    ]);
+  });
+
+  test.each([
+    {
+      // The kubelet scrapes are of its node: kubernetes-mixin groups container series by their node.
+      what: "container series: cAdvisor's instance, its label node or exported_node, its Pod",
+      metric: "container_memory_working_set_bytes",
+      series: [
+        of({ instance: "10.0.0.1:10250", namespace: "x", pod: "p", container: "c" }, 1),
+        of({ instance: "10.0.0.9:10250", node: "b", namespace: "x", pod: "q", container: "c" }, 2),
+        of({ instance: "proxy:443", namespace: "mon", pod: "app-1", container: "c" }, 4),
+        of({ instance: "prometheus:9090", node: "b", exported_node: "c", namespace: "x", pod: "r" }, 8),
+      ],
+      expected: { a: 5, "b.example": 2, c: 8 },
+    },
+    {
+      // dcgm-exporter#129: without NODE_NAME, Hostname is the exporter's Pod. dcgm-exporter#655: `hostname` in newer versions.
+      what: "GPU series: Hostname that is a Pod, hostname, the exporter's own Pod beside the Pod that holds the GPU",
+      metric: "DCGM_FI_DEV_GPU_UTIL",
+      series: [
+        of({ UUID: "1", Hostname: "dcgm-a", instance: "10.244.3.3:9400" }, 1),
+        of({ UUID: "2", hostname: "b", instance: "10.244.3.4:9400" }, 2),
+        of(
+          {
+            UUID: "3",
+            instance: "10.244.9.9:9400",
+            namespace: "mon",
+            pod: "dcgm-a",
+            exported_namespace: "team",
+            exported_pod: "train-0",
+          },
+          4,
+        ),
+      ],
+      expected: { a: 5, "b.example": 2 },
+    },
+    {
+      // ROCm/device-metrics-exporter: the label `hostname`.
+      what: "GPU series of another vendor",
+      metric: "gpu_gfx_activity",
+      series: [of({ gpu_id: "0", hostname: "a", instance: "10.244.3.3:5000" }, 1)],
+      expected: { a: 1 },
+    },
+    {
+      // home-operations#13490: node_exporter without hostNetwork is scraped at its Pod's address.
+      what: "node_exporter at a Pod's address, by its Pod, and behind a federating Prometheus",
+      metric: "node_load1",
+      series: [
+        of({ instance: "10.244.1.5:9100", job: "ne" }, 1),
+        of({ instance: "10.244.9.9:9100", namespace: "mon", pod: "dcgm-a" }, 2),
+        of({ instance: "prometheus:9090", exported_instance: "10.0.0.9:9100" }, 4),
+        of({ instance: "10.0.0.9:9100", node: "rack-7" }, 8),
+      ],
+      expected: { "b.example": 1, a: 2, c: 12 },
+    },
+    {
+      // honor_labels is false: `node` is the node of kube-state-metrics, and exported_node the one that it is about.
+      what: "kube-state-metrics: the node that a series is about",
+      metric: "kube_node_status_condition",
+      series: [
+        of({ ...ksm, node: "c", exported_node: "a", condition: "Ready", status: "true" }, 1),
+        of({ ...ksm, node: "b.example", condition: "Ready", status: "true" }, 2),
+      ],
+      expected: { a: 1, "b.example": 2 },
+    },
+    {
+      what: "an application: by its Pod",
+      metric: "http_requests_in_flight",
+      series: [
+        of({ instance: "10.244.7.7:80", namespace: "mon", pod: "app-1" }, 1),
+        of({ instance: "10.244.0.8:80" }, 2),
+        of({ instance: "elsewhere:80" }, 4),
+      ],
+      expected: { a: 3, "": 4 },
+    },
+  ])("$what", async ({ metric, series, expected }) => {
+    await store("kinds", metric, series.flat());
+    expect(await names(metric)).toEqual(expected);
+  });
+
+  test("a host that no list of addresses has, by what uname calls it", async () => {
+    await store("kinds", "node_uname_info", of({ instance: "metal-7:9100", nodename: "b" }, 1));
+    await store("kinds", "node_load15", of({ instance: "metal-7:9100" }, 1));
+    expect(await names("node_load15")).toEqual({ "b.example": 1 });
+  });
+
+  test("no series of kube-state-metrics by the exporter's own node, which is another one", async () => {
+    await store("kinds", "kube_deployment_status_replicas", of({ ...ksm, node: "c", deployment: "d" }, 1));
+    const error = await bridgeErrorOf(names("kube_deployment_status_replicas"));
+    expect(error.message).toBe(`group_by.0: no series of the metric has a label "${NODE}"`);
+    const lookup = createMetricLookup({ database: engine.database, clock }, QUERY_DEFAULTS);
+    const { labels } = await lookup.labels({ clusterId: "kinds", metric: "kube_deployment_status_replicas" });
+    expect(labels.map(({ label }) => label)).not.toContain(NODE);
+  });
+
+  test("series whose labels another label's error names", async () => {
+    await store("kinds", "node_load5", of({ instance: "10.244.1.5:9100" }, 1));
+    const error = await bridgeErrorOf(ask({ clusterId: "kinds", metric: "node_load5", groupBy: ["nope"] }));
+    expect(error.hint).toBe(`Use one of: instance, ${NODE}.`);
+  });
+});
+
+test("thousands of series, whose ids no single parameter of a URL holds, have their nodes", async () => {
+  const count = 4000;
+  const atMs = NOW_MS - MINUTE_MS;
+  await nodes("many", { "10.0.0.1": "a", "10.0.0.2": "b" }, NOW_MS - HOUR_MS, NOW_MS);
+  await store(
+    "many",
+    "container_memory_usage_bytes",
+    Array.from({ length: count }, (_, i) =>
+      point({ instance: `10.0.0.${(i % 2) + 1}:10250`, namespace: "x", pod: `p-${i}` }, atMs, 1),
+    ),
   );
-  const times = Array.from({ length: 40 }, (_, i) => NOW_MS - 11 * HOUR_MS + i * 20 * MINUTE_MS);
-  const series = `SELECT number AS series_id, CAST(map('instance', '10.0.0.1:9100'), 'Map(LowCardinality(String), String)') AS labels,
-    fromUnixTimestamp64Milli(toInt64({times:Array(String)}[number + 1])) AS newest FROM numbers(40)`;
-  const named = toNodeNamedSql("metrics", series, { metric: "m", ...range });
-  const found = await database.query<{ node: string }>(
-    `SELECT labels['${NODE}'] AS node FROM (${named.sql}) ORDER BY series_id`,
-    { cluster: "reuse", times: times.map(String), ...named.parameters },
-    undefined,
-  );
-  const expected = times.map((timeMs) => addresses.nodeOf("10.0.0.1", timeMs));
-  expect(found.map(({ node }) => node)).toEqual(expected);
-  expect(new Set(expected)).toEqual(new Set(["old", "new"]));
+  const request = { clusterId: "many", metric: "container_memory_usage_bytes", groupBy: [NODE] };
+  expect(await ask(request)).toEqual([
+    { labels: { [NODE]: "a" }, value: count / 2 },
+    { labels: { [NODE]: "b" }, value: count / 2 },
+  ]);
+  const filters = [{ label: NODE, op: "=" as const, value: "b" }];
+  expect(await ask({ ...request, filters })).toEqual([{ labels: { [NODE]: "b" }, value: count / 2 }]);
 });

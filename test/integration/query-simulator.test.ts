@@ -14,7 +14,7 @@ import { keyOfLabels, type Points } from "../helpers/promql-reference.ts";
 import { storeWorld } from "../helpers/stored-world.ts";
 import { QUERY_DEFAULTS } from "../helpers/query-defaults.ts";
 
-// The scraped samples of a simulated cluster are stored, and every answer is compared with what the simulator's Prometheus answers to the PromQL that
+// The scraped samples of a simulated cluster are stored with their stale markers, and every answer is compared with what the simulator's Prometheus answers to the PromQL that
 // the API says the answer equals. That Prometheus evaluates from the world's functions of time, not from anything stored.
 
 const database = useEngine({ migrated: true });
@@ -42,7 +42,8 @@ function simulate(settings: { seed: number; shape: Partial<ClusterShape> }): Clu
 }
 
 async function store(world: ClusterWorld, metrics: readonly string[], toMs = END_MS): Promise<void> {
-  await storeWorld(database.database, world, { fromMs: START_MS - HOUR_MS, toMs, nowMs: END_MS, metrics });
+  const window = { fromMs: START_MS - HOUR_MS, toMs, nowMs: END_MS };
+  await storeWorld(database.database, world, { ...window, metrics, markers: true });
 }
 
 /** Differences between the API's answer and the simulated Prometheus' answer, and the number of points of the latter. */
@@ -84,6 +85,7 @@ describe("two hours of a cluster", () => {
     node_cpu_seconds_total: ["mode"],
   };
   const RANGES = [
+    { name: "5 min", from: 0, to: 2 * HOUR_MS, step: 5 * MINUTE_MS, each: false },
     { name: "all of it at 1 min", from: 0, to: 2 * HOUR_MS, step: MINUTE_MS, each: false },
     {
       name: "37 s, from inside the series",

@@ -214,7 +214,8 @@ describe("summary", () => {
     ]);
     const values = (metric: string, at: number): number[] =>
       [...newest(metric, at, "UUID").values()].map(({ value }) => value);
-    const utilization = steps.flatMap((at) => values("DCGM_FI_DEV_GPU_UTIL", at));
+    // The exporter has SM_ACTIVE, which counts before GPU_UTIL.
+    const utilization = steps.flatMap((at) => values("DCGM_FI_PROF_SM_ACTIVE", at).map((each) => 100 * each));
     expect(off(answer.avg_gpu_utilization_percent, mean(utilization))).toBeLessThan(EXACT);
     expect(off(answer.max_gpu_utilization_percent, Math.max(...utilization))).toBeLessThan(EXACT);
     const used = (at: number): number => sum(values("DCGM_FI_DEV_FB_USED", at));
@@ -354,14 +355,15 @@ test("pods: restarts are counted in the window, from the sample before it", asyn
 
 test("gpus: the newest sample of each, and the Pod that holds it now", async () => {
   const { gpus } = await state.gpus({ clusterId: "sim-1" });
-  const utilization = newest("DCGM_FI_DEV_GPU_UTIL", AS_OF_MS, "UUID");
+  const utilization = newest("DCGM_FI_PROF_SM_ACTIVE", AS_OF_MS, "UUID");
   expect(gpus.map(({ uuid }) => uuid).sort()).toEqual([...utilization.keys()].sort());
   expect(gpus.map(({ node, gpu }) => `${node}/${gpu}`)).toEqual(
     world.layout.nodes.flatMap(({ name }) => [`${name}/0`, `${name}/1`]),
   );
   const power = newest("DCGM_FI_DEV_POWER_USAGE", AS_OF_MS, "UUID");
   for (const gpu of gpus) {
-    expect(gpu.utilization_percent).toBe(utilization.get(gpu.uuid)!.value);
+    expect(gpu.utilization_percent).toBe(100 * utilization.get(gpu.uuid)!.value);
+    expect(gpu.utilization_source).toBe("DCGM_FI_PROF_SM_ACTIVE");
     expect(gpu.power_watts).toBe(power.get(gpu.uuid)!.value);
     expect(gpu.pods.map(({ pod }) => pod)).toEqual([utilization.get(gpu.uuid)!.pod]);
   }

@@ -127,6 +127,49 @@ describe("the calls", () => {
   });
 });
 
+interface Operation {
+  parameters?: {
+    name: string;
+    in: string;
+    required?: boolean;
+    example?: string | number;
+    examples?: Record<string, { value: string | number }>;
+  }[];
+  requestBody?: { content: Record<string, { schema: { $ref: string } }> };
+}
+interface OpenApi {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, { examples?: unknown[] }> };
+}
+
+/** What /docs fills in for "Try it out": the example of each parameter, also of those that may be left out, and the first example of the body. */
+test("each operation answers 200 to its own example, on a cluster of the demo", async () => {
+  const { paths, components } = (await (await fetch(`${harness.url}/docs/json`)).json()) as OpenApi;
+  const operations = Object.entries(paths).filter(([path]) => path.startsWith("/cluster-metrics"));
+  expect(operations.length).toBeGreaterThan(9);
+  for (const [path, methods] of operations) {
+    for (const [method, { parameters = [], requestBody }] of Object.entries(methods)) {
+      const filled = parameters.flatMap(({ name, in: place, example, examples }) => {
+        const value = example ?? Object.values(examples ?? {})[0]?.value;
+        return value === undefined ? [] : [{ name, place, value: encodeURIComponent(value) }];
+      });
+      const of = (place: string) => filled.filter((each) => each.place === place);
+      const url = of("path").reduce((text, { name, value }) => text.replace(`{${name}}`, value), path);
+      const query = of("query").map(({ name, value }) => `${name}=${value}`);
+      const schema = requestBody?.content["application/json"]?.schema.$ref.split("/").at(-1);
+      const body =
+        schema === undefined ? {} : { body: JSON.stringify(components.schemas[schema]!.examples![0]) };
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(`${harness.url}${url}?${query.join("&")}`, {
+        method: method.toUpperCase(),
+        ...body,
+        ...(schema ? { headers } : {}),
+      });
+      expect([method, url, query, answer.status]).toEqual([method, url, query, 200]);
+    }
+  }
+});
+
 /** Places of fields and list entries that the printed answer has and the real one has not. */
 function missingIn(real: unknown, printed: unknown, place: string): string[] {
   if (typeof printed !== "object" || printed === null || real === null) return [];

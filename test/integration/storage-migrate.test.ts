@@ -57,11 +57,12 @@ const FILES = [
   "0004_series_identity.sql",
   "0005_series.sql",
   "0006_time_codec.sql",
+  "0007_stale_markers.sql",
 ];
 
 test("makes tables and views once, with the retention asked for", async () => {
   const first = await migrate(engine.database, settings());
-  expect(first).toEqual({ applied: FILES, version: 6 });
+  expect(first).toEqual({ applied: FILES, version: 7 });
   const names = [
     "exponential_histograms",
     "histograms",
@@ -70,6 +71,7 @@ test("makes tables and views once, with the retention asked for", async () => {
     ...ROLLUPS,
     ...VIEWS,
     ...SERIES,
+    "stale_markers",
     "summaries",
   ];
   expect(await tableNames()).toEqual(names);
@@ -80,7 +82,7 @@ test("makes tables and views once, with the retention asked for", async () => {
   expect(table?.engine_full).toContain("ReplacingMergeTree");
   expect(table?.engine_full).toContain("toIntervalDay(30)");
   expect(table?.primary_key).toBe("cluster_id, MetricName, toStartOfHour(TimeUnix), series_id");
-  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 6 });
+  expect(await migrate(engine.database, settings())).toEqual({ applied: [], version: 7 });
 });
 
 test("a retention that is changed later reaches the tables that exist, and what is stored in them", async () => {
@@ -137,7 +139,7 @@ test("several at once apply everything exactly once", async () => {
   const results = await Promise.all(Array.from({ length: 4 }, () => migrate(engine.database, settings())));
   expect(results.flatMap((result) => result.applied)).toEqual(FILES);
   const rows = await engine.database.query(`SELECT version FROM ${databaseName}.migrations ORDER BY version`);
-  expect(rows).toEqual([1, 2, 3, 4, 5, 6].map((version) => ({ version })));
+  expect(rows).toEqual([1, 2, 3, 4, 5, 6, 7].map((version) => ({ version })));
   // Only the newest generation of the lock is left.
   const locks = await engine.database.query(
     "SELECT name FROM system.tables WHERE database = {name:String} AND startsWith(name, 'migration_lock_')",

@@ -1,13 +1,10 @@
-import { mkdtempSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Fault } from "#simulator/fault-kinds.ts";
 import type { Flood } from "#simulator/flood.ts";
 import { startSimulator, type Simulator } from "#simulator/simulator.ts";
-import { startBridgeChild } from "../helpers/bridge-child.ts";
 import { startOtlpCollector, type OtlpCollector } from "../helpers/otlp-collector.ts";
 import { createTemporaryFolder } from "../helpers/temporary-folder.ts";
-import { bridgeEnvironment } from "../helpers/test-bridge.ts";
+import { startWatchedBridge } from "../helpers/watched-bridge.ts";
 
 const MIB = 1 << 20;
 /** The chart's limit of the bridge's memory. */
@@ -126,33 +123,21 @@ const WORST: readonly (readonly [name: string, fault: Fault | (() => Fault)])[] 
 ];
 
 it("the worst answers of one cluster of ten: the others are collected, the loop turns, memory stays within the chart's limit", async () => {
-  const directory = mkdtempSync(join(folder, "worst-"));
-  const watched = join(directory, "watched.json");
-  const child = startBridgeChild({
-    ...bridgeEnvironment(directory, { simulator, collector }),
-    NODE_OPTIONS: `--max-old-space-size=752 --import=${resolve("test/helpers/watch-loop.ts")}`,
-    WATCHED_FILE: watched,
-    METRICS_COLLECTION_TIMEOUT: "20",
-    EXPORT_TIMEOUT: "20",
-    CLUSTER_DEADLINE: "30",
-    LOG_LEVEL: "info",
-  });
+  // The flood is one of the query API.
+  const child = startWatchedBridge(folder, { simulator, collector }, { REMOTE_READ: "off" });
   await child.url;
   // Compiles what it needs.
   expect(await child.collect()).toMatchObject({ total: CLUSTERS, successful: CLUSTERS });
   const others: unknown[] = [];
   const figures: string[] = [];
   for (const [name, fault] of WORST) {
-    process.kill(child.pid, "SIGUSR2");
+    child.watch();
     await simulator.faults.set(HOSTILE, typeof fault === "function" ? fault() : fault);
     const { clusters } = await child.collect();
     others.push(
       ...clusters.filter(({ cluster_id, outcome }) => cluster_id !== HOSTILE && outcome !== "successful"),
     );
-    const { heldMs, rssBytes } = JSON.parse(readFileSync(watched, "utf8")) as {
-      heldMs: number;
-      rssBytes: number;
-    };
+    const { heldMs, rssBytes } = child.watched();
     figures.push(`${name}: loop held ${Math.round(heldMs)} ms, ${Math.round(rssBytes / MIB)} MiB`);
     expect.soft(heldMs, name).toBeLessThan(HELD_MS_MAX);
     expect.soft(rssBytes, name).toBeLessThan(RSS_BYTES_MAX);

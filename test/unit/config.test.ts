@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { inspect } from "node:util";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { toQuerySettings } from "#app/queries.ts";
 import { toParameters } from "#app/storage.ts";
 import { loadConfig, VARIABLES, type Environment } from "#config.ts";
 import { BridgeError } from "#errors/error.ts";
@@ -268,6 +269,37 @@ test.each([
 ])("CLICKHOUSE_RETENTION=%s is %i days", (value, days) => {
   const config = loadConfig({ CLICKHOUSE_RETENTION: value });
   expect(toParameters(config).retentionDays).toBe(days);
+});
+
+test("the variables of shards are all there or none, and no role contradicts them", () => {
+  const all = {
+    ROLE: "query",
+    CLICKHOUSE_SHARD_URLS: "http://a:8123, https://b:8443/clickhouse",
+    CLICKHOUSE_DISTRIBUTED_DATABASE: "metrics_all",
+    CLICKHOUSE_DISTRIBUTED_CLUSTER: "shards",
+  };
+  const config = loadConfig(all);
+  expect(config.CLICKHOUSE_SHARD_URLS?.map(({ href }) => href)).toEqual([
+    "http://a:8123/",
+    "https://b:8443/clickhouse",
+  ]);
+  expect(toParameters(config).shards).toEqual({ database: "metrics_all", cluster: "shards", count: 2 });
+  expect(toQuerySettings(config).databaseName).toBe("metrics_all");
+  expect(toQuerySettings(loadConfig({ ROLE: "query" })).databaseName).toBe("metrics");
+  expect(problemsOf({ ...all, CLICKHOUSE_DISTRIBUTED_CLUSTER: "" })).toEqual([
+    "CLICKHOUSE_DISTRIBUTED_CLUSTER: needed with the other variables of shards: set all three of them or none",
+  ]);
+  expect(problemsOf({ ...all, CLICKHOUSE_DATABASE: "metrics_all" })).toEqual([
+    "CLICKHOUSE_DISTRIBUTED_DATABASE: must not be CLICKHOUSE_DATABASE: choose another name",
+  ]);
+  expect(problemsOf({ ...all, ROLE: "all-in-one" })).toEqual([
+    "CLICKHOUSE_SHARD_URLS: all-in-one's own engine has no shards: remove it",
+  ]);
+  for (const wrong of ["a:8123", "http://a:8123,", "http://u:p@a:8123"]) {
+    expect(problemsOf({ ...all, CLICKHOUSE_SHARD_URLS: wrong })).toEqual([
+      expect.stringContaining("with commas between them"),
+    ]);
+  }
 });
 
 test("a cluster's deadline is at most the interval between rounds", () => {

@@ -2,7 +2,13 @@ import { z } from "zod";
 import type { ClusterAdmin } from "#clusters/cluster-admin.ts";
 import type { ErrorCode } from "#errors/error.ts";
 import { requestSignal, type App, type RouteModule } from "#http/app-types.ts";
-import { clusterInput, clusterPatch, clusterView, toClusterView } from "#http/cluster-schemas.ts";
+import {
+  clusterInput,
+  clusterPatch,
+  clusterView,
+  INPUT_ERRORS,
+  toClusterView,
+} from "#http/cluster-schemas.ts";
 import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
 import type { Clock } from "#lib/clock.ts";
 
@@ -13,14 +19,7 @@ const admission = fields({
 });
 
 const ADMISSION_ERRORS = [
-  "request_invalid",
-  "kubeconfig_invalid",
-  "kubeconfig_refused",
-  "api_server_refused",
-  "prometheus_plain_http",
-  "credentials_keys_missing",
-  "body_too_large",
-  "unsupported_media_type",
+  ...INPUT_ERRORS,
   "state_unavailable",
   "state_record_damaged",
 ] as const satisfies ErrorCode[];

@@ -12,7 +12,8 @@ import {
   queryBody,
 } from "#http/series-schemas.ts";
 import { rangeFields, toRangeMs, toStepMs, toTimeMs } from "#http/time-input.ts";
-import type { LatestAnswer, LatestRequest, MetricLookup } from "#query/series/lookup.ts";
+import type { LatestAnswer, LatestRequest } from "#query/series/latest.ts";
+import type { MetricLookup } from "#query/series/lookup.ts";
 import type { SeriesQuery } from "#query/series/series.ts";
 
 /** What answers the routes of this file. */

@@ -1,11 +1,12 @@
 import { z } from "zod";
 import type { ClusterState } from "#query/state/cluster-state.ts";
-import { POD_SORTS } from "#query/state/pod-sql.ts";
+import { POD_SORTS } from "#query/state/pod-state.ts";
 import { PODS_DEFAULT, PODS_MAX } from "#query/state/pods.ts";
 import type { AnswerQuery } from "#http/answer-query.ts";
 import type { RouteModule } from "#http/app-types.ts";
 import { addClusterRoute } from "#http/cluster-route.ts";
-import { gpusAnswer, healthAnswer, nodesAnswer, podsAnswer, summaryAnswer } from "#http/state-schemas.ts";
+import { gpusAnswer } from "#http/gpu-schemas.ts";
+import { healthAnswer, nodesAnswer, podsAnswer, summaryAnswer } from "#http/state-schemas.ts";
 import { rangeFields, toRangeMs } from "#http/time-input.ts";
 
 const CURSOR_CHARS_MAX = 4096;

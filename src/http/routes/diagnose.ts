@@ -2,76 +2,61 @@ import { z } from "zod";
 import type { Cluster, ClusterRegistry } from "#clusters/cluster.ts";
 import type { DiagnoseCluster } from "#diagnose/cluster.ts";
 import type { DiagnoseStorage } from "#diagnose/storage.ts";
-import type { StepResult } from "#diagnose/step-runner.ts";
-import { BridgeError, ERRORS, type ErrorCode } from "#errors/error.ts";
+import { BridgeError } from "#errors/error.ts";
 import { requestSignal, type RouteModule } from "#http/app-types.ts";
-import { ACCESS_ERRORS, clusterId, errors, fields, json, timestamp } from "#http/schemas.ts";
-import { scrubText, scrubValue } from "#telemetry/scrub.ts";
+import {
+  answerDiagnosis,
+  DIAGNOSIS_NOTES,
+  diagnosisContent,
+  diagnosisFields,
+  scrubDiagnosis,
+} from "#http/diagnosis-answer.ts";
+import { EVENT_NOTES } from "#http/event-schemas.ts";
+import type { EventStreams } from "#http/event-stream.ts";
+import { ACCESS_ERRORS, clusterId, errors, fields, json } from "#http/schemas.ts";
 
-const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
+export const clusterDiagnosis = z
+  .object({ cluster_id: clusterId, cluster_name: z.string(), ...diagnosisFields })
+  .meta({
+    id: "ClusterDiagnosis",
+    examples: [
+      {
+        cluster_id: "edge-1",
+        cluster_name: "Edge 1",
+        status: "failed",
+        started_at: "2025-06-01T12:00:00.000Z",
+        duration_ms: 210,
+        steps: [
+          {
+            step: "authentication",
+            title: "The API server knows the user",
+            status: "passed",
+            duration_ms: 24,
+            message: "known as system:serviceaccount:bud-system:budcluster-metrics-reader",
+            details: { kubernetes_version: "v1.36.3" },
+          },
+          {
+            step: "right_get_services",
+            title: "Right to get services",
+            status: "failed",
+            duration_ms: 8,
+            code: "cluster_forbidden",
+            message: "may not get services in namespace bud-system",
+            hint: 'Grant it by the rule {apiGroups: [""], resources: [services], verbs: [get]} of a Role in namespace bud-system (docs/rbac/managed-cluster.yaml has all).',
+          },
+          {
+            step: "service",
+            title: "Prometheus' Service is there",
+            status: "skipped",
+            duration_ms: 0,
+            message: 'it needs "Right to get services", which did not pass',
+          },
+        ],
+      },
+    ],
+  });
 
-const step = z
-  .object({
-    step: z.string().meta({ description: "Never renamed: safe to depend on", examples: ["tls"] }),
-    title: z.string(),
-    status: z.enum(["passed", "warning", "failed", "skipped"]),
-    duration_ms: z.int(),
-    code: z.enum(codes).exactOptional(),
-    message: z.string().meta({ description: "The finding; for a skipped step, the reason" }),
-    hint: z.string().exactOptional().meta({ description: "The remedy" }),
-    details: z.record(z.string(), z.unknown()).exactOptional(),
-  })
-  .meta({ id: "DiagnosisStep" });
-
-const summary = {
-  status: z
-    .enum(["passed", "warning", "failed"])
-    .meta({ description: "failed when any step failed, otherwise warning when any step warns" }),
-  started_at: timestamp,
-  duration_ms: z.int(),
-  steps: z.array(step),
-};
-
-const clusterDiagnosis = z.object({ cluster_id: clusterId, cluster_name: z.string(), ...summary }).meta({
-  id: "ClusterDiagnosis",
-  examples: [
-    {
-      cluster_id: "edge-1",
-      cluster_name: "Edge 1",
-      status: "failed",
-      started_at: "2025-06-01T12:00:00.000Z",
-      duration_ms: 210,
-      steps: [
-        {
-          step: "authentication",
-          title: "The API server knows the user",
-          status: "passed",
-          duration_ms: 24,
-          message: "known as system:serviceaccount:bud-system:budcluster-metrics-reader",
-          details: { kubernetes_version: "v1.36.3" },
-        },
-        {
-          step: "right_get_services",
-          title: "Right to get services",
-          status: "failed",
-          duration_ms: 8,
-          code: "cluster_forbidden",
-          message: "may not get services in namespace bud-system",
-          hint: 'Grant it by the rule {apiGroups: [""], resources: [services], verbs: [get]} of a Role in namespace bud-system (docs/rbac/managed-cluster.yaml has all).',
-        },
-        {
-          step: "service",
-          title: "Prometheus' Service is there",
-          status: "skipped",
-          duration_ms: 0,
-          message: 'it needs "Right to get services", which did not pass',
-        },
-      ],
-    },
-  ],
-});
-
-const storageDiagnosis = z.object({ database: z.string(), ...summary }).meta({
+const storageDiagnosis = z.object({ database: z.string(), ...diagnosisFields }).meta({
   id: "StorageDiagnosis",
   examples: [
     {
@@ -93,20 +78,11 @@ const storageDiagnosis = z.object({ database: z.string(), ...summary }).meta({
   ],
 });
 
-/** Messages may quote a remote server, so they are scrubbed like every error answer. */
-function toAnswer<T extends { steps: StepResult[] }>(diagnosis: T): T {
-  const steps = diagnosis.steps.map((each) => ({
-    ...each,
-    message: scrubText(each.message),
-    ...(each.details ? { details: scrubValue(each.details) as Record<string, unknown> } : {}),
-  }));
-  return { ...diagnosis, steps };
-}
-
 /** POST /clusters/{id}/diagnose. Answers 200 also when steps failed; a client that goes away ends it. */
 export function diagnoseRoutes(
   registry: ClusterRegistry,
   diagnose: DiagnoseCluster,
+  streams: EventStreams,
   stopping: AbortSignal,
 ): RouteModule {
   return (app) => {
@@ -117,15 +93,15 @@ export function diagnoseRoutes(
       schema: {
         tags: ["clusters"],
         summary: "Checks each step of a collection",
-        description:
-          "Credentials, DNS, TCP, TLS, authentication, each required right, Service, Pods, port-forward, Prometheus, a query of each group, the Collector. Nothing is stored. A step is skipped when a step that it depends on failed. Each step may take METRICS_COLLECTION_TIMEOUT, the whole diagnosis four times that. No body.",
+        description: `Credentials, DNS, TCP, TLS, authentication, each required right, Service, Pods, port-forward, Prometheus, a query of each group, the Collector. Nothing is stored. A step is skipped when a step that it depends on failed. Each step may take METRICS_COLLECTION_TIMEOUT, the whole diagnosis four times that. No body.\n\n${DIAGNOSIS_NOTES} ${EVENT_NOTES}`,
         params: fields({ id: clusterId }),
         response: {
-          200: json("The result of each step", clusterDiagnosis),
+          200: { description: "The result of each step", content: diagnosisContent(clusterDiagnosis) },
           ...errors(
             "request_invalid",
             "cluster_not_found",
             "diagnosis_busy",
+            "too_many_streams",
             "state_unavailable",
             "state_record_damaged",
             ...ACCESS_ERRORS,
@@ -134,7 +110,9 @@ export function diagnoseRoutes(
       },
       handler: async (request, reply) => {
         const cluster = await findCluster(registry, request.params.id);
-        return toAnswer(await diagnose(cluster, requestSignal(reply, stopping)));
+        return await answerDiagnosis({ request, reply, streams, stopping }, (signal, onStep) =>
+          diagnose(cluster, signal, onStep),
+        );
       },
     });
   };
@@ -163,7 +141,7 @@ export function storageDiagnosisRoute(diagnose: DiagnoseStorage, stopping: Abort
           ...errors("diagnosis_busy", ...ACCESS_ERRORS),
         },
       },
-      handler: async (_request, reply) => toAnswer(await diagnose(requestSignal(reply, stopping))),
+      handler: async (_request, reply) => scrubDiagnosis(await diagnose(requestSignal(reply, stopping))),
     });
   };
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { RouteModule } from "#http/app-types.ts";
-import { errors, json, OPEN_ERRORS } from "#http/schemas.ts";
+import { errors, OPEN_ERRORS } from "#http/schemas.ts";
+import { type SendPage, wantsPage } from "./page.ts";
 
 const index = z
   .object({ name: z.string(), version: z.string(), links: z.record(z.string(), z.string()) })
@@ -16,11 +17,12 @@ const LINKS: Record<string, string> = {
   readiness: "/readyz",
   metrics: "/metrics",
   status: "/metrics/status",
+  whoami: "/whoami",
   clusters: "/clusters",
 };
 
-/** GET /: name, version and links to the routes that exist. */
-export function indexRoute(service: { name: string; version: string }): RouteModule {
+/** GET /: name, version and links to the routes that exist; to browsers the page, if there is one. */
+export function indexRoute(service: { name: string; version: string }, sendPage?: SendPage): RouteModule {
   return (app) => {
     app.route({
       method: "GET",
@@ -28,18 +30,31 @@ export function indexRoute(service: { name: string; version: string }): RouteMod
       config: { scope: "open" },
       schema: {
         tags: ["health"],
-        summary: "Name, version and links",
-        response: { 200: json("The index", index), ...errors(...OPEN_ERRORS) },
+        summary: "Name, version and links; for `Accept: text/html` the page (docs/page.md)",
+        response: {
+          200: {
+            description: "The index",
+            content: {
+              "application/json": { schema: index },
+              ...(sendPage ? { "text/html": { schema: z.string() } } : {}),
+            },
+          },
+          ...errors(...OPEN_ERRORS),
+        },
       },
-      handler: () => ({
-        name: service.name,
-        version: service.version,
-        links: Object.fromEntries(
-          Object.entries(LINKS).filter(
-            ([, url]) => url.startsWith("/docs") || app.hasRoute({ method: "GET", url }),
+      handler: (request, reply) => {
+        reply.header("vary", "accept");
+        if (sendPage && wantsPage(request)) return sendPage(request, reply);
+        return reply.type("application/json; charset=utf-8").send({
+          name: service.name,
+          version: service.version,
+          links: Object.fromEntries(
+            Object.entries(LINKS).filter(
+              ([, url]) => url.startsWith("/docs") || app.hasRoute({ method: "GET", url }),
+            ),
           ),
-        ),
-      }),
+        });
+      },
     });
   };
 }

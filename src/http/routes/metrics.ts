@@ -91,7 +91,7 @@ function addCollectRoute(app: App, collection: Collection, stopping: AbortSignal
       tags: ["metrics"],
       summary: "Starts a round over all clusters that are not busy",
       description:
-        "Answers at once with the started round, or with `wait=true` when the round is finished. The round continues when the client disconnects. No body is needed; any body is ignored.",
+        "Answers at once with the started round, or with `wait=true` when the round is finished on all replicas; the answer at once has the part of the replica that was asked. A call during such a round joins it. The round continues when the client disconnects. No body is needed; any body is ignored.",
       querystring: fields({
         wait: z
           .enum(["true", "false"], 'must be "true" or "false"')

@@ -1,8 +1,18 @@
+import type { Clock } from "#lib/clock.ts";
 import { refuseSize, type LimitedDatabase, type QueryLimits } from "#query/limits.ts";
 import type { MetricType } from "./aggregations.ts";
 import { toHoursDescribeStatement } from "./hours-sql.ts";
 import { toDescribeStatement, toScopeParameters, type Scope, type Source } from "./series-sql.ts";
-import { toTableDescribeSql, type IsInSeriesTable, type TableDescription } from "./series-table.ts";
+import {
+  toAnySampleSql,
+  toTableDescribeSql,
+  type IsInSeriesTable,
+  type TableDescription,
+} from "./series-table.ts";
+
+const HOUR_MS = 3_600_000;
+const AGE_MS_MAX = 5000;
+const METRICS_MAX = 10_000;
 
 /** What a metric is in a scope, and where it is read. */
 interface Description {
@@ -21,10 +31,19 @@ export interface TableMetric {
   samplesMax: number;
 }
 
+interface TableReading {
+  /** When the reading began; of Clock.monotonic. */
+  readAtMs: number;
+  metric?: TableMetric;
+}
+
 /** Each resolves with undefined where there is nothing, and throws `query_too_large` for too many series and what a LimitedDatabase throws. */
 export interface Describe {
-  /** Undefined also where the samples must be asked: days that are not in the table, a metric whose type or unit changed, very many series. */
-  table(scope: Scope, signal: AbortSignal | undefined): Promise<TableMetric | undefined>;
+  /**
+   * Without a metric also where the samples must be asked: days that are not in the table, a metric whose type or unit changed, very many series. What is there is
+   * remembered for five seconds, and read again if that was before `sinceMs`.
+   */
+  table(scope: Scope, signal: AbortSignal | undefined, sinceMs?: number): Promise<TableReading>;
   samples(scope: Scope, signal: AbortSignal | undefined): Promise<Description | undefined>;
   /** From the roll-ups; from the samples when the metric's type changed in the scope, because hours keep the types apart. */
   hours(scope: Scope, signal: AbortSignal | undefined): Promise<Description | undefined>;
@@ -48,10 +67,10 @@ interface HoursRow {
 }
 
 export function createDescribe(
-  deps: { database: LimitedDatabase; isInSeriesTable: IsInSeriesTable },
+  deps: { database: LimitedDatabase; isInSeriesTable: IsInSeriesTable; clock: Clock },
   { databaseName, limits }: { databaseName: string; limits: QueryLimits },
 ): Describe {
-  const { database } = deps;
+  const { database, clock } = deps;
   const checkSeries = (series: string): void => {
     if (Number(series) <= limits.seriesMax) return;
     throw refuseSize(
@@ -70,18 +89,42 @@ export function createDescribe(
     return { type: row.newest_kind, unit: row.newest_unit, source, newestMs: Number(row.newest_ms) };
   };
 
+  const remembered = new Map<string, TableReading>();
+
+  const readTable = async (
+    hours: Scope,
+    signal: AbortSignal | undefined,
+  ): Promise<TableMetric | undefined> => {
+    const parameters = toScopeParameters(hours);
+    const sql = toTableDescribeSql(databaseName);
+    const [row] = await database.query<TableDescription>(sql, parameters, signal);
+    // It may count some series too many: the samples decide whether they are.
+    if (row === undefined || Number(row.series) > limits.seriesMax) return undefined;
+    const [kind, unit] = [row.kinds[0], row.units[0]];
+    if (row.kinds.length !== 1 || row.units.length !== 1 || !isMetricType(kind)) return undefined;
+    // Samples of another kind whose rows are missing.
+    const other = kind === "gauge" ? "sum" : "gauge";
+    const others = await database.query(toAnySampleSql(databaseName, other), parameters, signal);
+    if (others.length > 0) return undefined;
+    return { type: kind, unit: unit ?? "", samplesMax: Number(row.samples_max ?? 0) };
+  };
+
   return {
     samples,
-    table: async (scope, signal) => {
-      if (!(await deps.isInSeriesTable(scope.fromMs, signal))) return undefined;
-      const parameters = toScopeParameters(scope);
-      const sql = toTableDescribeSql(databaseName);
-      const [row] = await database.query<TableDescription>(sql, parameters, signal);
-      // It may count some series too many: the samples decide whether they are.
-      if (row === undefined || Number(row.series) > limits.seriesMax) return undefined;
-      const [kind, unit] = [row.kinds[0], row.units[0]];
-      if (row.kinds.length !== 1 || row.units.length !== 1 || !isMetricType(kind)) return undefined;
-      return { type: kind, unit: unit ?? "", samplesMax: Number(row.samples_max ?? 0) };
+    table: async (scope, signal, sinceMs = -Infinity) => {
+      if (!(await deps.isInSeriesTable(scope.fromMs, signal))) return { readAtMs: Infinity };
+      const hours = toHours(scope);
+      const key = JSON.stringify(hours);
+      const found = remembered.get(key);
+      if (found && found.readAtMs >= sinceMs && clock.monotonic() - found.readAtMs < AGE_MS_MAX) return found;
+      const readAtMs = clock.monotonic();
+      const metric = await readTable(hours, signal);
+      if (metric === undefined) return { readAtMs };
+      remembered.delete(key);
+      remembered.set(key, { readAtMs, metric });
+      const [oldest] = remembered.keys();
+      if (remembered.size > METRICS_MAX && oldest !== undefined) remembered.delete(oldest);
+      return { readAtMs, metric };
     },
     hours: async (scope, signal) => {
       const { sql, parameters } = toHoursDescribeStatement(databaseName, toScopeParameters(scope));
@@ -96,6 +139,15 @@ export function createDescribe(
       const newest = await samples(atNewest, signal);
       return { ...found, type: newest?.type ?? "gauge", source: { hours: "gauge" } };
     },
+  };
+}
+
+/** Requests of one hour share what is remembered: the end of most is the time of asking. */
+function toHours({ fromMs, toMs, ...metric }: Scope): Scope {
+  return {
+    ...metric,
+    fromMs: Math.floor(fromMs / HOUR_MS) * HOUR_MS,
+    toMs: Math.ceil(toMs / HOUR_MS) * HOUR_MS,
   };
 }
 

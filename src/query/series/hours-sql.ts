@@ -40,6 +40,6 @@ export function toHourPointsSql(
   const column = isRate(perSeries) ? "rate" : perSeries.of;
   const perWindow = perSeries.of === "increase" ? "* ({window:Int64} / 1000)" : "";
   return `SELECT series_id, toUInt32(intDiv(time_ms - {first:Int64}, {step:Int64})) AS k,
-      assumeNotNull(${column}) ${perWindow} AS value
+      assumeNotNull(${column}) ${perWindow} AS v
     FROM (${windowSource(databaseName, hours)}) WHERE isNotNull(${column}) ${condition}`;
 }

@@ -1,22 +1,22 @@
-import { BridgeError } from "#errors/error.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import type { MetricType } from "./aggregations.ts";
 import { createReadCompleteness, type Completeness } from "#query/completeness.ts";
+import { NODE_NAME } from "#query/node-addresses.ts";
 import { checkRange, RANGE_FIELDS, toTimestamp } from "#query/range.ts";
-import { toJsonDouble, type JsonDouble } from "#query/json-double.ts";
 import {
   checkClusterId,
   limitDatabase,
-  refuseField,
   refuseSize,
   type LimitedDatabase,
   type QueryLimits,
 } from "#query/limits.ts";
+import { createReadLatest, type ReadLatest } from "./latest.ts";
 import { createIsInSeriesTable } from "./series-table.ts";
-import { toLabelsStatement, toScopeParameters, type Scope, type Statement } from "./series-sql.ts";
+import { createReadSeriesNodes, type SeriesNodes } from "./node-names.ts";
+import { toLabelsStatement, type Scope, type Statement } from "./series-sql.ts";
 import { assertCluster, assertMetric, checkMetricName } from "./stored-metrics.ts";
-import { createReadTableMetrics, toTableNamedLabels, type MetricRow } from "./table-lookup.ts";
+import { createReadTableMetrics, toTableLabels, type MetricRow } from "./table-lookup.ts";
 
 const METRICS_MAX = 10_000;
 const LABEL_VALUES_MAX = 100;
@@ -62,33 +62,9 @@ export interface LabelsAnswer {
   labels: { label: string; series: number; values_total: number; values: string[] }[];
 }
 
-export interface LatestRequest {
-  clusterId: string;
-  /** The metric's name as in Prometheus. */
-  metric: string;
-  /** Series of the answer, 1 to 10,000. Default 1000. */
-  limit?: number;
-  signal?: AbortSignal;
-}
-
-export interface LatestAnswer {
-  cluster_id: string;
-  metric: string;
-  /** Time of the newest sample among all series. */
-  as_of: string;
-  /** As stored, for example "By"; may be empty. */
-  unit: string;
-  type: MetricType;
-  /** How many series have a sample in the last 24 hours; `series` may hold fewer. */
-  series_total: number;
-  /** Sorted by labels. Timestamps are RFC 3339 in UTC, with ms. */
-  series: { labels: Record<string, string>; timestamp: string; value: JsonDouble }[];
-}
-
 /** What is stored of a cluster. Throws as SeriesQuery does. */
 export interface MetricLookup {
-  /** The newest sample of each series of a metric in the last 24 hours. Throws `metric_not_found` also when all samples are older. */
-  latest: (request: LatestRequest) => Promise<LatestAnswer>;
+  latest: ReadLatest;
   metrics: (request: LookupRange & { clusterId: string }) => Promise<MetricsAnswer>;
   labels: (request: LookupRange & { clusterId: string; metric: string }) => Promise<LabelsAnswer>;
 }
@@ -101,20 +77,7 @@ interface LabelRow {
   all_series: string;
 }
 
-interface LatestRow {
-  labels: Record<string, string>;
-  time_ms: string;
-  newest_ms: string;
-  value: number | string;
-  unit: string;
-  kind: MetricType;
-  total: string;
-}
-
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
-const LATEST_SERIES_MAX = 10_000;
-const LATEST_SERIES_DEFAULT = 1000;
+const DAY_MS = 86_400_000;
 
 export function createMetricLookup(
   deps: { database: Database; clock: Clock },
@@ -124,7 +87,8 @@ export function createMetricLookup(
   const { clock } = deps;
   const database = limitDatabase(deps.database, limits);
   const readCompleteness = createReadCompleteness({ database, clock }, settings);
-  const isInSeriesTable = createIsInSeriesTable(deps, settings);
+  const isInSeriesTable = createIsInSeriesTable({ database, clock }, settings);
+  const readNodes = createReadSeriesNodes({ database, clock }, settings);
   const readTableMetrics = createReadTableMetrics({ database, isInSeriesTable }, settings);
   const toRange = (request: LookupRange): { fromMs: number; toMs: number } => {
     const nowMs = clock.now();
@@ -135,12 +99,12 @@ export function createMetricLookup(
   };
 
   return {
-    latest: (request) => readLatest({ database, clock }, settings, request),
+    latest: createReadLatest({ database, clock, isInSeriesTable }, settings),
     metrics: async (request) => {
       const { clusterId, signal } = request;
       checkClusterId(clusterId);
       const range = toRange(request);
-      const completeness = await readCompleteness({ clusterId, ...range, signal });
+      const { completeness } = await readCompleteness({ clusterId, ...range, signal });
       const scope = { clusterId, ...range };
       const known = await readTableMetrics(scope, METRICS_MAX + 1, signal);
       const rows = known ?? (await readMetrics(database, databaseName, scope, signal));
@@ -170,9 +134,10 @@ export function createMetricLookup(
       checkMetricName(metric, "metric");
       const range = toRange(request);
       const scope = { clusterId, metric, ...range };
-      const completeness = await readCompleteness({ ...scope, signal });
+      const { completeness } = await readCompleteness({ ...scope, signal });
       const known = await isInSeriesTable(range.fromMs, signal);
-      const rows = await readLabels(database, databaseName, scope, known, signal);
+      const { rows, labels } = await readLabels(database, databaseName, scope, known, signal);
+      const nodes = await readNodes(scope, labels, signal);
       return {
         cluster_id: clusterId,
         metric_name: metric,
@@ -180,18 +145,39 @@ export function createMetricLookup(
         end_time: toTimestamp(range.toMs),
         completeness,
         series: Number(rows[0]?.all_series ?? 0),
-        // A series without labels has one row of an empty name.
-        labels: rows
-          .filter((row) => row.label !== "")
-          .map((row) => ({
-            label: row.label,
-            series: Number(row.series),
-            values_total: Number(row.values_total),
-            values: row.first_values,
-          })),
+        labels: withNodeLabel(rows.map(toLabel), nodes),
       };
     },
   };
+}
+
+function toLabel(row: LabelRow): LabelsAnswer["labels"][number] {
+  return {
+    label: row.label,
+    series: Number(row.series),
+    values_total: Number(row.values_total),
+    values: row.first_values,
+  };
+}
+
+/** A series without labels has a row of an empty name, which is left out. */
+function withNodeLabel(
+  labels: LabelsAnswer["labels"],
+  { found, own }: SeriesNodes = { found: new Map(), own: [] },
+): LabelsAnswer["labels"] {
+  const named = labels.filter(({ label }) => label !== "");
+  if (found.size === 0) return named;
+  const names = [...found.values(), ...own];
+  const values = [...new Set(names)].sort();
+  const node = {
+    label: NODE_NAME,
+    series: names.length,
+    values_total: values.length,
+    values: values.slice(0, LABEL_VALUES_MAX),
+  };
+  return [...named.filter(({ label }) => label !== NODE_NAME), node].sort((a, b) =>
+    a.label < b.label ? -1 : 1,
+  );
 }
 
 /** The metrics of every sample. Throws `cluster_not_found` when nothing of the cluster is stored. */
@@ -214,14 +200,14 @@ async function readMetrics(
   return rows;
 }
 
-/** From the table `series`, if it is `known` to have all of the scope. Throws `cluster_not_found` or `metric_not_found` when no sample of the metric is stored. */
+/** The labels, and the SELECT of the series that they are of. From the table `series`, if it is `known` to have all of the scope. Throws `cluster_not_found` or `metric_not_found` when no sample of the metric is stored. */
 async function readLabels(
   database: LimitedDatabase,
   databaseName: string,
   scope: Scope,
   known: boolean,
   signal: AbortSignal | undefined,
-): Promise<LabelRow[]> {
+): Promise<{ rows: LabelRow[]; labels: Statement }> {
   const read = ({ sql, parameters }: Statement, holds = "1"): Promise<LabelRow[]> =>
     database.query<LabelRow>(
       `SELECT label, count() AS series, uniqExact(text) AS values_total,
@@ -229,75 +215,16 @@ async function readLabels(
        FROM (SELECT labels, count() OVER () AS all FROM (${sql}) WHERE ${holds})
        LEFT ARRAY JOIN mapKeys(labels) AS label, mapValues(labels) AS text
        GROUP BY label ORDER BY label`,
-      { ...toScopeParameters(scope), ...parameters },
+      parameters,
       signal,
     );
   if (known) {
-    const { labels, holds } = toTableNamedLabels(databaseName, scope);
+    const { labels, holds } = toTableLabels(databaseName, scope);
     const rows = await read(labels, holds);
-    if (rows.length > 0) return rows;
+    if (rows.length > 0) return { rows, labels };
   }
-  const rows = await read(toLabelsStatement(databaseName, scope, "both", true));
+  const labels = toLabelsStatement(databaseName, scope, "both");
+  const rows = await read(labels);
   if (rows.length === 0) await assertMetric(database, databaseName, { ...scope, signal });
-  return rows;
-}
-
-async function readLatest(
-  { database, clock }: { database: LimitedDatabase; clock: Clock },
-  { databaseName, limits }: { databaseName: string; limits: QueryLimits },
-  request: LatestRequest,
-): Promise<LatestAnswer> {
-  const { clusterId, metric, signal } = request;
-  const limit = checkLatest(request, limits);
-  const rangeMs = Math.min(DAY_MS, limits.rangeMaxMs);
-  // Without an end: the clock of a cluster may run ahead.
-  const rows = await database.query<LatestRow>(
-    `SELECT newest.1 AS labels, newest.2 AS value, newest.3 AS unit, newest.4 AS kind, count() OVER () AS total,
-       toUnixTimestamp64Milli(last) AS time_ms, toUnixTimestamp64Milli(max(last) OVER ()) AS newest_ms
-     FROM (
-       SELECT argMax(tuple(labels, value, unit, kind), time) AS newest, max(time) AS last
-       FROM ${databaseName}.samples
-       WHERE cluster_id = {cluster:String} AND time > fromUnixTimestamp64Milli({from:Int64}) AND metric_name = {metric:String}
-       GROUP BY series_id
-     )
-     ORDER BY toString(mapSort(labels)) LIMIT ${limit}`,
-    { cluster: clusterId, metric, from: String(clock.now() - rangeMs) },
-    signal,
-  );
-  const first = rows[0];
-  if (first === undefined) {
-    await assertMetric(database, databaseName, { clusterId, metric, signal });
-    const hours = Math.floor(rangeMs / HOUR_MS);
-    throw new BridgeError("metric_not_found", `no sample of ${metric} in the last ${hours} hours`);
-  }
-  if (Number(first.total) > limits.seriesMax) {
-    throw refuseSize(
-      "series",
-      `the metric has ${first.total} series, more than ${limits.seriesMax}`,
-      "Ask for groups of its series with POST /cluster-metrics/query, over a shorter range.",
-    );
-  }
-  return {
-    cluster_id: clusterId,
-    metric,
-    as_of: toTimestamp(Number(first.newest_ms)),
-    unit: first.unit,
-    type: first.kind,
-    series_total: Number(first.total),
-    series: rows.map((row) => ({
-      labels: row.labels,
-      timestamp: toTimestamp(Number(row.time_ms)),
-      value: toJsonDouble(row.value),
-    })),
-  };
-}
-
-/** Returns the limit. */
-function checkLatest({ clusterId, metric, limit }: LatestRequest, limits: QueryLimits): number {
-  checkClusterId(clusterId);
-  checkMetricName(metric, "metric");
-  const most = Math.min(LATEST_SERIES_MAX, limits.seriesMax, limits.pointsMax);
-  if (limit === undefined) return Math.min(LATEST_SERIES_DEFAULT, most);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= most) return limit;
-  throw refuseField("limit", `is not a whole number from 1 to ${most}`, `Send at most ${most}.`);
+  return { rows, labels };
 }

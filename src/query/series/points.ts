@@ -1,18 +1,24 @@
 import type { Clock } from "#lib/clock.ts";
-import type { LimitedDatabase } from "#query/limits.ts";
+import { refuseSize, type LimitedDatabase, type QueryLimits } from "#query/limits.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
 import { NODE_NAME } from "#query/node-addresses.ts";
 import { toAggregation, type Aggregation, type Grouping, type MetricType } from "./aggregations.ts";
 import type { Describe, TableMetric } from "./describe.ts";
 import { checkLabels, toConditions, type LabelFilter } from "./matchers.ts";
 import type { QueryPlan } from "./plan.ts";
+import { createReadSeriesNodes, toNodeNamed, type SeriesNodes } from "./node-names.ts";
 import {
   toLabelNamesStatement,
+  toLabelsStatement,
+  toScopeParameters,
   toSeriesStatement,
+  type PointsPlan,
+  type Scope,
   type SeriesRow,
-  type Source,
-  type TableSource,
+  type Statement,
 } from "./series-sql.ts";
+import { toTableLabelsSql } from "./series-table.ts";
+import { toTableStatement, type TableRow, type TableSource } from "./table-points.ts";
 import type { SeriesRequest } from "./series.ts";
 import { assertMetric } from "./stored-metrics.ts";
 
@@ -47,13 +53,15 @@ export type ReadPoints = (
 
 export function createReadPoints(
   deps: { database: LimitedDatabase; describe: Describe; clock: Clock },
-  { databaseName }: { databaseName: string },
+  settings: { databaseName: string; limits: QueryLimits },
 ): ReadPoints {
+  const { databaseName } = settings;
   const { database, describe, clock } = deps;
+  const readSeriesNodes = createReadSeriesNodes(deps, settings);
   /** When a metric was found to need exact rates: the next queries of it do not try the other ones first. */
   const unsafeSince = new Map<string, number>();
 
-  /** ClickHouse 25.8 does not have timeSeriesResetsToGrid, which came with 25.9. */
+  /** Does the server have timeSeriesGroupArray? Some builds of ClickHouse 25.8 do not. */
   let hasGrids = true;
 
   const isKnownUnsafe = (key: string): boolean =>
@@ -63,38 +71,38 @@ export function createReadPoints(
     unsafeSince.set(key, clock.monotonic());
   };
 
-  const readRows = async (
-    request: CheckedRequest,
-    plan: QueryPlan,
-    source: Source,
-    aggregation: Aggregation,
-  ): Promise<SeriesRow[]> => {
-    const { grouping, filters, signal } = request;
-    const { sql, parameters } = toSeriesStatement(databaseName, {
-      ...plan,
-      source,
-      aggregation,
-      conditions: toConditions(filters),
-      filtered: filters.length > 0,
-      grouping,
-      withNodes: namesNode(request),
-    });
-    return await database.query<SeriesRow>(sql, parameters, signal);
+  const read = <Row>({ sql, parameters }: Statement, { signal }: CheckedRequest): Promise<Row[]> =>
+    database.query<Row>(sql, parameters, signal);
+
+  const readNodes = async (
+    scope: Scope,
+    labels: Statement,
+    { signal }: CheckedRequest,
+  ): Promise<SeriesNodes> => {
+    const nodes = await readSeriesNodes(scope, labels, signal);
+    if (nodes) return nodes;
+    throw refuseSize(
+      "series",
+      `the metric has more series than those whose ${NODE_NAME} one query can find`,
+      "Ask for a shorter range.",
+    );
   };
 
   /** Looks up the labels of the metric only when the answer itself does not prove that all labels of the request exist. */
   const checkLabelsOf = async (
     request: CheckedRequest,
-    { scope }: QueryPlan,
-    source: Source,
+    { scope, labels, nodes }: { scope: Scope; labels: Statement; nodes?: SeriesNodes | undefined },
     rows: readonly SeriesRow[],
   ): Promise<void> => {
     const groupBy = request.grouping === "each" ? [] : request.grouping;
     const isSeen = groupBy.every((label) => rows.some(({ labels }) => (labels[label] ?? "") !== ""));
     if (isSeen && request.filters.every((filter) => isMatchOf(filter) && rows.length > 0)) return;
-    const { sql, parameters } = toLabelNamesStatement(databaseName, scope, source);
-    const [row] = await database.query<{ names: string[] }>(sql, parameters, request.signal);
-    checkLabels({ groupBy, filters: request.filters }, row?.names ?? []);
+    const [row] = await read<{ names: string[] }>(toLabelNamesStatement(labels), request);
+    const names = new Set(row?.names);
+    if ([...groupBy, ...request.filters.map(({ label }) => label)].every((label) => names.has(label))) return;
+    const found = (nodes ?? (await readSeriesNodes(scope, labels, request.signal)))?.found;
+    if (found && found.size > 0) names.add(NODE_NAME);
+    checkLabels({ groupBy, filters: request.filters }, [...names]);
   };
 
   /** Undefined: the samples do not bear out what the table says, or there are no points. */
@@ -110,7 +118,11 @@ export function createReadPoints(
       ? (["grid", "exact"] as const)
       : (["exact"] as const)) {
       const source: TableSource = { table, rates };
-      const rows = await readRows(request, plan, source, aggregation).catch((error: unknown) => {
+      const statement = toTableStatement(databaseName, {
+        ...toPointsPlan(request, plan, aggregation),
+        source,
+      });
+      const rows = await read<TableRow>(statement, request).catch((error: unknown) => {
         if (rates === "exact" || !isUnknownFunction(error)) throw error;
         hasGrids = false;
         return undefined;
@@ -122,7 +134,8 @@ export function createReadPoints(
         rememberUnsafe(key);
         continue;
       }
-      await checkLabelsOf(request, plan, source, rows);
+      const labels = { sql: toTableLabelsSql(databaseName), parameters: toScopeParameters(plan.scope) };
+      await checkLabelsOf(request, { scope: plan.scope, labels }, rows);
       const newestMs = Number(rows[0]!.newest_ms);
       return { found: { type, unit, newestMs, storage: "raw" }, aggregation, rows };
     }
@@ -153,8 +166,12 @@ export function createReadPoints(
     }
     const { type, unit, newestMs, source } = found;
     const aggregation = toAggregation(request.aggregation, type);
-    const rows = await readRows(request, plan, source, aggregation);
-    await checkLabelsOf(request, plan, source, rows);
+    const own = toLabelsStatement(databaseName, scope, source);
+    const nodes = namesNode(request) ? await readNodes(scope, own, request) : undefined;
+    const labels = nodes === undefined ? own : toNodeNamed(own, nodes);
+    const points = { ...toPointsPlan(request, plan, aggregation), source, labels };
+    const rows = await read<SeriesRow>(toSeriesStatement(databaseName, points), request);
+    await checkLabelsOf(request, { scope, labels: own, nodes }, rows);
     return {
       found: { type, unit, newestMs, storage: typeof source === "object" ? "hours" : "raw" },
       aggregation,
@@ -163,18 +180,27 @@ export function createReadPoints(
   };
 }
 
+function toPointsPlan(
+  { grouping, filters }: CheckedRequest,
+  { scope, grid, limit }: QueryPlan,
+  aggregation: Aggregation,
+): PointsPlan {
+  const conditions = toConditions(filters);
+  return { scope, grid, limit, aggregation, conditions, filtered: filters.length > 0, grouping };
+}
+
 function isUnknownFunction(error: unknown): boolean {
   return UNKNOWN_FUNCTIONS.has(clickHouseCode(error) ?? 0);
 }
 
 /** Do the checks of a TableSource hold? unsafe: only rates need another computation. */
-function judge(row: SeriesRow | undefined): "good" | "unsafe" | "doubtful" {
+function judge(row: TableRow | undefined): "good" | "unsafe" | "doubtful" {
   if (row === undefined || row.newest_ms === "0") return "doubtful";
-  if (Number(row.elsewhere) > 0 || Number(row.unknown) > 0) return "doubtful";
+  if (row.known === 0) return "doubtful";
   return row.safe === 0 ? "unsafe" : "good";
 }
 
-/** Node names are joined only when the request names them: it costs time, and Prometheus does not have them. */
+/** Nodes are looked up only when the request names them: it costs time, and Prometheus does not have them. */
 function namesNode({ grouping, filters }: CheckedRequest): boolean {
   return (
     (grouping !== "each" && grouping.includes(NODE_NAME)) || filters.some(({ label }) => label === NODE_NAME)

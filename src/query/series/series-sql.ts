@@ -1,8 +1,10 @@
 import type { QueryParameters } from "#storage/database.ts";
-import { samplesSource, type SampleTable } from "#storage/samples-sql.ts";
+import { IN_CLUSTER, markedSource, samplesSource, type SampleTable } from "#storage/samples-sql.ts";
 import {
+  endsAtMarkers,
   inStages,
   isRate,
+  LAST_UNLESS_ENDED,
   toReductionSql,
   type Aggregation,
   type Grouping,
@@ -11,22 +13,12 @@ import {
 import type { Grid } from "#query/grid.ts";
 import { toHourLabelsSql, toHourPointsSql, type HourSource } from "./hours-sql.ts";
 import type { Conditions } from "./matchers.ts";
-import { toNodeNamedSql } from "#query/node-addresses.ts";
-import { toTableLabelsSql } from "./series-table.ts";
 
 /** The tables with a metric's samples: one, or both after its type changed. */
 type SampleSource = "gauge" | "sum" | "both";
 
-/**
- * One table of samples whose series are in the table `series`. `rates` by the engine's grid function, or exactly: the function is wrong after resets and infinite values.
- */
-export interface TableSource {
-  table: SampleTable;
-  rates: "grid" | "exact";
-}
-
 /** The source of a metric's points. */
-export type Source = SampleSource | HourSource | TableSource;
+export type Source = SampleSource | HourSource;
 
 export interface Scope {
   clusterId: string;
@@ -48,8 +40,9 @@ const TABLES: Record<SampleSource, readonly SampleTable[]> = {
   both: ["gauge", "sum"],
 };
 
-const IN_SCOPE = `cluster_id = {cluster:String} AND metric_name = {metric:String}
+const OF_METRIC = `metric_name = {metric:String}
   AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
+const IN_SCOPE = `cluster_id = {cluster:String} AND ${OF_METRIC}`;
 
 export function toScopeParameters(scope: Scope): QueryParameters {
   return {
@@ -70,21 +63,9 @@ export function toDescribeStatement(databaseName: string, scope: Scope): Stateme
   };
 }
 
-/**
- * A subquery of (series_id, labels), one row a series; `withNodes`: with the name of the series' node (`toNodeNamedSql`). The parameters are those of the scope
- * and the statement's own.
- */
-export function toLabelsStatement(
-  databaseName: string,
-  scope: Scope,
-  source: Source,
-  withNodes: boolean,
-): Statement {
-  const sql = toLabelsSql(databaseName, source);
-  const parameters = toScopeParameters(scope);
-  if (!withNodes) return { sql, parameters };
-  const named = toNodeNamedSql(databaseName, sql, scope);
-  return { sql: named.sql, parameters: { ...parameters, ...named.parameters } };
+/** A subquery of (series_id, labels, newest), one row a series, with the parameters of the scope. */
+export function toLabelsStatement(databaseName: string, scope: Scope, source: Source): Statement {
+  return { sql: toLabelsSql(databaseName, source), parameters: toScopeParameters(scope) };
 }
 
 /**
@@ -92,9 +73,7 @@ export function toLabelsStatement(
  * column, and the same in all rows of a series but for the k8s.node.name of rows that an older version sent.
  */
 function toLabelsSql(databaseName: string, source: Source): string {
-  if (typeof source === "object") {
-    return "hours" in source ? toHourLabelsSql(databaseName, source) : toTableLabelsSql(databaseName);
-  }
+  if (typeof source === "object") return toHourLabelsSql(databaseName, source);
   const samples = (columns: string, where: string): string =>
     samplesSource(databaseName, TABLES[source], columns, where);
   const newest = `SELECT toStartOfHour(max(time)), series_id FROM (${samples("series_id, time", IN_SCOPE)}) GROUP BY series_id`;
@@ -103,13 +82,9 @@ function toLabelsSql(databaseName: string, source: Source): string {
     FROM (${samples("series_id, labels AS series_labels, time", inNewest)}) GROUP BY series_id`;
 }
 
-/** One row: the names of all labels that series of the metric have in the scope, `k8s.node.name` among them where a series' node is known. */
-export function toLabelNamesStatement(databaseName: string, scope: Scope, source: Source): Statement {
-  const labels = toLabelsStatement(databaseName, scope, source, true);
-  return {
-    sql: `SELECT groupUniqArrayArray(mapKeys(labels)) AS names FROM (${labels.sql})`,
-    parameters: labels.parameters,
-  };
+/** One row: the names of all labels of series. */
+export function toLabelNamesStatement({ sql, parameters }: Statement): Statement {
+  return { sql: `SELECT groupUniqArrayArray(mapKeys(labels)) AS names FROM (${sql})`, parameters };
 }
 
 export interface SeriesRow {
@@ -120,55 +95,47 @@ export interface SeriesRow {
   values: (number | string)[];
   /** How many groups there are, before the limit. */
   total: string;
-  /** Of a TableSource. */
-  newest_ms?: string;
-  /** 1: the other table has samples of the scope too. */
-  elsewhere?: string;
-  /** 1: a series is not in the table `series`. */
-  unknown?: string;
-  /** 0: a rate needs the exact computation. */
-  safe?: number;
 }
 
-interface SeriesPlan {
+/** What the points of a metric are made of. */
+export interface PointsPlan {
   scope: Scope;
-  source: Source;
   grid: Grid;
   aggregation: Aggregation;
   conditions: Conditions;
   filtered: boolean;
   grouping: Grouping;
-  /** Is a label of the filters or the grouping the name of the node? */
-  withNodes: boolean;
   /** Groups, the first in the order of their labels. */
   limit: number;
 }
 
+interface SeriesPlan extends PointsPlan {
+  source: Source;
+  /** (series_id, labels), one row a series. */
+  labels: Statement;
+}
+
 /** Rows of SeriesRow, sorted by labels. */
 export function toSeriesStatement(databaseName: string, plan: SeriesPlan): Statement {
-  const { scope, grid, aggregation, conditions, grouping } = plan;
+  const { aggregation, conditions, grouping, labels } = plan;
   const whole = grouping !== "each" && grouping.length === 0;
   const group = toGroupSql(grouping);
-  const labels = toLabelsStatement(databaseName, scope, plan.source, plan.withNodes);
   const members = `SELECT series_id, ${group.sql} AS g FROM (${labels.sql}) WHERE ${conditions.sql}`;
   const condition = plan.filtered ? `AND series_id IN (SELECT series_id FROM (${members}))` : "";
   const perSeries = toPointsSql(databaseName, plan, condition);
-  const across = toReductionSql(aggregation.across);
-  // The same in all rows.
-  const safe = usesGridRates(plan) ? { key: "safe, ", sql: "min(safe)" } : { key: "", sql: "1" };
-  const checks = toChecksSql(databaseName, plan.source, plan.filtered || !whole ? labels.sql : undefined);
+  const across = toReductionSql(aggregation.across, "v");
   return {
     sql: whole
-      ? `SELECT map() AS labels, points.1 AS indexes, points.2 AS values, 1 AS total, is_safe AS safe ${checks}
-        FROM (SELECT arraySort(groupArray((k, v))) AS points, ${safe.sql} AS is_safe FROM (${inStages(`${safe.key}k`, across, perSeries)}))
+      ? `SELECT map() AS labels, points.1 AS indexes, points.2 AS values, 1 AS total
+        FROM (SELECT arraySort(groupArray((k, v))) AS points FROM (${inStages("k", across, perSeries)}))
         WHERE notEmpty(points)`
-      : `SELECT mapFromArrays(g.1, g.2) AS labels, points.1 AS indexes, points.2 AS values, total, is_safe AS safe ${checks}
+      : `SELECT mapFromArrays(g.1, g.2) AS labels, points.1 AS indexes, points.2 AS values, total
         FROM (
-          SELECT g, arraySort(groupArray((k, v))) AS points, count() OVER () AS total, ${safe.sql} AS is_safe
+          SELECT g, arraySort(groupArray((k, v))) AS points, count() OVER () AS total
           FROM (${inStages(
-            `${safe.key}g, k`,
+            "g, k",
             across,
-            `SELECT ${safe.key}g, k, value FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`,
+            `SELECT g, k, v FROM (${perSeries}) AS points INNER JOIN (${members}) AS members ON points.series_id = members.series_id`,
           )})
           GROUP BY g
         )
@@ -177,78 +144,36 @@ export function toSeriesStatement(databaseName: string, plan: SeriesPlan): State
       ...labels.parameters,
       ...conditions.parameters,
       ...group.parameters,
-      first: String(grid.firstMs),
-      last: String(grid.lastMs),
-      step: String(grid.stepMs),
-      window: String(grid.windowMs),
-      step_s: grid.stepMs / 1000,
-      window_s: grid.windowMs / 1000,
-      scope_s: (scope.toMs - scope.fromMs) / 1000,
-      newest_from: String(Math.max(scope.fromMs, scope.toMs - NEWEST_MS)),
-      points: grid.points,
+      ...toGridParameters(plan.grid),
     },
   };
 }
 
-/** Where the newest sample is looked for first. */
-const NEWEST_MS = 3_600_000;
-
-/** What a TableSource takes for granted, as columns of the answer: it is looked at in the same statement. `labels`: the table's, if they matter. */
-function toChecksSql(databaseName: string, source: Source, labels: string | undefined): string {
-  if (typeof source !== "object" || "hours" in source) return "";
-  const samples = (table: SampleTable, where: string): string =>
-    `${databaseName}.otel_metrics_${table} WHERE cluster_id = {cluster:String} AND MetricName = {metric:String}
-      AND TimeUnix > fromUnixTimestamp64Milli({${where}:Int64}) AND TimeUnix <= fromUnixTimestamp64Milli({to:Int64})`;
-  const other = source.table === "gauge" ? "sum" : "gauge";
-  const unknown =
-    labels === undefined
-      ? "0"
-      : `(SELECT count() FROM (SELECT 1 FROM ${samples(source.table, "from")} AND series_id NOT IN (SELECT series_id FROM (${labels})) LIMIT 1))`;
-  return `, toUnixTimestamp64Milli((SELECT max(TimeUnix) FROM ${samples(source.table, "newest_from")})) AS newest_ms,
-    (SELECT count() FROM (SELECT 1 FROM ${samples(other, "from")} LIMIT 1)) AS elsewhere, ${unknown} AS unknown`;
+export function toGridParameters(grid: Grid): QueryParameters {
+  return {
+    first: String(grid.firstMs),
+    last: String(grid.lastMs),
+    step: String(grid.stepMs),
+    window: String(grid.windowMs),
+    points: grid.points,
+  };
 }
 
-/** (series_id, k, value): each series' values at the points k. With `usesGridRates` also `safe`, the same in all rows. */
-function toPointsSql(databaseName: string, plan: SeriesPlan, condition: string): string {
-  const { source, grid } = plan;
-  const { perSeries } = plan.aggregation;
-  if (typeof source === "object" && "hours" in source) {
-    return toHourPointsSql(databaseName, source, perSeries, condition);
-  }
-  if (typeof source === "string") {
-    return toPerSeriesSql(perSeries, toSamplesSql(databaseName, source, condition), grid);
-  }
-  return isRate(perSeries) && source.rates === "grid"
-    ? toGridRatesSql(databaseName, source.table, perSeries, condition)
-    : toPerSeriesSql(perSeries, toSamplesSql(databaseName, source.table, condition), grid);
-}
-
-function usesGridRates({ source, aggregation }: SeriesPlan): boolean {
-  const byGrid = typeof source === "object" && "table" in source && source.rates === "grid";
-  return byGrid && isRate(aggregation.perSeries);
-}
-
-/** Rates by timeSeriesRateToGrid, which needs no FINAL. `safe` is 0 when a series has a reset or an infinite value. */
-function toGridRatesSql(databaseName: string, table: SampleTable, rate: Rate, condition: string): string {
-  const samples = samplesSource(
-    databaseName,
-    [table],
-    "series_id, time, value",
-    `${IN_SCOPE} ${condition}`,
-    "kept",
-  );
-  const end = "fromUnixTimestamp64Milli({last:Int64})";
-  const perWindow = rate.of === "increase" ? "* {window_s:UInt32}" : "";
-  const rates = `SELECT series_id, timeSeriesRateToGrid(fromUnixTimestamp64Milli({first:Int64}), ${end}, {step_s:UInt32}, {window_s:UInt32})(time, value) AS rates,
-      timeSeriesResetsToGrid(${end}, ${end}, 1, {scope_s:UInt32})(time, value)[1] AS resets, countIf(NOT isFinite(value)) AS infinite
-    FROM (${samples}) GROUP BY series_id`;
-  return `SELECT series_id, toUInt32(place - 1) AS k, assumeNotNull(rate) ${perWindow} AS value, safe
-    FROM (SELECT series_id, rates, min(ifNull(resets, 0) = 0 AND infinite = 0) OVER () AS safe FROM (${rates}))
-    ARRAY JOIN rates AS rate, arrayEnumerate(rates) AS place WHERE isNotNull(rate)`;
+/** (series_id, k, v): each series' values at the points k. */
+function toPointsSql(
+  databaseName: string,
+  { source, grid, aggregation }: SeriesPlan,
+  condition: string,
+): string {
+  const { perSeries } = aggregation;
+  const withMarkers = endsAtMarkers(aggregation, grid.windowMs / 1000);
+  return typeof source === "object"
+    ? toHourPointsSql(databaseName, source, perSeries, condition)
+    : toPerSeriesSql(perSeries, toSamples(databaseName, source, condition, withMarkers), grid);
 }
 
 /** The group as (names, values) over a column `labels`. */
-function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParameters } {
+export function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParameters } {
   if (grouping === "each") {
     return {
       sql: "tuple(mapKeys(mapSort(labels)) AS names, arrayMap(name -> labels[name], names))",
@@ -263,32 +188,62 @@ function toGroupSql(grouping: Grouping): { sql: string; parameters: QueryParamet
   return { sql: `tuple([${names.join(", ")}], [${values.join(", ")}])`, parameters };
 }
 
-/** Every sample of the scope once, as (series_id, time, value). */
-function toSamplesSql(databaseName: string, source: SampleSource, condition: string): string {
-  const columns = source === "both" ? "series_id, time, value AS sample, kind" : "series_id, time, value";
-  const samples = samplesSource(databaseName, TABLES[source], columns, `${IN_SCOPE} ${condition}`);
-  if (source !== "both") return samples;
-  // Only each table by itself is without copies: a window that was sent again after the change may be in both.
-  return `SELECT series_id, time, argMax(sample, kind != 'gauge') AS value FROM (${samples}) GROUP BY series_id, time`;
+/** Every sample once: a FROM with its conditions that has `series_id`, and what time and value are there. `isMarker`: which rows are stale markers, if they are read. */
+export interface Samples {
+  from: string;
+  time: string;
+  value: string;
+  isMarker?: string;
 }
 
-/** (series_id, k, value): each series' value at the points k that it has one at. */
-function toPerSeriesSql(perSeries: Aggregation["perSeries"], samples: string, grid: Grid): string {
-  const offsets = `SELECT series_id, time, value, toUnixTimestamp64Milli(time) - {first:Int64} AS offset FROM (${samples})`;
-  const first = "intDiv(offset + {step:Int64} - 1, {step:Int64})";
+function toSamples(
+  databaseName: string,
+  source: SampleSource,
+  condition: string,
+  withMarkers: boolean,
+): Samples {
+  const marker = withMarkers ? ", is_marker" : "";
+  const columns = `series_id, time ${marker}, ${source === "both" ? "value AS sample, kind" : "value"}`;
+  const where = `${withMarkers ? IN_CLUSTER : "cluster_id = {cluster:String}"} AND ${OF_METRIC} ${condition}`;
+  const samples = withMarkers
+    ? markedSource(databaseName, columns, where, "merged", TABLES[source])
+    : samplesSource(databaseName, TABLES[source], columns, where);
+  // Only each table by itself is without copies: a window that was sent again after the change may be in both.
+  const once = `SELECT series_id, time ${marker}, argMax(sample, kind != 'gauge') AS value FROM (${samples}) GROUP BY series_id, time ${marker}`;
+  const from = `(${source === "both" ? once : samples})`;
+  return { from, time: "time", value: "value", ...(withMarkers && { isMarker: "is_marker" }) };
+}
+
+/**
+ * (series_id, k, v): each series' value at the points k that it has one at, and the `carried` aggregates of its samples there. With markers, `perSeries` is `last`,
+ * a series has no value where its marker is newer, and `carried` are window functions.
+ */
+export function toPerSeriesSql(
+  perSeries: Aggregation["perSeries"],
+  { from, time, value, isMarker }: Samples,
+  grid: Grid,
+  carried: Readonly<Record<string, string>> = {},
+): string {
+  const offset = `toUnixTimestamp64Milli(${time}) - {first:Int64}`;
+  const first = `intDiv(${offset} + {step:Int64} - 1, {step:Int64})`;
+  const columns = `${time} AS time, ${value} AS value, ${offset} AS offset ${isMarker === undefined ? "" : `, ${isMarker} AS is_marker`}`;
   // The sample at t is in the windows of the points p with t <= p < t + window; integers, so p <= t + window - 1.
   const windowed =
     grid.windowMs === grid.stepMs
-      ? `SELECT series_id, toUInt32(${first}) AS k, time, value, offset FROM (${offsets})`
-      : `SELECT series_id, k, time, value, offset FROM (${offsets})
-        ARRAY JOIN range(
+      ? `SELECT series_id, toUInt32(${first}) AS k, ${columns} FROM ${from}`
+      : `SELECT series_id, arrayJoin(range(
           toUInt32(greatest(0, ${first})),
-          toUInt32(least({points:Int64}, intDiv(offset + {window:Int64} - 1, {step:Int64}) + 1))
-        ) AS k`;
-  const reduced = isRate(perSeries)
-    ? inStages("series_id, k", toRateSql(perSeries), windowed, "n > 1")
-    : inStages("series_id, k", toReductionSql(perSeries), windowed);
-  return `SELECT series_id, k, v AS value FROM (${reduced})`;
+          toUInt32(least({points:Int64}, intDiv(${offset} + {window:Int64} - 1, {step:Int64}) + 1))
+        )) AS k, ${columns} FROM ${from}`;
+  if (isMarker !== undefined) {
+    const { lists, isThere } = LAST_UNLESS_ENDED;
+    // What is carried is of all points, also of those that are left out. Without a window function ClickHouse's manual allows no QUALIFY.
+    const clause = Object.keys(carried).length > 0 ? "QUALIFY" : "HAVING";
+    return inStages("series_id, k", lists, windowed, { only: `${clause} ${isThere}`, carried });
+  }
+  return isRate(perSeries)
+    ? inStages("series_id, k", toRateSql(perSeries), windowed, { only: "HAVING n > 1", carried })
+    : inStages("series_id, k", toReductionSql(perSeries), windowed, { carried });
 }
 
 /**

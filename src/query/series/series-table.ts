@@ -1,5 +1,6 @@
 import { type Clock } from "#lib/clock.ts";
-import type { Database } from "#storage/database.ts";
+import type { LimitedDatabase } from "#query/limits.ts";
+import type { SampleTable } from "#storage/samples-sql.ts";
 import { readSeriesStart } from "#storage/series.ts";
 
 // The table `series` has a row for each series and day. It is asked for names and labels instead of every sample.
@@ -11,7 +12,7 @@ const START_AGE_MS_MAX = 60_000;
 export type IsInSeriesTable = (fromMs: number, signal: AbortSignal | undefined) => Promise<boolean>;
 
 export function createIsInSeriesTable(
-  { database, clock }: { database: Database; clock: Clock },
+  { database, clock }: { database: LimitedDatabase; clock: Clock },
   { databaseName }: { databaseName: string },
 ): IsInSeriesTable {
   let known: { startMs: number | undefined; readAtMs: number } | undefined;
@@ -36,14 +37,20 @@ const OF_METRIC = `${IN_DAYS} AND metric_name = {metric:String}`;
  * `samples_max`: how many samples there are in the hours of the scope, copies included.
  */
 export function toTableDescribeSql(databaseName: string): string {
-  const samples = `SELECT sum(rows) FROM ${databaseName}.rollup_marks WHERE cluster_id = {cluster:String} AND metric_name = {metric:String}
+  const marked = `SELECT sum(rows) FROM ${databaseName}.rollup_marks WHERE cluster_id = {cluster:String} AND metric_name = {metric:String}
     AND hour_end > fromUnixTimestamp64Milli({from:Int64}) AND hour_end < fromUnixTimestamp64Milli({to:Int64}) + INTERVAL 1 HOUR`;
-  return `SELECT uniqExact(series_id) AS series, arraySort(groupUniqArray(kind)) AS kinds, arraySort(groupUniqArray(unit)) AS units, (${samples}) AS samples_max
+  return `SELECT uniqExact(series_id) AS series, arraySort(groupUniqArray(kind)) AS kinds, arraySort(groupUniqArray(unit)) AS units, (${marked}) AS samples_max
     FROM (
       SELECT series_id, kind, unit, min(first_time) AS began, max(last_time) AS ended
       FROM ${databaseName}.series WHERE ${OF_METRIC} GROUP BY series_id, kind, unit
     )
     WHERE ended > fromUnixTimestamp64Milli({from:Int64}) AND began <= fromUnixTimestamp64Milli({to:Int64})`;
+}
+
+/** A row, if the table has any sample of a scope. */
+export function toAnySampleSql(databaseName: string, table: SampleTable): string {
+  return `SELECT 1 FROM ${databaseName}.otel_metrics_${table} WHERE cluster_id = {cluster:String} AND MetricName = {metric:String}
+    AND TimeUnix > fromUnixTimestamp64Milli({from:Int64}) AND TimeUnix <= fromUnixTimestamp64Milli({to:Int64}) LIMIT 1`;
 }
 
 export interface TableDescription {

@@ -85,8 +85,8 @@ export function createSeriesQuery(
   const { clock } = deps;
   const database = limitDatabase(deps.database, limits, [GRID_FUNCTIONS]);
   const readCompleteness = createReadCompleteness({ database, clock }, settings);
-  const isInSeriesTable = createIsInSeriesTable(deps, settings);
-  const describe = createDescribe({ database, isInSeriesTable }, settings);
+  const isInSeriesTable = createIsInSeriesTable({ database, clock }, settings);
+  const describe = createDescribe({ database, isInSeriesTable, clock }, settings);
   const readPoints = createReadPoints({ database, describe, clock }, settings);
 
   return async (input) => {
@@ -94,14 +94,20 @@ export function createSeriesQuery(
     const { clusterId, metric, grouping, filters, signal } = request;
     let plan = toPlan(request, clock.now(), limits);
     const complete = (): ReturnType<typeof readCompleteness> => readCompleteness({ ...plan.scope, signal });
-    const [tableDescription, first] = await Promise.all([describe.table(plan.scope, signal), complete()]);
+    const [{ readAtMs, completeness: first }, early] = await Promise.all([
+      complete(),
+      describe.table(plan.scope, signal),
+    ]);
+    // What is stored according to the record is then described as well.
+    const described = early.readAtMs >= readAtMs ? early : await describe.table(plan.scope, signal, readAtMs);
+    const known = described.metric;
     let completeness = first;
-    if (tableDescription !== undefined && tableDescription.samplesMax > samplesMax(limits)) {
+    if (known !== undefined && known.samplesMax > samplesMax(limits)) {
       plan = toHourPlan(plan, request, clock.now(), limits);
-      completeness = await complete();
+      ({ completeness } = await complete());
     }
     const { grid } = plan;
-    const { found, rows, aggregation } = await readPoints(request, plan, tableDescription);
+    const { found, rows, aggregation } = await readPoints(request, plan, known);
     return {
       cluster_id: clusterId,
       metric_name: metric,

@@ -1,5 +1,5 @@
 import { BridgeError } from "#errors/error.ts";
-import { refuseField, type LimitedDatabase } from "#query/limits.ts";
+import { clusterNotFound, refuseField, type LimitedDatabase } from "#query/limits.ts";
 import type { MetricType } from "./aggregations.ts";
 
 // What every query checks about its metric: the name, and whether anything is stored of it.
@@ -34,7 +34,7 @@ export async function assertCluster(
     signal,
   );
   if (rows.length > 0) return;
-  throw new BridgeError("cluster_not_found", `no samples of a cluster ${clusterId} are stored`);
+  throw clusterNotFound(clusterId);
 }
 
 /**

@@ -1,8 +1,6 @@
 import type { LimitedDatabase } from "#query/limits.ts";
-import type { QueryParameters } from "#storage/database.ts";
-import { toNodeNamedSql } from "#query/node-addresses.ts";
 import { IN_DAYS, toTableLabelsSql, type IsInSeriesTable } from "./series-table.ts";
-import type { Scope, Statement } from "./series-sql.ts";
+import { toScopeParameters, type Scope, type Statement } from "./series-sql.ts";
 import type { MetricType } from "./aggregations.ts";
 
 // The lists of metrics and labels, from the table `series`. It knows the first and last sample of a day only: a range that ends before the newest sample of a series is
@@ -106,13 +104,11 @@ function toFirstSql(databaseName: string): string {
 }
 
 /**
- * A subquery of (series_id, labels), one row a series of the scope, with the name of its node, and a condition that is true when the table can answer: no series has a
- * sample after the scope.
+ * A subquery of (series_id, labels, newest), one row a series of the scope, and a condition that is true when the table can answer: no series has a sample after the
+ * scope.
  */
-export function toTableNamedLabels(databaseName: string, scope: Scope): { labels: Statement; holds: string } {
-  const own = `SELECT * FROM (${toTableLabelsSql(databaseName)}) WHERE newest > ${at("from")}`;
-  const named = toNodeNamedSql(databaseName, own, scope);
+export function toTableLabels(databaseName: string, scope: Scope): { labels: Statement; holds: string } {
+  const sql = `SELECT * FROM (${toTableLabelsSql(databaseName)}) WHERE newest > ${at("from")}`;
   const later = `SELECT count() FROM (${toTableLabelsSql(databaseName)}) WHERE newest > ${at("to")}`;
-  const parameters: QueryParameters = named.parameters;
-  return { labels: { sql: named.sql, parameters }, holds: `(${later}) = 0` };
+  return { labels: { sql, parameters: toScopeParameters(scope) }, holds: `(${later}) = 0` };
 }

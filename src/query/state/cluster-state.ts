@@ -1,14 +1,23 @@
 import type { Clock } from "#lib/clock.ts";
 import type { Database } from "#storage/database.ts";
 import { createCollectionRecords } from "#query/collection-record.ts";
-import { createGpuReader, createGpus, type Gpus } from "./gpus.ts";
+import { createClusterList, type ClusterList } from "#query/cluster-list.ts";
+import { createDeviceReader } from "#query/gpu-usage/devices.ts";
+import { createFleetUsage, type FleetUsage } from "#query/gpu-usage/fleet-usage.ts";
+import { createGpuUsage, type GpuUsage } from "#query/gpu-usage/gpu-usage.ts";
+import { createGpuReader } from "./gpu-reader.ts";
+import { createGpuRowReader } from "./gpu-rows.ts";
+import { createGpuTargetReader } from "./gpu-targets.ts";
+import { createGpus, type Gpus } from "./gpus.ts";
 import { createHealth, type Health } from "./health.ts";
 import type { HealthThresholds } from "./health-judgement.ts";
 import { limitDatabase, type QueryLimits } from "#query/limits.ts";
 import { createReadNodeAddresses } from "#query/node-addresses.ts";
+import { createNodeResolver } from "#query/node-resolver.ts";
 import { rememberRecords } from "#query/remembered-records.ts";
 import { createNodeReader, createNodes, type Nodes } from "./nodes.ts";
-import { createPods, createRestartReader, type Pods } from "./pods.ts";
+import { createRestartReader } from "./pod-restarts.ts";
+import { createPods, type Pods } from "./pods.ts";
 import { createContextFactory } from "./context.ts";
 import { createHourRowReader } from "./hours.ts";
 import { createStateRowReader } from "./rows.ts";
@@ -25,6 +34,10 @@ export interface ClusterState {
   nodes: Nodes;
   pods: Pods;
   gpus: Gpus;
+  gpuUsage: GpuUsage;
+  /** Of several clusters. */
+  fleetGpuUsage: FleetUsage;
+  listClusters: ClusterList;
 }
 
 export interface ClusterStateSettings {
@@ -43,6 +56,7 @@ const LOOKBACK_MS = 5 * MINUTE_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 /** Steps bound what a summary of a long range costs; the others read every sample of their window. */
 const SUMMARY_WINDOW = { defaultMs: HOUR_MS, maxMs: 31 * 24 * HOUR_MS };
+const USAGE_WINDOW = { defaultMs: 24 * HOUR_MS, maxMs: 31 * 24 * HOUR_MS };
 const STATE_WINDOW = { defaultMs: 15 * MINUTE_MS, maxMs: 24 * HOUR_MS };
 
 export function createClusterState(
@@ -57,34 +71,54 @@ export function createClusterState(
     clock: deps.clock,
   });
   const readNodeAddresses = createReadNodeAddresses(database, { databaseName });
+  const resolveNodes = createNodeResolver({ database, clock: deps.clock }, { databaseName });
   const createContext = createContextFactory(
-    { records, readNodeAddresses, clock: deps.clock },
+    { records, readNodeAddresses, resolveNodes, clock: deps.clock },
     { staleAfterMs, lookbackMs },
   );
   const readRows = createStateRowReader(database, { databaseName });
-  const readNodes = createNodeReader(readRows, { lookbackMs });
-  const readGpus = createGpuReader(database, { databaseName, lookbackMs });
+  const readNodes = createNodeReader(readRows, { lookbackMs, of: "nodes" });
+  const readNodesHealth = createNodeReader(readRows, { lookbackMs, of: "health" });
+  const readGpus = createGpuReader(
+    {
+      readRows: createGpuRowReader(database, { databaseName, lookbackMs }),
+      readTargets: createGpuTargetReader({ database, clock: deps.clock }, { databaseName }),
+    },
+    { lookbackMs },
+  );
   const readRestarts = createRestartReader(database, { databaseName, lookbackMs });
   const window = STATE_WINDOW;
   const finite =
     <Request, Answer>(answer: (request: Request) => Promise<Answer>) =>
     async (request: Request): Promise<Answer> =>
       withFiniteNumbers(await answer(request));
+  const gpuUsage = createGpuUsage(
+    { createContext, database, readDevices: createDeviceReader(database, { databaseName }) },
+    { databaseName, lookbackMs, hotCelsius: thresholds.gpuTemperatureCelsius.warning, window: USAGE_WINDOW },
+  );
+  const listClusters = createClusterList({ database, clock: deps.clock }, { databaseName, staleAfterMs });
   return {
+    listClusters,
+    gpuUsage: finite(gpuUsage),
+    fleetGpuUsage: createFleetUsage({ listClusters, gpuUsage }),
     summary: finite(
       createSummary(
-        { createContext, readRows, readHourRows: createHourRowReader(database, { databaseName }) },
+        {
+          createContext,
+          readRows,
+          readHourRows: createHourRowReader(database, { databaseName }),
+        },
         { lookbackMs, window: SUMMARY_WINDOW },
       ),
     ),
     health: finite(
       createHealth(
-        { createContext, readNodes, readGpus, readRestarts },
+        { createContext, readNodes: readNodesHealth, readGpus, readRestarts },
         { thresholds, staleAfterMs, window },
       ),
     ),
     nodes: finite(createNodes({ createContext, readNodes }, { window })),
-    pods: finite(createPods({ createContext, database }, { databaseName, lookbackMs, window })),
+    pods: finite(createPods({ createContext, database, readGpus }, { databaseName, lookbackMs, window })),
     gpus: finite(createGpus({ createContext, readGpus }, { window })),
   };
 }

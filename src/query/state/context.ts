@@ -3,6 +3,7 @@ import type { CollectionRecords } from "#query/collection-record.ts";
 import { relevantQueries, storedUntil, toCompleteness, type Completeness } from "#query/completeness.ts";
 import { checkClusterId } from "#query/limits.ts";
 import type { NodeAddresses, ReadNodeAddresses } from "#query/node-addresses.ts";
+import type { NodeEvidence, NodeNames, NodeQuestion, NodeResolver } from "#query/node-resolver.ts";
 import { toTimestamp } from "#query/range.ts";
 import { checkRequestedRange, toStateWindow, type RequestedRange, type WindowRules } from "./window.ts";
 
@@ -41,6 +42,11 @@ export interface StateContext {
   collects(metric: string): boolean;
   /** Which node had which address from fromMs to asOfMs. Read once, at the first call. */
   nodeAddresses(): Promise<NodeAddresses>;
+  /** Finds the nodes of series; `read`: what the answer itself has read about nodes. */
+  nodeNames(
+    questions: readonly NodeQuestion[],
+    read?: Pick<NodeEvidence, "listed" | "hosts">,
+  ): Promise<NodeNames>;
   /** Reads the rest of the head. Run it at the same time as the answer's own queries. */
   head(metrics: readonly string[]): Promise<StateHead>;
 }
@@ -56,7 +62,12 @@ export type CreateContext = (
 ) => Promise<StateContext>;
 
 export function createContextFactory(
-  deps: { records: CollectionRecords; readNodeAddresses: ReadNodeAddresses; clock: Clock },
+  deps: {
+    records: CollectionRecords;
+    readNodeAddresses: ReadNodeAddresses;
+    resolveNodes: NodeResolver;
+    clock: Clock;
+  },
   settings: { staleAfterMs: number; lookbackMs: number },
 ): CreateContext {
   return async (request, needed, rules) => {
@@ -72,7 +83,9 @@ export function createContextFactory(
     const { fromMs, toMs, asOfMs } = toStateWindow(request, stored, nowMs, rules);
     const collected = new Set(record.queries.map(({ query }) => query));
     const range = { fromMs, toMs: asOfMs ?? toMs };
-    let addresses: Promise<NodeAddresses> | undefined;
+    let read: Promise<NodeAddresses> | undefined;
+    const nodeAddresses = (): Promise<NodeAddresses> =>
+      (read ??= deps.readNodeAddresses(clusterId, range, signal));
     return {
       clusterId,
       fromMs,
@@ -81,7 +94,16 @@ export function createContextFactory(
       nowMs,
       credentialsExpireMs: record.credentialsExpireMs,
       collects: (metric) => collected.has(metric),
-      nodeAddresses: () => (addresses ??= deps.readNodeAddresses(clusterId, range, signal)),
+      nodeAddresses,
+      nodeNames: async (questions, { listed, hosts } = { listed: [], hosts: [] }) => {
+        const addresses = await nodeAddresses();
+        return await deps.resolveNodes(
+          { addresses, listed, hosts },
+          questions,
+          { clusterId, ...range },
+          signal,
+        );
+      },
       head: async (metrics) => {
         const answered = { clusterId, metrics, fromMs, asOfMs, nowMs };
         return {

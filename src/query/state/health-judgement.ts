@@ -1,6 +1,7 @@
+import { allGpuIssues, GPU_ADVICE, GPU_ISSUE_METRICS } from "./gpu-issues.ts";
 import type { GpuState } from "./gpus.ts";
-import type { NodeState } from "./nodes.ts";
-import type { RestartedPod } from "./pods.ts";
+import type { NodeState, ReadNode } from "./nodes.ts";
+import type { RestartedPod } from "./pod-restarts.ts";
 
 /** A value above `warning` is a warning, above `critical` is critical. */
 interface Threshold {
@@ -20,8 +21,6 @@ export interface HealthThresholds {
   gpuTemperatureCelsius: Threshold;
 }
 
-/** XID errors that a program causes rather than the hardware (NVIDIA's XID catalogue): a warning. All others are critical. */
-const XID_WARNINGS = new Set([13, 31, 43, 45]);
 /** Credentials of the cluster that expire sooner are a warning. */
 const CREDENTIALS_DAYS_MIN = 14;
 
@@ -37,8 +36,7 @@ export const ISSUE_METRICS = [
   "node_condition",
   "node_metrics",
   "pod_restarts",
-  "gpu_temperature_celsius",
-  "gpu_xid_error",
+  ...GPU_ISSUE_METRICS,
   "cluster_up",
   "credentials_days_left",
 ] as const;
@@ -57,7 +55,7 @@ export interface HealthIssue {
 }
 
 export interface ObservedState {
-  nodes: readonly NodeState[];
+  nodes: readonly ReadNode[];
   gpus: readonly GpuState[];
   restarts: readonly RestartedPod[];
   clusterUp: boolean | null;
@@ -71,15 +69,15 @@ export function findIssues(state: ObservedState, thresholds: HealthThresholds): 
     ...clusterIssues(state.clusterUp),
     ...credentialIssues(state.credentialsLeftMs),
     ...state.nodes.flatMap((node) => nodeIssues(node, thresholds)),
-    ...state.gpus.flatMap((gpu) => gpuIssues(gpu, thresholds)),
+    ...allGpuIssues(state.gpus, thresholds),
     ...state.restarts.flatMap((pod) => restartIssues(pod, thresholds.podRestarts)),
   ];
   return SEVERITIES.flatMap((severity) => issues.filter((issue) => issue.severity === severity));
 }
 
 /** Is anything known that shows the cluster's health? */
-export function isKnown(nodes: readonly NodeState[]): boolean {
-  return nodes.some((node) => node.ready !== null || isMeasured(node));
+export function isKnown(nodes: readonly ReadNode[]): boolean {
+  return nodes.some(({ state: node }) => node.ready !== null || isMeasured(node));
 }
 
 function isMeasured(node: NodeState): boolean {
@@ -99,9 +97,7 @@ const ADVICE: Record<IssueMetric, string> = {
   node_condition: "kubectl describe node explains the condition; kubelet evicts Pods while it lasts.",
   node_metrics: "Check that node_exporter runs on the node and that Prometheus scrapes it.",
   pod_restarts: "kubectl logs --previous and kubectl describe pod show why the containers exit.",
-  gpu_temperature_celsius: "Check the cooling of the node; the GPU lowers its clock when it is too hot.",
-  gpu_xid_error:
-    "Look the XID up in NVIDIA's catalogue; drain the node when the error comes from the hardware.",
+  ...GPU_ADVICE,
   cluster_up:
     "The cluster's Prometheus could not be reached at the last attempt: see last_error of GET /metrics/status of the bridge.",
   credentials_days_left:
@@ -137,7 +133,7 @@ function credentialIssues(leftMs: number | null): HealthIssue[] {
   ];
 }
 
-function nodeIssues(node: NodeState, thresholds: HealthThresholds): HealthIssue[] {
+function nodeIssues({ state: node, canBeMeasured }: ReadNode, thresholds: HealthThresholds): HealthIssue[] {
   const issues: HealthIssue[] = [];
   const about = { node: node.node, object: null };
   const above = (
@@ -156,11 +152,17 @@ function nodeIssues(node: NodeState, thresholds: HealthThresholds): HealthIssue[
     const message = "the node is not ready";
     issues.push({ severity: "critical", metric: "node_ready", ...about, value: 0, threshold: 1, message });
   }
-  for (const condition of node.conditions) {
-    const at = { node: node.node, object: condition, value: 1, threshold: 0 };
-    issues.push({ severity: "warning", metric: "node_condition", ...at, message: `${condition} is true` });
+  for (const { condition, status } of node.problems) {
+    const [value, threshold] = status === "true" ? [1, 0] : [0, 1];
+    const at = { node: node.node, object: condition, value, threshold };
+    issues.push({
+      severity: "warning",
+      metric: "node_condition",
+      ...at,
+      message: `${condition} is ${status}`,
+    });
   }
-  if (!isMeasured(node)) {
+  if (canBeMeasured && !isMeasured(node)) {
     const message = "there is no sample of the node's CPU or memory";
     issues.push({
       severity: "warning",
@@ -190,30 +192,12 @@ function nodeIssues(node: NodeState, thresholds: HealthThresholds): HealthIssue[
   return issues;
 }
 
-function gpuIssues(gpu: GpuState, thresholds: HealthThresholds): HealthIssue[] {
-  const issues: HealthIssue[] = [];
-  const about = { node: gpu.node, object: gpu.uuid };
-  const temperature = gpu.temperature_celsius;
-  const level = levelOf(temperature, thresholds.gpuTemperatureCelsius, false);
-  if (level !== undefined) {
-    const message = `GPU ${gpu.gpu} has ${temperature} °C, above ${level.threshold} °C`;
-    issues.push({ ...level, metric: "gpu_temperature_celsius", ...about, value: temperature, message });
-  }
-  if (gpu.xid_error !== null) {
-    const severity = XID_WARNINGS.has(gpu.xid_error) ? "warning" : "critical";
-    const message = `GPU ${gpu.gpu} reported XID ${gpu.xid_error}`;
-    const limit = { value: gpu.xid_error, threshold: 0 };
-    issues.push({ severity, metric: "gpu_xid_error", ...about, ...limit, message });
-  }
-  return issues;
-}
-
 function restartIssues(pod: RestartedPod, limits: Threshold): HealthIssue[] {
   const level = levelOf(pod.restarts, limits, true);
   if (level === undefined) return [];
   const object = `${pod.namespace}/${pod.pod}`;
   const message = `${object} restarted ${pod.restarts} times in the window`;
-  const node = pod.node === "" ? null : pod.node;
+  const { node } = pod;
   return [{ ...level, metric: "pod_restarts", node, object, value: pod.restarts, message }];
 }
 

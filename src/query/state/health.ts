@@ -1,4 +1,4 @@
-import { GPU_STATE_METRICS } from "#query/gpu-metrics.ts";
+import { expectedMetrics, GPU_STATE_METRICS } from "#query/gpu-metrics.ts";
 import type { GpuReader } from "./gpus.ts";
 import {
   findIssues,
@@ -8,8 +8,7 @@ import {
   type HealthThresholds,
 } from "./health-judgement.ts";
 import { NODE_STATE_METRICS, type NodeReader } from "./nodes.ts";
-import { POD_RESTART_METRICS } from "./pod-sql.ts";
-import type { RestartReader } from "./pods.ts";
+import { POD_RESTART_METRICS, type RestartReader } from "./pod-restarts.ts";
 import type { CreateContext, StateHead, StateRequest } from "./context.ts";
 import type { WindowRules } from "./window.ts";
 
@@ -49,10 +48,10 @@ export function createHealth(
   return async (request) => {
     const context = await deps.createContext(request, METRICS, settings.window);
     const { signal } = request;
-    const [head, nodes, gpus, restarts] = await Promise.all([
-      context.head(METRICS),
+    const [head, nodes, { found: gpus }, restarts] = await Promise.all([
+      context.head(expectedMetrics(METRICS, (metric) => context.collects(metric))),
       deps.readNodes(context, signal),
-      deps.readGpus(context, signal),
+      deps.readGpus(context, { withRequests: false }, signal),
       deps.readRestarts(context, thresholds.podRestarts.warning, signal),
     ]);
     const clusterUp = head.completeness.cluster_up;

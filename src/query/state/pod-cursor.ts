@@ -1,6 +1,6 @@
 import { refuseField } from "#query/limits.ts";
 import type { TimeRange } from "#query/range.ts";
-import type { PodSort } from "./pod-sql.ts";
+import type { PodSort } from "./pod-state.ts";
 
 /** The end of a page, and the request that it belongs to. */
 export interface PodCursor {

@@ -1,124 +1,165 @@
-import { GPU_RESOURCES } from "#query/gpu-metrics.ts";
-import { samplesSource } from "#storage/samples-sql.ts";
-import { podLabel, podOf } from "./sql.ts";
+import { measuredNumberSql } from "#query/blank-number.ts";
+import { IN_CLUSTER, markedSource } from "#storage/samples-sql.ts";
+import { ownLabel } from "./identity.ts";
+import { INFO, RATES, RESTARTS, type PodSeries } from "./pod-series.ts";
+import { STATE_ROWS_MAX } from "./sql.ts";
 
-export const POD_SORTS = ["name", "cpu", "memory", "restarts"] as const;
-export type PodSort = (typeof POD_SORTS)[number];
+/** Bits of an UInt64: the stretches of a window. */
+const STRETCHES_MAX = 60;
 
-const INFO = "kube_pod_info";
-const PHASE = "kube_pod_status_phase";
-const RESTARTS = "kube_pod_container_status_restarts_total";
-const REQUESTS = "kube_pod_container_resource_requests";
-const LIMITS = "kube_pod_container_resource_limits";
-const CPU = "container_cpu_usage_seconds_total";
-const MEMORY = "container_memory_working_set_bytes";
+const END = "fromUnixTimestamp64Milli({as_of:Int64})";
 
-export const POD_STATE_METRICS = [INFO, PHASE, RESTARTS, REQUESTS, LIMITS, CPU, MEMORY];
-export const POD_RESTART_METRICS = [INFO, RESTARTS];
-
-// Whole numbers, so that a key is the same on the next page whatever order a sum was made in: millionths of a core.
-const SORT_KEYS: Record<PodSort, string> = {
-  name: "0",
-  cpu: "round(ifNull(cpu_usage_cores, 0) * 1e6)",
-  memory: "ifNull(memory_working_set_bytes, 0)",
-  restarts: "restarts",
-};
-
-/** Sums of samples near the largest double are infinite, which is no number of an answer; nobody counts that far. */
-const RESTARTS_MAX = "1e15";
-
-const SINCE = "newest > fromUnixTimestamp64Milli({since:Int64})";
+/** A series in the form of `series` of the statements. */
+export type SeriesRow = [
+  metric: string,
+  labels: Record<string, string>,
+  firstMs: string,
+  newestMs: string,
+  samples: string,
+  latest: number,
+  rate: number | null,
+  covered: number,
+  changes: [ms: string, value: number][],
+  isEnded: 0 | 1,
+];
 
 /**
- * One row for each Pod with a sample in the lookback; `restarts` counts steps of the counter that end in the window, after a reset from 0.
- * cAdvisor's series of whole Pods and of pause containers are left out: they would count their containers again.
+ * Parameters of every statement: the cluster, the metrics that make a Pod known, those of which values are `wanted`, and the window's times in ms. Of the others only the lookback
+ * is read.
  */
-function podRows(samples: string): string {
-  const newest = (metric: string, more = "1"): string =>
-    `sumOrNullIf(latest, metric_name = '${metric}' AND ${SINCE} AND ${more})`;
-  return `SELECT namespace, pod,
-      argMaxIf(node, newest, metric_name = '${INFO}') AS node,
-      argMaxIf(phase, newest, metric_name = '${PHASE}' AND latest = 1 AND ${SINCE}) AS phase,
-      ${newest(RESTARTS)} AS restarts_total,
-      least(sumIf(steps, metric_name = '${RESTARTS}'), ${RESTARTS_MAX}) AS restarts,
-      sum(rate) AS cpu_usage_cores,
-      ${newest(MEMORY)} AS memory_working_set_bytes,
-      ${newest(REQUESTS, "resource = 'cpu'")} AS cpu_request_cores,
-      ${newest(LIMITS, "resource = 'cpu'")} AS cpu_limit_cores,
-      ${newest(REQUESTS, "resource = 'memory'")} AS memory_request_bytes,
-      ${newest(LIMITS, "resource = 'memory'")} AS memory_limit_bytes,
-      ${newest(REQUESTS, `match(resource, '${GPU_RESOURCES}')`)} AS gpu_request
-    FROM (
-      SELECT metric_name, namespace, pod, container, phase, resource,
-        max(last_time) AS newest, argMax(last_value, last_time) AS latest, argMax(series_node, last_time) AS node,
-        sum(series_rate) AS rate, sum(series_steps) AS steps
-      FROM (${seriesRows(samples)})
-      GROUP BY metric_name, namespace, pod, container, phase, resource
-    )
-    GROUP BY namespace, pod
-    HAVING max(newest) > fromUnixTimestamp64Milli({since:Int64})`;
-}
-
-function seriesRows(samples: string): string {
-  const end = "fromUnixTimestamp64Milli({as_of:Int64})";
-  return `SELECT metric_name, any(${podLabel("namespace")}) AS namespace, any(${podLabel("pod")}) AS pod,
-      any(${podLabel("container")}) AS container, any(labels['phase']) AS phase, any(labels['resource']) AS resource,
-      any(labels['node']) AS series_node, max(time) AS last_time, argMax(value, time) AS last_value,
-      timeSeriesRateToGridIf(${end}, ${end}, 1, {rate_window:UInt32})(time, value, metric_name = '${CPU}')[1] AS series_rate,
-      ${stepSum()} AS series_steps
-    FROM (${samples})
-    WHERE time > fromUnixTimestamp64Milli(if(metric_name = '${RESTARTS}', {restarts_from:Int64},
-        if(metric_name = '${CPU}', {rate_from:Int64}, {since:Int64})))
-      AND ({namespace:String} = '' OR ${podLabel("namespace")} = {namespace:String})
-      AND (metric_name NOT IN ('${CPU}', '${MEMORY}') OR ${podLabel("container")} NOT IN ('', 'POD'))
-    GROUP BY metric_name, series_id`;
-}
-
-/** The restarts of one series: differences of neighbours, of which the later is in the window. */
-function stepSum(): string {
-  const sorted = `arraySort(groupArrayIf((time, value), metric_name = '${RESTARTS}'))`;
-  return `arraySum((before, after) -> if(after.1 <= fromUnixTimestamp64Milli({window_from:Int64}), 0,
-        if(after.2 >= before.2, after.2 - before.2, after.2)),
-        arrayPopBack(${sorted}), arrayPopFront(${sorted}))`;
-}
-
-/** Pods and their restarts, for the health of a cluster: a small part of `podRows`. */
-function restartedSql(samples: string): string {
-  const series = `SELECT metric_name, any(labels) AS series_labels, max(time) AS newest,
-      arraySort(groupArrayIf((toUnixTimestamp64Milli(time), value), metric_name = '${RESTARTS}')) AS points
-    FROM (${samples}) GROUP BY metric_name, series_id`;
-  const steps = `SELECT metric_name, newest, series_labels['node'] AS series_node, ${podOf("series_labels")} AS pod_key,
-      arraySum((before, after) -> if(after.1 <= {window_from:Int64}, 0, if(after.2 >= before.2, after.2 - before.2, after.2)),
-        arrayPopBack(points), arrayPopFront(points)) AS steps
-    FROM (${series})`;
-  return `SELECT pod_key[1] AS namespace, pod_key[2] AS pod, argMaxIf(series_node, newest, metric_name = '${INFO}') AS node, least(sum(steps), ${RESTARTS_MAX}) AS restarts
-    FROM (${steps}) GROUP BY pod_key
-    HAVING restarts >= {least:Float64} AND max(newest) > fromUnixTimestamp64Milli({since:Int64})
-    ORDER BY restarts DESC, namespace, pod LIMIT 100`;
-}
-
-/** The statements about Pods; their parameters are those of `createPods`. */
-export function createPodSql(databaseName: string): { page(sort: PodSort): string; restarted: string } {
-  const samples = samplesSource(
-    databaseName,
-    ["gauge", "sum"],
-    "metric_name, series_id, labels, time, value",
-    `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
-      AND time > fromUnixTimestamp64Milli(least({restarts_from:Int64}, {rate_from:Int64}, {since:Int64}))
-      AND time <= fromUnixTimestamp64Milli({as_of:Int64})`,
-  );
+export function toPodParameters(
+  metrics: readonly string[],
+  window: { clusterId: string; fromMs: number; asOfMs: number },
+  lookbackMs: number,
+  wanted = metrics,
+) {
+  const { clusterId, fromMs, asOfMs } = window;
+  const rateSeconds = Math.round(Math.max(lookbackMs, asOfMs - fromMs) / 1000);
+  const rateFrom = asOfMs - rateSeconds * 1000;
+  const restartsFrom = fromMs - lookbackMs;
+  const oldest = Math.min(restartsFrom, rateFrom);
   return {
-    restarted: restartedSql(samples),
-    page: (
-      sort,
-    ) => `SELECT namespace, pod, node, phase, restarts_total, restarts, cpu_usage_cores, memory_working_set_bytes,
-        cpu_request_cores, cpu_limit_cores, memory_request_bytes, memory_limit_bytes, gpu_request, sort_key, total
-      FROM (
-        SELECT *, toUInt64(greatest(0, ${SORT_KEYS[sort]})) AS sort_key, count() OVER () AS total
-        FROM (${podRows(samples)})
-      )
-      WHERE {after:UInt8} = 0 OR sort_key < {after_key:UInt64}
-        OR (sort_key = {after_key:UInt64} AND (namespace, pod) > ({after_namespace:String}, {after_pod:String}))
-      ORDER BY sort_key DESC, namespace, pod LIMIT {limit:UInt32}`,
+    cluster: clusterId,
+    names: metrics,
+    wanted,
+    rated: RATES.filter((metric) => wanted.includes(metric)),
+    counted: [RESTARTS].filter((metric) => wanted.includes(metric)),
+    as_of: asOfMs,
+    since: asOfMs - lookbackMs,
+    restarts_from: restartsFrom,
+    rate_from: rateFrom,
+    rate_window: rateSeconds,
+    oldest,
+    stretch: Math.max(lookbackMs, Math.ceil((asOfMs - oldest) / STRETCHES_MAX)),
   };
+}
+
+/**
+ * One row for each series, with `pod_key` (namespace and Pod) and `row` (SeriesRow). What the series mean is decided by `toThings`: a statement that decides it costs
+ * ten times as much to plan as to run.
+ */
+function seriesRows(samples: string, rates: boolean): string {
+  const ms = (time: string): string => `toUnixTimestamp64Milli(${time})`;
+  const rate = rates
+    ? `timeSeriesRateToGridIf(${END}, ${END}, 1, {rate_window:UInt32})(time, value, NOT is_marker AND metric_name IN {rated:Array(String)})[1]`
+    : "NULL";
+  // any() of a map takes twice as long.
+  const series = `SELECT metric_name, series_id, groupArray(1)(labels)[1] AS series_labels, ${ms("minIf(time, NOT is_marker)")} AS first_ms, ${ms("maxIf(time, NOT is_marker)")} AS newest_ms,
+      ${ms("maxIf(time, is_marker)")} > newest_ms AS is_ended, if(is_ended, 0, newest_ms) AS live_ms,
+      countIf(NOT is_marker) AS samples_count, argMaxIf(value, time, NOT is_marker) AS latest, ${rate} AS rate,
+      bitCount(groupBitOrIf(bitShiftLeft(toUInt64(1), intDiv({as_of:Int64} - ${ms("time")}, {stretch:Int64})),
+        NOT is_marker AND (metric_name IN {rated:Array(String)} OR metric_name IN {counted:Array(String)}))) AS covered,
+      arraySort(groupArrayIf((${ms("time")}, value), NOT is_marker AND metric_name IN {counted:Array(String)})) AS restarts
+    FROM (${samples})
+    WHERE time > fromUnixTimestamp64Milli(multiIf(metric_name IN {counted:Array(String)}, {restarts_from:Int64},
+        metric_name IN {rated:Array(String)}, {rate_from:Int64}, {since:Int64}))
+    GROUP BY metric_name, series_id HAVING samples_count > 0`;
+  const changes =
+    "arrayFilter((sample, i) -> i = 1 OR sample.2 != restarts[i - 1].2, restarts, arrayEnumerate(restarts))";
+  return `SELECT (${ownLabel("series_labels", "namespace")}, ${ownLabel("series_labels", "pod")}) AS pod_key, series_id, live_ms, metric_name = '${INFO}' AS is_info, ${changes} AS changes,
+      (metric_name, series_labels, first_ms, newest_ms, samples_count, latest, rate, covered, changes, is_ended) AS row
+    FROM (${series})`;
+}
+
+const ROWS_MAX = `LIMIT ${STATE_ROWS_MAX}`;
+const IS_NAMED = "pod_key.2 != ''";
+/**
+ * kube-state-metrics had the Pod, says no more of it, and still speaks of others: then it is gone, although cAdvisor's samples have times of their own and so no stale markers. If
+ * kube-state-metrics says nothing at all, it is itself gone, and cAdvisor's Pods are there.
+ */
+const IS_REMOVED = "has_info AND info_ms = 0 AND newest_info_ms > {since:Int64}";
+
+/** A Pod and its series of the wanted metrics. */
+export interface PodRow {
+  pod_key: [namespace: string, pod: string];
+  series: SeriesRow[];
+  /** Of `all`. */
+  ids?: string[];
+  /** Of `byName`: how many Pods there are. */
+  total?: string;
+}
+
+export interface PodSql {
+  /** Pods in the order of their names after `after_namespace` and `after_pod`, at most `limit`. */
+  byName: string;
+  /** All Pods, with the ids of all their series. */
+  all: string;
+  /** The Pods of the series `ids`. */
+  some: string;
+  /** Pods of which a container has been restarted, or may have been. */
+  restarted: string;
+}
+
+export function createPodSql(databaseName: string): PodSql {
+  const of = (more: string): string =>
+    markedSource(
+      databaseName,
+      "metric_name, series_id, labels, time, value, is_marker",
+      `${IN_CLUSTER} AND metric_name IN {names:Array(String)} AND (is_marker OR ${measuredNumberSql("value")})
+        AND time > fromUnixTimestamp64Milli({oldest:Int64}) AND time <= ${END} ${more}`,
+    );
+  const inNamespace = `AND ({namespace:String} = '' OR ${ownLabel("labels", "namespace")} = {namespace:String})`;
+  const ofIds = "AND series_id IN (SELECT arrayJoin(arrayMap(id -> toUInt64(id), {ids:Array(String)})))";
+  const some = (samples: string, more = ""): string =>
+    `SELECT pod_key, groupArrayIf(row, row.1 IN {wanted:Array(String)}) AS series${more}
+      FROM (${seriesRows(samples, true)}) WHERE ${IS_NAMED} GROUP BY pod_key HAVING max(live_ms) > {since:Int64}`;
+  const pods = (more = ""): string => {
+    const infoMs = "max(if(is_info, live_ms, 0)) AS info_ms, max(is_info) AS has_info";
+    const all = `SELECT *, max(info_ms) OVER () AS newest_info_ms FROM (${some(of(inNamespace), `${more}, ${infoMs}`)})`;
+    return `SELECT * FROM (${all}) WHERE NOT (${IS_REMOVED})`;
+  };
+  return {
+    byName: `SELECT pod_key, series, total FROM (SELECT *, count() OVER () AS total FROM (${pods()}))
+      WHERE {after:UInt8} = 0 OR pod_key > ({after_namespace:String}, {after_pod:String}) ORDER BY pod_key LIMIT {limit:UInt32}`,
+    all: `SELECT pod_key, series, ids FROM (${pods(", groupArray(series_id) AS ids")}) ${ROWS_MAX}`,
+    some: `${some(of(ofIds))} ${ROWS_MAX}`,
+    restarted: restartedSql(of("")),
+  };
+}
+
+/**
+ * A container's count may also differ between two sources, of which one followed the other. To tell its series from another container's takes longer than to read a few Pods more.
+ */
+function restartedSql(samples: string): string {
+  return `SELECT pod_key, groupArray(row) AS series FROM (${seriesRows(samples, false)})
+    WHERE ${IS_NAMED} GROUP BY pod_key
+    HAVING max(live_ms) > {since:Int64} AND (max(length(changes)) > 1 OR uniqExactIf(row.6, row.1 = '${RESTARTS}') > 1) ${ROWS_MAX}`;
+}
+
+/** The series of a row. */
+export function toPodSeries(rows: readonly SeriesRow[]): PodSeries[] {
+  return rows.map(
+    ([metric, labels, firstMs, newestMs, samples, latest, rate, covered, changes, isEnded]) => ({
+      metric,
+      labels,
+      firstMs: Number(firstMs),
+      newestMs: Number(newestMs),
+      samples: Number(samples),
+      latest,
+      rate,
+      covered,
+      isEnded: isEnded === 1,
+      changes: changes.map(([ms, value]) => [Number(ms), value] as const),
+    }),
+  );
 }

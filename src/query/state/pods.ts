@@ -1,35 +1,28 @@
 import { refuseField, type LimitedDatabase } from "#query/limits.ts";
-import { createPodSql, POD_RESTART_METRICS, POD_SORTS, POD_STATE_METRICS, type PodSort } from "./pod-sql.ts";
-import { parsePodCursor, toPodCursor } from "./pod-cursor.ts";
-import type { StateContext, CreateContext, StateHead, StateRequest } from "./context.ts";
+import type { QueryParameters } from "#storage/database.ts";
+import type { CreateContext, StateHead, StateRequest } from "./context.ts";
+import { parsePodCursor, toPodCursor, type PodCursor } from "./pod-cursor.ts";
+import type { GpuReader } from "./gpus.ts";
+import { toPodGpus, type PodGpus } from "./pod-gpus.ts";
+import { createPodSql, toPodParameters, toPodSeries, type PodRow } from "./pod-sql.ts";
+import {
+  POD_SORTS,
+  POD_STATE_METRICS,
+  rankMetrics,
+  rankOf,
+  toMeasures,
+  toPodState,
+  type PodMeasures,
+  type PodSort,
+  type PodState,
+} from "./pod-state.ts";
+import { allRows } from "./sql.ts";
 import type { WindowRules } from "./window.ts";
-
-/** A Pod as of the answer's `as_of`; null where nothing is known. */
-interface PodState {
-  namespace: string;
-  pod: string;
-  node: string | null;
-  /** "Running", "Pending", "Succeeded", "Failed" or "Unknown". */
-  phase: string | null;
-  /** Of all its containers since its creation. */
-  restarts_total: number | null;
-  /** In the window: whole restarts as counted, not extrapolated. */
-  restarts: number;
-  /** Over the whole window: the rate of its containers' CPU time. */
-  cpu_usage_cores: number | null;
-  memory_working_set_bytes: number | null;
-  cpu_request_cores: number | null;
-  cpu_limit_cores: number | null;
-  memory_request_bytes: number | null;
-  memory_limit_bytes: number | null;
-  /** GPUs, and parts of GPUs, that it requests. */
-  gpu_request: number | null;
-}
 
 export interface PodsAnswer extends StateHead {
   /** Of the cluster, or of the namespace that was asked for. */
   pod_count: number;
-  pods: PodState[];
+  pods: (PodState & PodGpus)[];
   /** For the next page; null: this is the last one. */
   next_cursor: string | null;
 }
@@ -50,20 +43,16 @@ export const PODS_MAX = 1000;
 export const PODS_DEFAULT = 100;
 const NAMESPACE_CHARS_MAX = 253;
 
-type Row = {
-  [Field in keyof Omit<PodState, "namespace" | "pod" | "node" | "phase">]: number | string | null;
-} & Pick<PodState, "namespace" | "pod"> & { node: string; phase: string; sort_key: string; total: string };
-
 export function createPods(
-  deps: { createContext: CreateContext; database: LimitedDatabase },
+  deps: { createContext: CreateContext; database: LimitedDatabase; readGpus: GpuReader },
   settings: { databaseName: string; lookbackMs: number; window: WindowRules },
 ): Pods {
+  const { database } = deps;
   const sql = createPodSql(settings.databaseName);
   return async (request) => {
-    const { sort = "name", limit = PODS_DEFAULT, namespace = "" } = request;
+    const { sort = "name", limit = PODS_DEFAULT, namespace = "", clusterId, signal } = request;
     checkRequest(sort, limit, namespace);
     const cursor = request.cursor === undefined ? undefined : parsePodCursor(request.cursor, sort, namespace);
-    const { clusterId, signal } = request;
     const range = cursor?.range ?? request;
     const context = await deps.createContext(
       { clusterId, signal, fromMs: range.fromMs, toMs: range.toMs },
@@ -74,83 +63,105 @@ export function createPods(
     if (asOfMs === null) {
       return { ...(await context.head(POD_STATE_METRICS)), pod_count: 0, pods: [], next_cursor: null };
     }
-    const [head, rows] = await Promise.all([
+    const window = { clusterId, fromMs, asOfMs };
+    const times = { windowFromMs: fromMs, sinceMs: asOfMs - settings.lookbackMs };
+    const read: ReadPods = async (statement, { wanted, ...parameters }) => {
+      const common = {
+        ...toPodParameters(POD_STATE_METRICS, window, settings.lookbackMs, wanted),
+        namespace,
+      };
+      const rows = await database.query<PodRow>(sql[statement], { ...common, ...parameters }, signal);
+      return { rows, pods: rows.map((row) => toMeasures(row.pod_key, toPodSeries(row.series), times)) };
+    };
+    const [head, page] = await Promise.all([
       context.head(POD_STATE_METRICS),
-      deps.database.query<Row>(
-        sql.page(sort),
-        {
-          ...toParameters({ clusterId, fromMs, asOfMs }, settings.lookbackMs),
-          names: POD_STATE_METRICS,
-          namespace,
-          after_key: cursor?.key ?? "0",
-          after: cursor === undefined ? 0 : 1,
-          after_namespace: cursor?.namespace ?? "",
-          after_pod: cursor?.pod ?? "",
-          limit: limit + 1,
-        },
-        signal,
-      ),
+      sort === "name" ? pageByName(read, cursor, limit) : pageByRank(read, sort, cursor, limit),
     ]);
-    const page = rows.slice(0, limit);
-    const last = rows.length > limit ? page.at(-1) : undefined;
+    const { last } = page;
+    const pods = page.pods.map(toPodState);
+    // Of a page without such Pods nobody asks for the GPUs, which takes another statement.
+    const gpus = pods.some(({ gpu_request }) => gpu_request !== null)
+      ? await deps.readGpus(context, { withRequests: false }, signal)
+      : undefined;
+    const present = (gpus?.found ?? []).filter((gpu) => gpu.present).map(({ state }) => state);
+    const asked = { sort, asked: namespace, range: { fromMs, toMs: asOfMs } };
     return {
       ...head,
-      pod_count: rows.length > 0 ? Number(rows[0]!.total) : 0,
-      pods: page.map(toPodState),
-      next_cursor: last === undefined ? null : toCursor(last, { sort, namespace }, { fromMs, asOfMs }),
+      pod_count: page.total,
+      pods: pods.map((pod) => ({ ...pod, ...toPodGpus(pod, present) })),
+      next_cursor: last === undefined ? null : toPodCursor({ ...asked, ...last }),
     };
   };
 }
 
-/** A Pod whose containers were restarted in the window. */
-export interface RestartedPod {
+type ReadPods = (
+  statement: "byName" | "all" | "some",
+  parameters: QueryParameters & { wanted?: readonly string[] },
+) => Promise<{ rows: PodRow[]; pods: PodMeasures[] }>;
+
+interface Page {
+  total: number;
+  pods: PodMeasures[];
+  /** The last Pod of a page that is not the last one. */
+  last: Pick<PodCursor, "key" | "namespace" | "pod"> | undefined;
+}
+
+async function pageByName(read: ReadPods, after: PodCursor | undefined, limit: number): Promise<Page> {
+  const { rows, pods } = await read("byName", {
+    after: after === undefined ? 0 : 1,
+    after_namespace: after?.namespace ?? "",
+    after_pod: after?.pod ?? "",
+    limit: limit + 1,
+  });
+  const page = pods.slice(0, limit);
+  const [namespace, pod] = page.at(-1)?.key ?? ["", ""];
+  const last = pods.length > limit ? { key: "0", namespace, pod } : undefined;
+  return { total: Number(rows[0]?.total ?? 0), pods: page, last };
+}
+
+/** Two statements: the order of all Pods from what decides it, then all of a page's. */
+async function pageByRank(
+  read: ReadPods,
+  sort: Exclude<PodSort, "name">,
+  after: PodCursor | undefined,
+  limit: number,
+): Promise<Page> {
+  const all = await read("all", { wanted: rankMetrics(sort) });
+  allRows(all.rows);
+  const ranked = all.pods
+    .map((pod, i) => ({
+      rank: rankOf(pod, sort),
+      namespace: pod.key[0],
+      pod: pod.key[1],
+      ids: all.rows[i]!.ids ?? [],
+    }))
+    .sort(byRank);
+  const key = after && { rank: Number(after.key), namespace: after.namespace, pod: after.pod };
+  const rest = key === undefined ? ranked : ranked.filter((pod) => byRank(key, pod) < 0);
+  const page = rest.slice(0, limit);
+  const end = page.at(-1);
+  if (end === undefined) return { total: ranked.length, pods: [], last: undefined };
+  const { pods } = await read("some", { ids: page.flatMap(({ ids }) => ids) });
+  const places = new Map(page.map(({ namespace, pod }, i) => [JSON.stringify([namespace, pod]), i]));
+  const placeOf = ({ key: [namespace, pod] }: PodMeasures): number =>
+    places.get(JSON.stringify([namespace, pod])) ?? places.size;
+  const last =
+    rest.length > limit ? { key: String(end.rank), namespace: end.namespace, pod: end.pod } : undefined;
+  return { total: ranked.length, pods: pods.sort((a, b) => placeOf(a) - placeOf(b)), last };
+}
+
+interface Ranked {
+  rank: number;
   namespace: string;
   pod: string;
-  node: string;
-  restarts: number;
 }
 
-/** The Pods with at least `least` restarts, at most 100, sorted by restarts. */
-export type RestartReader = (
-  context: StateContext,
-  least: number,
-  signal: AbortSignal | undefined,
-) => Promise<RestartedPod[]>;
-
-export function createRestartReader(
-  database: LimitedDatabase,
-  settings: { databaseName: string; lookbackMs: number },
-): RestartReader {
-  const sql = createPodSql(settings.databaseName);
-  return async ({ clusterId, fromMs, asOfMs }, least, signal) =>
-    asOfMs === null
-      ? []
-      : await database.query<RestartedPod>(
-          sql.restarted,
-          {
-            ...toParameters({ clusterId, fromMs, asOfMs }, settings.lookbackMs),
-            names: POD_RESTART_METRICS,
-            namespace: "",
-            least,
-          },
-          signal,
-        );
+function byRank(a: Ranked, b: Ranked): number {
+  return b.rank - a.rank || byText(a.namespace, b.namespace) || byText(a.pod, b.pod);
 }
 
-function toParameters(
-  { clusterId, fromMs, asOfMs }: { clusterId: string; fromMs: number; asOfMs: number },
-  lookbackMs: number,
-) {
-  const rateSeconds = Math.max(lookbackMs, asOfMs - fromMs) / 1000;
-  return {
-    cluster: clusterId,
-    as_of: asOfMs,
-    since: asOfMs - lookbackMs,
-    window_from: fromMs,
-    restarts_from: fromMs - lookbackMs,
-    rate_from: asOfMs - Math.round(rateSeconds) * 1000,
-    rate_window: Math.round(rateSeconds),
-  };
+function byText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
 }
 
 function checkRequest(sort: string, limit: number, namespace: string): void {
@@ -163,38 +174,4 @@ function checkRequest(sort: string, limit: number, namespace: string): void {
   if (namespace.length > NAMESPACE_CHARS_MAX) {
     throw refuseField("namespace", "is too long", `Send at most ${NAMESPACE_CHARS_MAX} characters.`);
   }
-}
-
-function toCursor(
-  last: Row,
-  asked: { sort: PodSort; namespace: string },
-  window: { fromMs: number; asOfMs: number },
-): string {
-  return toPodCursor({
-    sort: asked.sort,
-    asked: asked.namespace,
-    key: last.sort_key,
-    namespace: last.namespace,
-    pod: last.pod,
-    range: { fromMs: window.fromMs, toMs: window.asOfMs },
-  });
-}
-
-function toPodState(row: Row): PodState {
-  const number = (value: number | string | null): number | null => (value === null ? null : Number(value));
-  return {
-    namespace: row.namespace,
-    pod: row.pod,
-    node: row.node === "" ? null : row.node,
-    phase: row.phase === "" ? null : row.phase,
-    restarts_total: number(row.restarts_total),
-    restarts: Number(row.restarts),
-    cpu_usage_cores: number(row.cpu_usage_cores),
-    memory_working_set_bytes: number(row.memory_working_set_bytes),
-    cpu_request_cores: number(row.cpu_request_cores),
-    cpu_limit_cores: number(row.cpu_limit_cores),
-    memory_request_bytes: number(row.memory_request_bytes),
-    memory_limit_bytes: number(row.memory_limit_bytes),
-    gpu_request: number(row.gpu_request),
-  };
 }

@@ -1,16 +1,19 @@
 import type { QueryParameters } from "#storage/database.ts";
-import { samplesSource } from "#storage/samples-sql.ts";
+import { IN_CLUSTER, markedSource } from "#storage/samples-sql.ts";
+import { measuredNumberSql } from "#query/blank-number.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
-import { gpuExporterOf, gpuIdentityCases, gpuMetrics } from "#query/gpu-metrics.ts";
+import { gpuValueSql, GPU_SUMMARY_METRICS } from "#query/gpu-metrics.ts";
+import { gpuSeriesOf } from "#query/gpu-series.ts";
 import { NODE_NAME } from "#query/node-addresses.ts";
-import { allRows, podOf, REAL_FILE_SYSTEM, STATE_ROWS_MAX } from "./sql.ts";
+import { ownLabelsOf, sourceOf } from "./identity.ts";
+import { allRows, PHYSICAL_INTERFACE, REAL_FILE_SYSTEM, STATE_ROWS_MAX } from "./sql.ts";
 
 /** The times at which something is computed: lastMs, lastMs - stepMs, ... down to firstMs. Whole seconds apart. */
 export interface StateGrid {
   firstMs: number;
   lastMs: number;
   stepMs: number;
-  /** A gauge's value is its newest sample of (time - lookbackMs, time]. */
+  /** A gauge's value is its newest sample of (time - lookbackMs, time], unless a stale marker is newer. */
   lookbackMs: number;
   /** A counter's rate is that of (time - rateWindowMs, time]. */
   rateWindowMs: number;
@@ -19,72 +22,103 @@ export interface StateGrid {
 /** A value at each time of a grid; null: none. */
 export type Values = (number | null)[];
 
-/** The series of a metric that have the same `labels`. */
+/** A series, or of some metrics the series of one source (MEMBERS). */
 export interface StateRow {
   metric_name: string;
-  /** The labels that identify a row of the metric; "" where the series do not have one. `mode` is "idle" or "busy". */
+  /** All labels; without those of the members. */
   labels: Readonly<Record<string, string>>;
-  /** Gauges: the largest, or the sum (GPU memory); CPU time: the sum of the rates. */
+  /** As `sourceOf`. */
+  source: readonly string[];
+  /** CPU time of mode idle. */
+  isIdle: boolean;
+  /** CPU time and network traffic: rates, and of CPU time their sum. Null at every step for what is read at the grid's end only. */
   grid: Values;
   /** The newest sample of all, and its time. */
   latest: number;
   newestMs: number;
-  /** CPUs, or Pods (of a phase: those in it), with a sample in the last lookback. */
-  members: number;
+  /** At the grid's end a stale marker has ended it. */
+  isEnded: boolean;
+  /** What has a sample in the last lookback and has not ended: CPUs; Pods; of their phases and of conditions those that are 1. */
+  members: readonly Member[];
+  /** Of GPU metrics only. */
+  gpu?: GpuMoments;
+}
+
+/** What the use of a GPU is judged by, of one series. */
+export interface GpuMoments {
+  /** Of each value of the grid: the time of its sample, ms. */
+  times: Values;
+  /** The largest value in the idle time (IDLE_MS before the grid's end). */
+  peak: number | undefined;
+  /** The newest sample in the lookback before the idle time. */
+  before: number | undefined;
+}
+
+/** One of the series of a row: its own labels that MEMBERS names, the time of its newest sample, and its value. */
+export interface Member {
+  own: Readonly<Record<string, string>>;
+  newestMs: number;
+  value: number;
 }
 
 interface SqlRow {
   metric_name: string;
-  identity: string[];
+  labels: Readonly<Record<string, string>>;
+  node_name: string;
+  is_idle: 0 | 1;
   grid: Values;
   latest: number;
   newest_ms: string;
-  members: string;
+  is_ended: 0 | 1;
+  members: [own: string[], newestMs: string, value: number][];
+  /** Where GPU metrics are read: of theirs, else empty. */
+  times?: Values;
+  peak?: number | null;
+  before?: number | null;
 }
+
+/** As long as this a GPU must have been idle. */
+export const IDLE_MS = 15 * 60_000;
 
 export const CPU = "node_cpu_seconds_total";
 export const POD_INFO = "kube_pod_info";
 export const POD_PHASE = "kube_pod_status_phase";
 export const NODE_CONDITION = "kube_node_status_condition";
+export const REQUESTS = "kube_pod_container_resource_requests";
+export const ALLOCATABLE = "kube_node_status_allocatable";
 export const NODE_INFO = "kube_node_info";
 export const UNAME = "node_uname_info";
 export const DISK_SIZE = "node_filesystem_size_bytes";
 export const DISK_AVAILABLE = "node_filesystem_avail_bytes";
-const FILE_SYSTEMS = [DISK_SIZE, DISK_AVAILABLE];
-const PODS = [POD_INFO, POD_PHASE];
-/** Metrics that are read at the grid's end only. */
-const AT_END = [...PODS, NODE_CONDITION];
-
-/** Rows of these metrics are the sum of their series; the rows of others are the maximum. The memory of a GPU is that of its parts. */
-const SUMMED = [CPU, ...gpuMetrics("memoryUsed"), ...gpuMetrics("memoryFree")];
-
-const NODE = ["node", "instance", NODE_NAME];
-const IDENTITY_LABELS = new Map([
-  [CPU, [...NODE, "mode"]],
-  [DISK_SIZE, [...NODE, "device"]],
-  [DISK_AVAILABLE, [...NODE, "device"]],
-  [NODE_INFO, [...NODE, "internal_ip"]],
-  [UNAME, [...NODE, "nodename"]],
-  [NODE_CONDITION, ["node", "condition", "status"]],
-  [POD_PHASE, ["phase"]],
-]);
-
-/** The labels that identify a row of a metric. */
-function identityLabels(metric: string, podsByNode: boolean): readonly string[] {
-  if (metric === POD_INFO) return podsByNode ? ["node"] : [];
-  const gpu = gpuExporterOf(metric);
-  return gpu === undefined ? (IDENTITY_LABELS.get(metric) ?? NODE) : [gpu.labels.device];
-}
+export const DISK_READONLY = "node_filesystem_readonly";
+export const RECEIVED = "node_network_receive_bytes_total";
+export const TRANSMITTED = "node_network_transmit_bytes_total";
+const FILE_SYSTEMS = [DISK_SIZE, DISK_AVAILABLE, DISK_READONLY];
+const NETWORK = [RECEIVED, TRANSMITTED];
+/** Counters: their values are rates. */
+const RATES = [CPU, ...NETWORK];
+/** Their members are many, so that the series of a source are one row. The labels that a member has, in this order. */
+const MEMBERS: Readonly<Record<string, readonly string[]>> = {
+  [CPU]: ["cpu"],
+  [POD_INFO]: ["namespace", "pod", "node"],
+  [POD_PHASE]: ["namespace", "pod", "phase"],
+  [REQUESTS]: ["namespace", "pod", "container", "resource", "node"],
+  [NODE_CONDITION]: ["node", "condition", "status"],
+  [ALLOCATABLE]: ["node", "resource"],
+};
+/** Read at the grid's end only. */
+const AT_END = [POD_INFO, POD_PHASE, REQUESTS, NODE_CONDITION, ALLOCATABLE];
+/** A series for each phase or status, of which the one that is 1 counts. */
+const FLAGS = [POD_PHASE, NODE_CONDITION];
 
 /**
  * Reads all rows that a state answer needs in one statement, because each statement costs as much as reading the samples. Reads both tables, because
- * the type of a metric may have changed. `podsByNode`: a row of kube_pod_info for each node. Throws `query_too_large` for
- * too many rows.
+ * the type of a metric may have changed. Throws `query_too_large` for too many rows.
  */
 export type StateRowReader = (
   clusterId: string,
   grid: StateGrid,
-  wanted: { metrics: readonly string[]; podsByNode: boolean },
+  metrics: readonly string[],
   signal: AbortSignal | undefined,
 ) => Promise<StateRow[]>;
 
@@ -92,19 +126,33 @@ export function createStateRowReader(
   database: LimitedDatabase,
   settings: { databaseName: string },
 ): StateRowReader {
-  const columns = "metric_name, labels AS series_labels, time, value, series_id";
+  const columns = "metric_name, labels AS series_labels, time, value, series_id, is_marker";
   // All that is computed of a source's samples is the same with copies of them.
-  const samples = samplesSource(settings.databaseName, ["gauge", "sum"], columns, WANTED, "kept");
-  const rates = `timeSeriesRateToGridIf(${ENDS}, {rate_window:UInt32})(time, value, metric_name = '${CPU}')`;
-  return (clusterId, grid, wanted, signal) =>
-    readStateRows(database, { samples, rates, parameters: {} }, { clusterId, grid, ...wanted }, signal);
+  const samples = (isValue: string): string =>
+    markedSource(settings.databaseName, columns, `${WANTED} AND (is_marker OR ${isValue})`, "kept");
+  const measured = measuredNumberSql("value");
+  const [ofGpus, ofOthers] = [samples(`${measured} AND ${gpuValueOrOther("value")}`), samples(measured)];
+  const rates = `timeSeriesRateToGridIf(${ENDS}, {rate_window:UInt32})(time, value, NOT is_marker AND metric_name IN {rates:Array(String)})`;
+  return (clusterId, grid, metrics, signal) => {
+    const source = { samples: hasGpus(metrics) ? ofGpus : ofOthers, rates, parameters: {} };
+    return readStateRows(database, source, { clusterId, grid, metrics }, signal);
+  };
+}
+
+/** SQL that is false for a GPU's sample whose number is no value. */
+export function gpuValueOrOther(value: string): string {
+  return `(NOT ${IS_GPU} OR ${gpuValueSql("metric_name", value)})`;
+}
+
+function hasGpus(metrics: readonly string[]): boolean {
+  return GPU_SUMMARY_METRICS.some((metric) => metrics.includes(metric));
 }
 
 /** Where rows are computed from. */
 interface RowSource {
-  /** A SELECT of metric_name, series_labels, time, value and series_id. Parameters: `cluster`, `names`, and the times of `readStateRows`. */
+  /** A SELECT of metric_name, series_labels, time, value, series_id and is_marker (then the value is NaN). Parameters: those of `readStateRows`. */
   samples: string;
-  /** An aggregate over `samples`: the grid of a series of CPU time. */
+  /** An aggregate over `samples`: the grid of a counter. */
   rates: string;
   parameters: QueryParameters;
 }
@@ -113,30 +161,39 @@ interface RowSource {
 export async function readStateRows(
   database: LimitedDatabase,
   source: RowSource,
-  wanted: { clusterId: string; grid: StateGrid; metrics: readonly string[]; podsByNode: boolean },
+  { clusterId, grid, metrics }: { clusterId: string; grid: StateGrid; metrics: readonly string[] },
   signal: AbortSignal | undefined,
 ): Promise<StateRow[]> {
-  const { clusterId, grid, metrics, podsByNode } = wanted;
   const gaugesFromMs = grid.firstMs - grid.lookbackMs;
   const ratesFromMs = grid.firstMs - grid.rateWindowMs;
-  const labels = metrics.map((metric) => identityLabels(metric, podsByNode));
+  const idleMs = grid.lastMs - IDLE_MS;
+  const idleFromMs = idleMs - grid.lookbackMs;
+  const gpusFromMs = Math.min(gaugesFromMs, idleFromMs);
+  const withGpus = hasGpus(metrics);
   const rows = await database.query<SqlRow>(
-    toRowsSql(source),
+    toRowsSql(source, withGpus),
     {
       cluster: clusterId,
       names: metrics,
-      identity_labels: labels.map((names) => names.join(",")),
+      member_labels: metrics.map((metric) => (MEMBERS[metric] ?? []).join(",")),
+      left_out: metrics.map((metric) => labelsOfMembers(metric).join(",")),
       at_end: AT_END,
-      pods: PODS,
+      flags: FLAGS,
+      rates: RATES,
       file_systems: FILE_SYSTEMS,
       not_real: REAL_FILE_SYSTEM.excluded,
-      summed: SUMMED,
+      network: NETWORK,
+      not_physical: PHYSICAL_INTERFACE.excluded,
       first: grid.firstMs,
       last: grid.lastMs,
       grid_step: grid.stepMs / 1000,
       lookback: grid.lookbackMs / 1000,
       rate_window: grid.rateWindowMs / 1000,
-      from: Math.min(gaugesFromMs, ratesFromMs),
+      gpus: GPU_SUMMARY_METRICS,
+      idle: idleMs,
+      idle_from: idleFromMs,
+      gpus_from: gpusFromMs,
+      from: Math.min(gaugesFromMs, ratesFromMs, withGpus ? gpusFromMs : Infinity),
       gauges_from: gaugesFromMs,
       rates_from: ratesFromMs,
       end_from: grid.lastMs - grid.lookbackMs,
@@ -144,63 +201,93 @@ export async function readStateRows(
     },
     signal,
   );
-  const namesOf = new Map(metrics.map((metric, i) => [metric, labels[i]!]));
-  return allRows(rows).map((row) => ({
-    metric_name: row.metric_name,
-    labels: Object.fromEntries(namesOf.get(row.metric_name)!.map((name, i) => [name, row.identity[i] ?? ""])),
-    grid: row.grid,
+  return allRows(rows).map(toStateRow);
+}
+
+/**
+ * The labels that differ between the members of a source, and `k8s.node.name`, which older versions of the bridge added to some samples of a series. Where a label is
+ * renamed (`exported_X`), the plain one is the exporter's and left out with it.
+ */
+function labelsOfMembers(metric: string): string[] {
+  const own = MEMBERS[metric] === undefined ? [] : ownLabelsOf(metric);
+  return [NODE_NAME, ...own.flatMap((name) => [name, `exported_${name}`])];
+}
+
+function toStateRow(row: SqlRow): StateRow {
+  const { metric_name, labels, node_name } = row;
+  const memberLabels = MEMBERS[metric_name] ?? [];
+  return {
+    metric_name,
+    labels: node_name === "" ? labels : { ...labels, [NODE_NAME]: node_name },
+    source: gpuSeriesOf(metric_name, labels)?.source ?? sourceOf(labels, metric_name),
+    isIdle: row.is_idle === 1,
+    // The sum of finite samples may be infinite, which is no number of an answer.
+    grid: row.grid.map((value) => (value === null || !Number.isFinite(value) ? null : value)),
     latest: row.latest,
     newestMs: Number(row.newest_ms),
-    members: Number(row.members),
-  }));
+    isEnded: row.is_ended === 1,
+    members: allRows(row.members).map(([own, newestMs, value]) => ({
+      own: Object.fromEntries(own.map((text, i) => [memberLabels[i]!, text])),
+      newestMs: Number(newestMs),
+      value,
+    })),
+    ...(row.times !== undefined &&
+      row.times.length > 0 && {
+        gpu: { times: row.times, peak: row.peak ?? undefined, before: row.before ?? undefined },
+      }),
+  };
 }
 
 const time = (name: string): string => `fromUnixTimestamp64Milli({${name}:Int64})`;
 /** Of a grid function: its first parameters. */
 export const ENDS = `${time("first")}, ${time("last")}, {grid_step:UInt32}`;
 
-const WANTED = `cluster_id = {cluster:String} AND metric_name IN {names:Array(String)} AND isFinite(value)
+const IS_GPU = "metric_name IN {gpus:Array(String)}";
+const WANTED = `${IN_CLUSTER} AND metric_name IN {names:Array(String)}
   AND time > ${time("from")} AND time <= ${time("last")}`;
 
 /**
- * The samples that count, with `source`: samples of one source are one series. A GPU is one source by its device and part (MIG), whichever Pod used it; a
- * Pod's state is one source, however often kube-state-metrics was restarted.
+ * Rows of SqlRow. What their labels mean is decided by the program: a statement that decides it takes longer to plan than to run. In stages, because a column that
+ * refers to another by its alias is planned with a copy of that one's expression.
  */
-const toSourcesSql = (samples: string): string => `SELECT metric_name, series_labels, time, value, multiIf(
-      ${gpuIdentityCases("metric_name", "series_labels")}
-      metric_name IN {pods:Array(String)}, cityHash64(${podOf("series_labels")}, series_labels['phase'], series_labels['node']),
-      series_id
-    ) AS source
-  FROM (${samples})
-  WHERE time > fromUnixTimestamp64Milli(multiIf(metric_name = '${CPU}', {rates_from:Int64},
-      metric_name IN {at_end:Array(String)}, {end_from:Int64}, {gauges_from:Int64}))
-    AND (metric_name NOT IN {file_systems:Array(String)}
-      OR series_labels['device'] != '' AND NOT match(series_labels['fstype'], {not_real:String}))`;
-
-/**
- * Rows of SqlRow. In three stages, because a column that refers to another by its alias is planned with a copy of that one's expression; and with one
- * column for all labels, for the same reason.
- */
-function toRowsSql({ samples, rates }: RowSource): string {
-  // Rows that an older version sent may have the derived name or not, in one series: the newest that there is counts.
-  const sources = `SELECT metric_name, any(series_labels) AS labels,
+function toRowsSql({ samples, rates }: RowSource, withGpus: boolean): string {
+  const ofGpus = (sql: string): string => (withGpus ? sql : "");
+  const isRate = "metric_name IN {rates:Array(String)}";
+  const isAtEnd = "metric_name IN {at_end:Array(String)}";
+  const series = `SELECT metric_name, any(series_labels) AS labels,
       argMax(series_labels['${NODE_NAME}'], (series_labels['${NODE_NAME}'] != '', time)) AS node_name,
-      max(time) AS newest, argMax(value, time) AS latest_value,
+      maxIf(time, NOT is_marker) AS newest, argMaxIf(value, time, NOT is_marker) AS latest_value, maxIf(time, is_marker) > newest AS has_ended,
       ${rates} AS rates,
-      timeSeriesResampleToGridWithStalenessIf(${ENDS}, {lookback:UInt32})(
-        time, value, metric_name != '${CPU}' AND metric_name NOT IN {at_end:Array(String)}) AS gauges
-    FROM (${toSourcesSql(samples)}) GROUP BY metric_name, source`;
-  const labelled = `SELECT metric_name, newest, latest_value,
-      newest > ${time("end_from")} AND (metric_name != '${POD_PHASE}' OR latest_value = 1) AS is_counted,
-      if(metric_name = '${CPU}', rates, gauges) AS values,
-      if(metric_name = '${CPU}', [labels['cpu']], ${podOf("labels")}) AS member,
-      arrayMap(name -> multiIf(name = '${NODE_NAME}', node_name, name = 'mode', if(labels['mode'] = 'idle', 'idle', 'busy'), labels[name]),
-        splitByChar(',', {identity_labels:Array(String)}[indexOf({names:Array(String)}, metric_name)])) AS identity
-    FROM (${sources})`;
-  // The sum of finite samples may be infinite, which is no number of an answer.
-  return `SELECT metric_name, identity, arrayMap(value -> if(isFinite(value), value, NULL),
-        if(metric_name IN {summed:Array(String)}, sumForEach(values), maxForEach(values))) AS grid,
+      timeSeriesResampleToGridWithStalenessIf(${ENDS}, {lookback:UInt32})(time, value, NOT ${isRate} AND NOT ${isAtEnd}) AS gauges${ofGpus(GPU_MOMENTS)}
+    FROM (${samples})
+    WHERE time > fromUnixTimestamp64Milli(multiIf(${isRate}, {rates_from:Int64}, ${isAtEnd}, {end_from:Int64}, ${ofGpus(`${IS_GPU}, {gpus_from:Int64}, `)}{gauges_from:Int64}))
+      AND NOT (metric_name IN {file_systems:Array(String)} AND match(series_labels['fstype'], {not_real:String}))
+      AND NOT (metric_name IN {network:Array(String)} AND match(series_labels['device'], {not_physical:String}))
+    GROUP BY metric_name, series_id HAVING newest > fromUnixTimestamp64Milli(0)`;
+  const names = (parameter: string): string =>
+    `splitByChar(',', {${parameter}:Array(String)}[indexOf({names:Array(String)}, metric_name)])`;
+  const parted = `SELECT metric_name, node_name, newest, latest_value, has_ended, if(${isRate}, rates, ${withoutMarkers("gauges")}) AS values,
+      metric_name = '${CPU}' AND labels['mode'] = 'idle' AS is_idle,
+      mapFilter((name, value) -> NOT has(${names("left_out")}, name), labels) AS rest,
+      arrayMap(name -> labels[if(labels[concat('exported_', name)] = '', name, concat('exported_', name))], ${names("member_labels")}) AS member${ofGpus(`, ${withoutMarkers("times")} AS sampled, peak, if(isNaN(was), NULL, was) AS before`)}
+    FROM (${series})`;
+  return `SELECT metric_name, rest AS labels, node_name, is_idle, sumForEach(values) AS grid,
       argMax(latest_value, newest) AS latest, toUnixTimestamp64Milli(max(newest)) AS newest_ms,
-      uniqExactIf(member, is_counted) AS members
-    FROM (${labelled}) GROUP BY metric_name, identity LIMIT ${STATE_ROWS_MAX}`;
+      min(has_ended) AS is_ended,
+      groupArrayIf(${STATE_ROWS_MAX})((member, toUnixTimestamp64Milli(newest), latest_value),
+        member[1] != '' AND newest > ${time("end_from")} AND NOT has_ended AND (is_idle OR metric_name != '${CPU}')
+          AND (latest_value = 1 OR metric_name NOT IN {flags:Array(String)})) AS members
+      ${ofGpus(`, anyIf(sampled, ${IS_GPU}) AS times, max(peak) AS peak, max(before) AS before`)}
+    FROM (${parted}) GROUP BY metric_name, rest, node_name, is_idle LIMIT ${STATE_ROWS_MAX}`;
 }
+
+/** Where a stale marker is the newest of a grid's step there is no value. */
+function withoutMarkers(values: string): string {
+  return `arrayMap(value -> if(isNaN(value), NULL, value), ${values})`;
+}
+
+/** GpuMoments of a series. */
+const GPU_MOMENTS = `,
+      timeSeriesResampleToGridWithStalenessIf(${ENDS}, {lookback:UInt32})(time, if(is_marker, nan, toFloat64(toUnixTimestamp64Milli(time))), ${IS_GPU}) AS times,
+      maxOrNullIf(value, ${IS_GPU} AND NOT is_marker AND time > ${time("idle")}) AS peak,
+      argMaxOrNullIf(value, time, ${IS_GPU} AND time <= ${time("idle")} AND time > ${time("idle_from")}) AS was`;

@@ -12,15 +12,19 @@ export const REAL_FILE_SYSTEM = {
   ].join("|")})$`,
 } as const;
 
-/** A label of a Pod's series. Prometheus renames it to `exported_*` where its own target label has the name (honor_labels: false). */
-export function podLabel(name: "namespace" | "pod" | "container"): string {
-  return `if(labels['exported_pod'] != '', labels['exported_${name}'], labels['${name}'])`;
-}
-
-/** [namespace, pod] of such a series, from its column of labels. */
-export function podOf(labels: string): string {
-  return `arrayMap(name -> ${labels}[if(${labels}['exported_pod'] = '', name, concat('exported_', name))], ['namespace', 'pod'])`;
-}
+/**
+ * Network interfaces by which a node talks to others: those whose name is not `excluded`, an RE2 expression. The others repeat their traffic: the loopback, the host's ends of
+ * Pods' interfaces (kube-prometheus' and OpenShift's lists for node_exporter, and the names of AWS', GKE's and Azure's CNI), bridges, tunnels, VLANs, bonds (their members
+ * count), and Azure's virtual functions, whose traffic is in the interface above them.
+ */
+export const PHYSICAL_INTERFACE = {
+  excluded: `^(${[
+    "lo|veth.*|cali.*|cilium.*|lxc.*|lxd.*|eni[0-9a-f]+|gke[0-9a-f]+|azv[0-9a-f]+|[a-f0-9]{15}|tap.*|vnet.*|ifb.*|dummy.*|kube-.*|nodelocaldns",
+    "docker.*|podman.*|cni.*|cbr.*|br.*|virbr.*|vmbr.*|weave|datapath|ovs-.*|ovn-.*",
+    "flannel.*|vxlan.*|genev.*|gre.*|erspan.*|sit.*|ipip.*|tunl.*|ip6.*|ip_vti.*|tun.*|wg.*|tailscale.*",
+    "bond.*|team.*|.*[.][0-9]+|enP[0-9]+s[0-9]+",
+  ].join("|")})$`,
+} as const;
 
 /** Limit on the rows of one statement of a state answer. */
 export const STATE_ROWS_MAX = 100_000;

@@ -1,7 +1,7 @@
-import { GPU_SUMMARY_METRICS } from "#query/gpu-metrics.ts";
-import { toGpuGrids, type GpuGrids } from "./gpus.ts";
-import type { NodeAddresses } from "#query/node-addresses.ts";
-import { NODE_METRICS, NODE_ROW_METRICS, toNodeGrids, type NodeGrids } from "./node-grids.ts";
+import { expectedMetrics, GPU_SUMMARY_METRICS } from "#query/gpu-metrics.ts";
+import { toGpuGridRows } from "./gpu-grid-rows.ts";
+import { gpuNumbers, NO_GPUS, type GpuNumbers } from "./gpu-grids.ts";
+import { NODE_METRICS, NODE_ROW_METRICS, readNodeGrids, type NodeGrids } from "./node-grids.ts";
 import {
   cpuShare,
   deviceShare,
@@ -16,13 +16,15 @@ import {
 } from "./node-values.ts";
 import type { StateContext, CreateContext, StateHead, StateRequest, StateWindowAnswer } from "./context.ts";
 import { POD_INFO, POD_PHASE, type StateGrid, type StateRow, type StateRowReader } from "./rows.ts";
+import { toTimestamp } from "#query/range.ts";
+import { chooseMembers } from "./sources.ts";
 import type { WindowRules } from "./window.ts";
 
 /**
  * One cluster in numbers; null where nothing is known. `total_`, `used_` and counts are as of `as_of`. `avg_` is the mean over the window's
  * steps of the whole cluster's value; `max_` the largest value that a single node, file system or GPU had at a step. GB are 2^30 bytes.
  */
-export interface SummaryAnswer extends StateHead {
+export interface SummaryAnswer extends StateHead, GpuNumbers {
   window: StateWindowAnswer & { step_seconds: number };
   /**
    * What the `avg_` and `max_` are made of: samples, at steps that end at `as_of`; or hours of the roll-ups (steps of whole hours: over more than 60 hours), at
@@ -46,15 +48,9 @@ export interface SummaryAnswer extends StateHead {
   avg_load_15: number | null;
   pod_count: number | null;
   running_pod_count: number | null;
-  gpu_count: number | null;
-  avg_gpu_utilization_percent: number | null;
-  max_gpu_utilization_percent: number | null;
-  total_gpu_memory_gb: number | null;
-  used_gpu_memory_gb: number | null;
-  avg_gpu_memory_usage_percent: number | null;
-  max_gpu_memory_usage_percent: number | null;
-  gpu_power_watts: number | null;
-  avg_gpu_power_watts: number | null;
+  /** Time of the newest sample of what is measured on nodes, and of the lists of nodes and Pods, by the sources whose values count. */
+  node_last_sample: string | null;
+  kubernetes_last_sample: string | null;
 }
 
 type Numbers = Omit<SummaryAnswer, keyof StateHead | "storage">;
@@ -69,29 +65,15 @@ interface SummaryDeps {
 }
 
 const METRICS = [...NODE_METRICS, POD_INFO, POD_PHASE, ...GPU_SUMMARY_METRICS];
-const WANTED = {
-  metrics: [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_SUMMARY_METRICS],
-  podsByNode: false,
-};
-/** Of Pods only their number at the end counts. */
-const WANTED_OF_HOURS = { metrics: [...NODE_ROW_METRICS, ...GPU_SUMMARY_METRICS], podsByNode: false };
+/** Of Pods only their number at the end counts, which hours do not have. */
+const ROW_METRICS = [...NODE_ROW_METRICS, POD_INFO, POD_PHASE, ...GPU_SUMMARY_METRICS];
+const HOUR_METRICS = [...NODE_ROW_METRICS, ...GPU_SUMMARY_METRICS];
+const isOfGpus = new Set(GPU_SUMMARY_METRICS);
 const STEPS_SECONDS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
 const LONGEST_STEP_SECONDS = 86_400;
 const POINTS_MAX = 120;
 const HOUR_MS = 3_600_000;
 const GIB = 2 ** 30;
-const MIB_PER_GIB = 1024;
-
-const NO_GPUS = {
-  avg_gpu_utilization_percent: null,
-  max_gpu_utilization_percent: null,
-  total_gpu_memory_gb: null,
-  used_gpu_memory_gb: null,
-  avg_gpu_memory_usage_percent: null,
-  max_gpu_memory_usage_percent: null,
-  gpu_power_watts: null,
-  avg_gpu_power_watts: null,
-};
 
 /** The answer of a cluster without any sample in the window. */
 const NOTHING: Numbers = {
@@ -112,7 +94,8 @@ const NOTHING: Numbers = {
   avg_load_15: null,
   pod_count: null,
   running_pod_count: null,
-  gpu_count: null,
+  node_last_sample: null,
+  kubernetes_last_sample: null,
   ...NO_GPUS,
 };
 
@@ -125,26 +108,26 @@ export function createSummary(
 
   const readSamples = async (context: Known, stepMs: number, signal: AbortSignal | undefined) => {
     const grid = toGrid(context.fromMs, context.asOfMs, stepMs, lookbackMs);
-    const [rows, addresses] = await Promise.all([
-      readRows(context.clusterId, grid, WANTED, signal),
+    const [rows] = await Promise.all([
+      readRows(context.clusterId, grid, ROW_METRICS, signal),
       context.nodeAddresses(),
     ]);
-    return toNumbers(rows, addresses, grid, context);
+    return await toNumbers(rows, grid, context);
   };
 
   const readHours = async (context: Known, stepMs: number, signal: AbortSignal | undefined) => {
     const { clusterId, fromMs, asOfMs } = context;
     const steps = toAlignedGrid(fromMs, asOfMs, stepMs);
     const end = toGrid(asOfMs - 1000, asOfMs, 1000, lookbackMs);
-    const [hours, samples, addresses] = await Promise.all([
-      readHourRows(clusterId, steps, WANTED_OF_HOURS, signal),
-      readRows(clusterId, end, WANTED, signal),
+    const [hours, samples] = await Promise.all([
+      readHourRows(clusterId, steps, HOUR_METRICS, signal),
+      readRows(clusterId, end, ROW_METRICS, signal),
       context.nodeAddresses(),
     ]);
-    const overSteps = Object.entries(toNumbers(hours, addresses, steps, context)).filter(([name]) =>
+    const overSteps = Object.entries(await toNumbers(hours, steps, context)).filter(([name]) =>
       /^(avg|max)_/.test(name),
     );
-    return { ...toNumbers(samples, addresses, end, context), ...Object.fromEntries(overSteps) };
+    return { ...(await toNumbers(samples, end, context)), ...Object.fromEntries(overSteps) };
   };
 
   return async (request) => {
@@ -156,7 +139,7 @@ export function createSummary(
     const ofHours = stepMs % HOUR_MS === 0;
     const read = ofHours ? readHours : readSamples;
     const [head, numbers] = await Promise.all([
-      context.head(METRICS),
+      context.head(expectedMetrics(METRICS, (metric) => context.collects(metric))),
       asOfMs === null ? NOTHING : read({ ...context, asOfMs }, stepMs, signal),
     ]);
     return {
@@ -170,20 +153,27 @@ export function createSummary(
 
 type Known = StateContext & { asOfMs: number };
 
-function toNumbers(
-  rows: readonly StateRow[],
-  addresses: NodeAddresses,
-  grid: StateGrid,
-  context: StateContext,
-) {
+async function toNumbers(all: readonly StateRow[], grid: StateGrid, context: StateContext) {
+  const rows = all.filter(({ metric_name }) => !isOfGpus.has(metric_name));
+  const nodes = await readNodeGrids(rows, context);
+  const { newestMs, ...pods } = podNumbers(rows, grid);
   return {
-    ...nodeNumbers(toNodeGrids(rows, addresses), grid),
-    ...podNumbers(rows),
+    ...nodeNumbers(nodes, grid),
+    ...pods,
+    node_last_sample: toTime(nodes.map((node) => node.newestMs)),
+    kubernetes_last_sample: toTime([newestMs, ...nodes.map(({ listedMs }) => listedMs)]),
     ...gpuNumbers(
-      toGpuGrids(rows, grid),
+      toGpuGridRows(all),
+      grid,
       GPU_SUMMARY_METRICS.some((metric) => context.collects(metric)) ? 0 : null,
     ),
   };
+}
+
+/** The newest of times, of which 0 is none. */
+function toTime(times: readonly number[]): string | null {
+  const newestMs = times.reduce((a, b) => Math.max(a, b), 0);
+  return newestMs === 0 ? null : toTimestamp(newestMs);
 }
 
 /** Steps of a minute at least, at most 120 of them. */
@@ -263,42 +253,25 @@ function countNodes(nodes: readonly NodeGrids[], last: number): number | null {
   ).length;
 }
 
-function gpuNumbers(gpus: GpuGrids | undefined, none: 0 | null) {
-  if (gpus === undefined) return { ...NO_GPUS, gpu_count: none };
-  const used = gpus.memoryUsed.at(-1) ?? null;
-  const free = gpus.memoryFree.at(-1) ?? null;
-  const known = used !== null && free !== null;
-  return {
-    gpu_count: gpus.count,
-    avg_gpu_utilization_percent: mean(gpus.utilizationAverage),
-    max_gpu_utilization_percent: largest(gpus.utilizationMax),
-    total_gpu_memory_gb: known ? (used + free) / MIB_PER_GIB : null,
-    used_gpu_memory_gb: used === null ? null : used / MIB_PER_GIB,
-    avg_gpu_memory_usage_percent: mean(
-      gpus.memoryUsed.map((value, i) => {
-        const rest = gpus.memoryFree[i] ?? null;
-        return value === null || rest === null ? null : percent({ used: value, total: value + rest });
-      }),
-    ),
-    max_gpu_memory_usage_percent: largest(gpus.memoryPercentMax),
-    gpu_power_watts: gpus.power.at(-1) ?? null,
-    avg_gpu_power_watts: mean(gpus.power),
-  };
-}
-
 function inGib(bytes: number | undefined): number | null {
   return bytes === undefined ? null : bytes / GIB;
 }
 
 /** Pods at the end of the grid. */
-function podNumbers(rows: readonly StateRow[]) {
-  const info = rows.find(({ metric_name }) => metric_name === POD_INFO)?.members ?? 0;
-  const phases = rows.filter(({ metric_name }) => metric_name === POD_PHASE);
+function podNumbers(rows: readonly StateRow[], { lastMs }: StateGrid) {
+  const of = (metric: string) =>
+    chooseMembers(
+      rows.filter(({ metric_name }) => metric_name === metric),
+      ["namespace", "pod"],
+      lastMs,
+    );
+  const [phases, infos] = [of(POD_PHASE), of(POD_INFO)];
   // Every cluster has Pods: zero means that they are not collected.
-  const known = info || phases.reduce((sum, { members }) => sum + members, 0);
-  const running = phases.find(({ labels }) => labels["phase"] === "Running");
+  const known = infos.length || phases.length;
   return {
+    newestMs: [...phases, ...infos].reduce((newest, member) => Math.max(newest, member.newestMs), 0),
     pod_count: known === 0 ? null : known,
-    running_pod_count: phases.length === 0 ? null : (running?.members ?? 0),
+    running_pod_count:
+      phases.length === 0 ? null : phases.filter(({ own }) => own["phase"] === "Running").length,
   };
 }

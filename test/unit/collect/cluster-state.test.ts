@@ -82,6 +82,7 @@ test("before the first collection there is nothing to say", () => {
     cluster_name: "name of one",
     platform: "kind",
     state: "pending",
+    owner: null,
     collecting: true,
     watermark: null,
     lag_seconds: null,
@@ -95,6 +96,7 @@ test("before the first collection there is nothing to say", () => {
     transport: "tunnel",
     prometheus_pod: null,
     prometheus_pods: null,
+    samples_by: null,
     clock_skew_seconds: null,
     warnings: [],
   });

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { BridgeError } from "#errors/error.ts";
+import type { QuerySpec } from "#prometheus/query-spec.ts";
 import {
   createCollection,
   endOf,
@@ -222,7 +223,7 @@ test("the record keeps how the last collection went", async () => {
     at: START,
     success_at: START,
     error: null,
-    points: 240,
+    points: 246,
     series: 4,
     groups: { node: "present", pod: "present" },
     clock_skew_ms: 45 * SECOND,
@@ -230,7 +231,6 @@ test("the record keeps how the last collection went", async () => {
   expect(first.warnings).toEqual([
     "nodes can't be listed",
     "Prometheus' clock is 45 s ahead of this one; windows follow Prometheus' clock",
-    "6 native histogram samples were left out: they are not converted yet",
   ]);
   collection.advance(MINUTE);
   collection.prometheus.openFailure = new BridgeError("cluster_timeout", "no answer");
@@ -414,3 +414,51 @@ test.each([5 * SECOND, 20 * SECOND, 60 * SECOND, 5 * MINUTE])(
     }
   },
 );
+
+test("metrics that no query lists are read as long as they are not too many, and their time stays open then", async () => {
+  const specs = ["node_load1", "node_cpu_seconds_total"].map((name): QuerySpec => {
+    const isUnlisted = name !== "node_load1";
+    return { name, promql: name, group: "node", ...(isUnlisted ? { isUnlisted } : {}) };
+  });
+  const collection = createCollection({ specs, unlistedSeriesMax: 1 });
+  const result = await collection.run();
+  expect(result).toMatchObject({
+    outcome: "partial",
+    error: { code: "prometheus_too_many_series", message: expect.stringMatching(/ 2 series, more than 1: /) },
+  });
+  const metricsOf = () => new Set([...collection.collector.points.values()].map(({ metric }) => metric));
+  expect(metricsOf()).toContain("node_load1");
+  expect(metricsOf()).not.toContain("node_cpu_seconds_total");
+  const begin = endOf(collection) - 15 * MINUTE;
+  expect((await collection.progress()).queries["node_cpu_seconds_total"]).toMatchObject({
+    from: begin,
+    committed: [],
+    gaps: [],
+  });
+  collection.settings.unlistedSeriesMax = 2;
+  collection.advance(5 * MINUTE);
+  expect(await collection.run()).toMatchObject({ outcome: "successful", error: null });
+  expect(stored(collection)).toEqual(
+    new Map(
+      [...source(collection, begin, endOf(collection))].filter(
+        ([identity]) => !identity.includes("kube_pod_info"),
+      ),
+    ),
+  );
+});
+
+test("nothing of metrics that no query lists is read while the source can't count them", async () => {
+  const specs: QuerySpec[] = [
+    { name: "node_load1", promql: "node_load1", group: "node" },
+    { name: "kube_pod_info", promql: "kube_pod_info", group: "pod", isUnlisted: true },
+  ];
+  const collection = createCollection({ specs, unlistedSeriesMax: 5 });
+  collection.prometheus.onCountSeries = () => new BridgeError("prometheus_overloaded", "busy");
+  expect(await collection.run()).toMatchObject({
+    outcome: "partial",
+    error: { code: "prometheus_overloaded" },
+  });
+  delete collection.prometheus.onCountSeries;
+  collection.advance(5 * MINUTE);
+  expect(await collection.run()).toMatchObject({ outcome: "successful" });
+});

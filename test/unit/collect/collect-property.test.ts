@@ -95,6 +95,7 @@ async function collect(collection: Collection, round: Round, poison: number): Pr
     round.stopAtRead !== undefined && reads.length - before >= round.stopAtRead;
   const work = createCollectCluster(deps, collection.settings)(collection.cluster, {
     signal: late.signal,
+    epoch: 0,
     isStopping,
   });
   await Promise.race([work, crashed]);

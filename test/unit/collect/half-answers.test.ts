@@ -274,6 +274,7 @@ test("whatever is cut, whoever answers next, and wherever the process is killed:
         const process = createCrashingProcess({ ...collection.deps, memory }, round.crashAt, round.isDone);
         const work = createCollectCluster(process.deps, collection.settings)(collection.cluster, {
           signal: new AbortController().signal,
+          epoch: 0,
           isStopping: () => false,
         });
         const ended = await Promise.race([work, process.crashed]);

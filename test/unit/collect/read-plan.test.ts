@@ -19,6 +19,24 @@ function planOf(readAt: Readonly<Record<string, number | undefined>>) {
   return createReadPlan({ clock: createManualClock(START) }, SETTINGS, reads, START);
 }
 
+test("a plan knows the windows under way and the queries that are not done", () => {
+  const plan = planOf({ a: undefined, b: undefined });
+  expect([plan.unfinished(), plan.reading()]).toEqual([2, []]);
+  const [first, second] = [plan.next()!, plan.next()!];
+  expect(plan.reading()).toEqual([first, second]);
+  plan.ended(first, "done");
+  expect(plan.reading()).toEqual([second]);
+  let last = second;
+  for (let task = plan.next(); task; task = plan.next()) {
+    plan.ended(last, "done");
+    last = task;
+  }
+  // Nothing is left to read, but one window is under way.
+  expect([plan.unfinished(), plan.reading()]).toEqual([1, [last]]);
+  plan.ended(last, "failed");
+  expect([plan.unfinished(), plan.reading()]).toEqual([0, []]);
+});
+
 test.each([
   ["never read", undefined],
   ["read longest ago", START - HOUR],

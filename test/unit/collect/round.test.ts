@@ -11,6 +11,7 @@ import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { LAG, MINUTE, SECOND, START, testCluster } from "../../helpers/collection.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
 import { createMemoryStore } from "../../helpers/memory-store.ts";
+import { ownsAll } from "../../helpers/ownership.ts";
 import { createSilentLogger } from "../../helpers/silent-logger.ts";
 
 function resultOf(cluster: Cluster, change: Partial<ClusterResult> = {}): ClusterResult {
@@ -58,6 +59,7 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     errors,
     clusters,
     list: (): Promise<Cluster[]> => Promise.resolve(bench.clusters),
+    ownership: ownsAll(),
     collect: async (cluster: Cluster, signals: CollectSignals): Promise<ClusterResult> => {
       begun.push(cluster.id);
       const { promise, resolve } = Promise.withResolvers<ClusterResult>();
@@ -74,6 +76,7 @@ function createBench(clusters: Cluster[], change: Partial<RoundSettings> = {}) {
     registry: { list: () => bench.list() },
     collectCluster: (cluster, signals) => bench.collect(cluster, signals),
     store,
+    ownership: bench.ownership,
     turns: createTurns(),
     clock,
     logger: createSilentLogger(),
@@ -140,6 +143,58 @@ test("a round collects every enabled cluster and adds them up", async () => {
   expect(rounds).toEqual(["partial"]);
   expect(finished).toContainEqual({ outcome: "failed", error: "cluster_timeout" });
   expect(errors).toEqual(["cluster_timeout"]);
+});
+
+test("a round can be watched: each cluster from its wait to its result", async () => {
+  const { control, running, clock } = createBench(clustersOf("a", "b"), { clustersMax: 1 });
+  const told: string[] = [];
+  const stop = control.live.listen((change) => {
+    const { kind } = change;
+    told.push(kind === "cluster" ? `${change.cluster.cluster_id} ${change.cluster.state}` : kind);
+  });
+  const { round, done } = await control.start("request");
+  const states = (): unknown =>
+    control.live.now().map(({ clusters }) => [...clusters.values()].map(({ state }) => state));
+  expect(states()).toEqual([["connecting", "waiting"]]);
+  const progress = { queries: 1, queries_done: 0, windows: 1, points: 2, series: 3, reading: [] };
+  running.get("a")!.signals.offerProgress!(() => progress);
+  clock.advance(500);
+  // The same once more is no change.
+  clock.advance(5000);
+  expect(states()).toEqual([["reading", "waiting"]]);
+  running.get("a")!.end(resultOf(testCluster("a"), { points: 9 }));
+  await settled();
+  running.get("b")!.end();
+  await done;
+  expect(told).toEqual([
+    "round_started",
+    "a connecting",
+    "a reading",
+    "b connecting",
+    "a finished",
+    "b finished",
+    "round_finished",
+  ]);
+  const [last] = control.live.now();
+  expect(last?.round).toBe(round);
+  expect(last?.clusters.get("a")).toMatchObject({ progress: { points: 9 }, result: { points: 9 } });
+  stop();
+  expect(clock.pending()).toBe(0);
+  const count = told.length;
+  void control.start("request");
+  await settled();
+  expect(told).toHaveLength(count);
+});
+
+test("a round that finds every cluster busy is not shown to watchers", async () => {
+  const { control, running } = createBench(clustersOf("a"));
+  const first = await control.start("ticker");
+  await (
+    await control.start("request")
+  ).done;
+  expect(control.live.now().map(({ round }) => round.id)).toEqual([first.round.id]);
+  running.get("a")!.end();
+  await first.done;
 });
 
 test("a round without clusters is over at once", async () => {

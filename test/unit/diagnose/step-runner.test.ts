@@ -57,6 +57,28 @@ describe("a runner", () => {
     expect(steps[1]?.message).toBe('it needs "First", which did not pass');
   });
 
+  it("tells the steps, and each that begins and ends, as it happens", async () => {
+    const events: unknown[] = [];
+    const runner = createStepRunner(createManualClock(), LIMITS, new AbortController().signal, (event) => {
+      events.push(event.kind === "step_finished" ? [event.result.step, event.result.status] : event);
+    });
+    const first = runner.step("first", "First", [], broken);
+    runner.step("second", "Second", [first], fine);
+    runner.step("other", "Other", [], fine);
+    const { steps } = await runner.finish();
+    expect(events[0]).toEqual({
+      kind: "steps",
+      steps: steps.map(({ step, title }) => ({ step, title })),
+    });
+    expect(events.slice(1)).toEqual([
+      { kind: "step_started", step: "first" },
+      { kind: "step_started", step: "other" },
+      ["first", "failed"],
+      ["other", "passed"],
+      ["second", "skipped"],
+    ]);
+  });
+
   it("goes on after a step that has nothing to do", async () => {
     const { runner } = start();
     const first = runner.step("first", "First", [], () => Promise.resolve(notNeeded(1, "a proxy does")));

@@ -75,7 +75,12 @@ describe("createAccess", () => {
     const { access, decide } = setUp({ tokens: [], daprToken: createSecret("d") });
     expect(access.mode).toBe("tokens");
     const headers = { "dapr-api-token": "d" };
-    expect(decide(headers, "collect")).toEqual({ caller: "dapr", clustersSeen: "all", viaDapr: true });
+    expect(decide(headers, "collect")).toEqual({
+      caller: "dapr",
+      scopes: ["collect"],
+      clustersSeen: "all",
+      viaDapr: true,
+    });
     expect(decide(headers, "read").refusal?.message).toBe('"dapr" lacks the scope read');
     expect(decide({}, "read").refusal?.message).toBe("a token is needed");
   });
@@ -96,6 +101,14 @@ describe("createAccess", () => {
     expect(decide({ authorization: "Bearer r" }, "open").clustersSeen).toBe("none");
     expect(decide({ authorization: "Bearer r" }, "admin").clustersSeen).toBe("none");
     expect(decide({}, "read").clustersSeen).toBe("none");
+  });
+
+  it("says what a caller may do, to every valid token and to no other", () => {
+    const { decide, as } = setUp({ tokens: [token("c", "collect"), token("a", "admin")] });
+    expect(decide({ authorization: "Bearer c" }, "any").scopes).toEqual(["collect"]);
+    expect(decide({ authorization: "Bearer a" }, "any").scopes).toEqual(["read", "collect", "admin"]);
+    expect(as("x", "any")).toBe("unauthenticated");
+    expect(decide({ authorization: "Bearer c" }, "read").scopes).toEqual([]);
   });
 
   it("takes other tokens from the next request on, and never none", () => {
@@ -133,8 +146,9 @@ describe("createAccess", () => {
     const { access, decide } = setUp({ enabled: false, tokens: [] });
     expect(access.mode).toBe("off");
     const host = "bridge.example.com";
-    const everybody = { caller: "anonymous", clustersSeen: "all", viaDapr: false };
-    for (const scope of ["open", "read", "collect", "admin"] as const) {
+    const scopes = ["read", "collect", "admin"];
+    const everybody = { caller: "anonymous", scopes, clustersSeen: "all", viaDapr: false };
+    for (const scope of ["open", "any", "read", "collect", "admin"] as const) {
       expect(decide({ host }, scope, { method: "POST" })).toEqual(everybody);
     }
     expect(decide({ host, origin: `https://${host}` }, "collect", { method: "POST" })).toEqual(everybody);

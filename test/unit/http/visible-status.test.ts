@@ -19,6 +19,7 @@ const status = (cluster_id: string, collecting = false): ClusterStatus => ({
   cluster_name: `name of ${cluster_id}`,
   platform: "eks",
   state: "healthy",
+  owner: "bridge-1",
   collecting,
   watermark: null,
   lag_seconds: null,
@@ -32,6 +33,7 @@ const status = (cluster_id: string, collecting = false): ClusterStatus => ({
   transport: "tunnel",
   prometheus_pod: null,
   prometheus_pods: null,
+  samples_by: null,
   clock_skew_seconds: null,
   warnings: [`warning of ${cluster_id}`],
 });
@@ -67,6 +69,17 @@ const STATUS: CollectionStatus = {
     result("y", "successful"),
     result("z", "successful"),
   ]),
+  replicas: [
+    {
+      name: "bridge-1",
+      version: "0.1.0",
+      alive: true,
+      collects: true,
+      started_at: "2025-06-01T12:00:00.000Z",
+      age_seconds: 1,
+      clusters: 5,
+    },
+  ],
   clusters: [status("a"), status("b", true), status("c", true), status("y", true), status("z")],
   warnings: ["y, z: certificates are not verified"],
 };

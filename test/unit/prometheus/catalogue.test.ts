@@ -1,17 +1,20 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import * as fc from "fast-check";
+import { RE2JS } from "re2js";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_QUERIES, loadQueries, toQueries, type Query } from "#prometheus/catalogue.ts";
+import { matchersOfSelector, namesOfSelectors } from "#prometheus/selector-matchers.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { createTemporaryFolder } from "../../helpers/temporary-folder.ts";
 
 const folder = createTemporaryFolder();
 let files = 0;
 
-function load(yaml: string): Promise<Query[]> {
+function load(yaml: string, catalogue?: "base" | "dashboards" | "all"): Promise<Query[]> {
   const path = join(folder, `queries-${files++}.yaml`);
   writeFileSync(path, yaml);
-  return loadQueries(path);
+  return loadQueries(path, catalogue);
 }
 
 async function problemsOf(yaml: string): Promise<string[]> {
@@ -34,6 +37,7 @@ describe("the built-in catalogue", () => {
       "node_cpu_seconds_total",
       ...suffixed("node_memory_", ["MemTotal", "MemAvailable", "MemFree", "Buffers", "Cached"], "_bytes"),
       ...suffixed("node_filesystem_", ["size", "avail"], "_bytes"),
+      "node_filesystem_readonly",
       ...suffixed("node_load", ["1", "5", "15"], ""),
       ...suffixed("node_network_", ["receive", "transmit"], "_bytes_total"),
       ...suffixed("node_disk_", ["read", "written"], "_bytes_total"),
@@ -44,6 +48,8 @@ describe("the built-in catalogue", () => {
     pod: [
       "kube_pod_info",
       "kube_pod_status_phase",
+      "kube_namespace_status_phase",
+      ...suffixed("kube_deployment_status_replicas", ["", "_available", "_unavailable"], ""),
       ...suffixed("kube_pod_container_resource_", ["requests", "limits"], ""),
       "kube_pod_container_status_restarts_total",
       "container_cpu_usage_seconds_total",
@@ -63,12 +69,35 @@ describe("the built-in catalogue", () => {
           "MEM_CLOCK",
           "MEM_COPY_UTIL",
           "XID_ERRORS",
+          "FB_RESERVED",
+          "MEMORY_TEMP",
+          "CLOCKS_EVENT_REASONS",
+          "THERMAL_VIOLATION",
+          "CORRECTABLE_REMAPPED_ROWS",
+          "UNCORRECTABLE_REMAPPED_ROWS",
+          "ROW_REMAP_FAILURE",
+          "ECC_SBE_VOL_TOTAL",
+          "ECC_DBE_VOL_TOTAL",
+          "NVLINK_BANDWIDTH_TOTAL",
         ],
         "",
       ),
       "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
-      "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+      ...suffixed(
+        "DCGM_FI_PROF_",
+        [
+          "GR_ENGINE_ACTIVE",
+          "SM_ACTIVE",
+          "PIPE_TENSOR_ACTIVE",
+          "DRAM_ACTIVE",
+          "PCIE_TX_BYTES",
+          "PCIE_RX_BYTES",
+        ],
+        "",
+      ),
     ],
+    gpu_hami: ["hami_host_gpu_utilization_ratio", "vGPU_device_memory_usage_in_bytes"],
+    gpu_amd: ["gpu_gfx_activity", "gpu_used_vram", "gpu_package_power"],
   };
 
   test.each(Object.entries(wanted))(
@@ -94,6 +123,166 @@ describe("the built-in catalogue", () => {
     ["up", ""],
   ])("gives %s the unit '%s'", async (name, unit) => {
     expect(named(await loadQueries(undefined), name)?.unit).toBe(unit);
+  });
+});
+
+describe("the catalogue for dashboards", () => {
+  const metricsOf = (queries: readonly Query[]): string[] =>
+    queries.flatMap(({ name, metrics }) => metrics ?? [name]);
+
+  test("is the base and packs, each metric once", async () => {
+    const queries = await loadQueries(undefined, "dashboards");
+    expect(queries.slice(0, DEFAULT_QUERIES.length)).toEqual(await loadQueries(undefined));
+    const metrics = metricsOf(queries);
+    expect(new Set(metrics).size).toBe(metrics.length);
+    expect(new Set(queries.map(({ name }) => name)).size).toBe(queries.length);
+    expect(metrics).toHaveLength(DEFAULT_QUERIES.length + 392);
+    expect(metrics).toEqual(
+      expect.arrayContaining([
+        "node_vmstat_pgmajfault",
+        "kubelet_runtime_operations_duration_seconds_bucket",
+        ":node_memory_MemAvailable_bytes:sum",
+        "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m",
+      ]),
+    );
+  });
+
+  test("reads each pack with one selector that lists its names and fits into a URL", async () => {
+    const packs = (await loadQueries(undefined, "dashboards")).filter(({ metrics }) => metrics);
+    expect(packs.length).toBeGreaterThan(20);
+    for (const { name, group, promql, metrics } of packs) {
+      expect(name).toMatch(/^dashboards_[a-z_]+$/);
+      expect(group).toMatch(/^dashboards_[a-z_]+$/);
+      expect(promql).toBe(`{__name__=~"${metrics!.join("|")}"}`);
+      expect(namesOfSelectors([promql])).toEqual(new Set(metrics));
+      expect(encodeURIComponent(promql).length).toBeLessThan(1600);
+    }
+  });
+
+  test.each(["extends: dashboards", "extends: dashboards\nremove: []"])(
+    "%j is the same as CATALOGUE=dashboards",
+    async (yaml) => {
+      expect(await load(yaml)).toEqual(await loadQueries(undefined, "dashboards"));
+      expect(await load("{}", "dashboards")).toEqual(await loadQueries(undefined, "dashboards"));
+    },
+  );
+
+  test.each(["base", "default"])("extends: %s wins over CATALOGUE", async (name) => {
+    expect(await load(`extends: ${name}`, "dashboards")).toEqual(await loadQueries(undefined));
+  });
+
+  test("leaves out a metric of a pack, a pack, a group of packs, and all of them", async () => {
+    const all = metricsOf(await loadQueries(undefined, "dashboards"));
+    const leftOut = async (remove: string): Promise<string[]> => {
+      const left = new Set(metricsOf(await load(`remove: [${remove}]`, "dashboards")));
+      return all.filter((name) => !left.has(name));
+    };
+    expect(await leftOut("node_vmstat_pgfault, node_load15")).toEqual(["node_load15", "node_vmstat_pgfault"]);
+    expect(await leftOut("dashboards_rest_client")).toEqual([
+      "rest_client_request_duration_seconds_bucket",
+      "rest_client_requests_total",
+    ]);
+    expect(await leftOut("dashboards_grafana")).toHaveLength(6);
+    expect(await leftOut("dashboards")).toHaveLength(392);
+  });
+
+  test("a pack whose last metric is left out is gone", async () => {
+    const queries = await load("remove: [kube_pod_owner, kube_resourcequota]", "dashboards");
+    expect(named(queries, "dashboards_pods")).toBeUndefined();
+  });
+
+  test("a query of one's own takes its metric out of the pack", async () => {
+    const queries = await load(
+      "queries: [{name: node_vmstat_pgfault, promql: 'node_vmstat_pgfault{job=\"x\"}'}]",
+      "dashboards",
+    );
+    expect(named(queries, "node_vmstat_pgfault")).toMatchObject({ group: "custom" });
+    const pack = named(queries, "dashboards_node_vmstat")!;
+    expect(pack.metrics).not.toContain("node_vmstat_pgfault");
+    expect(pack.promql).not.toMatch(/pgfault/);
+    expect(pack.promql).toMatch(/node_vmstat_pgmajfault/);
+  });
+
+  test("a metric that the catalogue does not have can't be left out of it", async () => {
+    expect(await problemsOf("remove: [node_vmstat_pgfault]")).toEqual([
+      "remove: no built-in query, metric or group is named node_vmstat_pgfault",
+    ]);
+  });
+});
+
+describe("the catalogue of everything", () => {
+  const expressions = new Map<string, RE2JS>();
+  const matches = (expression: string, metric: string): boolean => {
+    const compiled = expressions.get(expression) ?? RE2JS.compile(expression, RE2JS.DOTALL);
+    expressions.set(expression, compiled);
+    return compiled.matches(metric);
+  };
+  /** The queries that read a metric of this name, by their matchers. */
+  const readersOf = (queries: readonly Query[], metric: string): string[] =>
+    queries
+      .filter(({ promql }) =>
+        matchersOfSelector(promql)!.every(({ type, value }) =>
+          type === "=" ? metric === value : matches(value, metric) === (type === "=~"),
+        ),
+      )
+      .map(({ name }) => name);
+
+  test("reads each metric once, whatever its name is", async () => {
+    const queries = await loadQueries(undefined, "all");
+    expect(queries.slice(0, DEFAULT_QUERIES.length)).toEqual(await loadQueries(undefined));
+    const dashboards = await loadQueries(undefined, "dashboards");
+    const known = dashboards.flatMap(({ name, metrics }) => metrics ?? [name]);
+    const made = [
+      "a",
+      "kube_",
+      "kubex",
+      "node",
+      "_x",
+      "Zulu",
+      "my.metric",
+      "ä",
+      "job:up:sum",
+      ":",
+      "go_a:b",
+      "c d",
+    ];
+    for (const metric of [...known, ...made]) expect(readersOf(queries, metric)).toHaveLength(1);
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", minLength: 1 }), (metric) => {
+        expect(readersOf(queries, metric)).toHaveLength(1);
+      }),
+    );
+    expect(readersOf(queries, "node_load1")).toEqual(["node_load1"]);
+    expect(readersOf(queries, "kubelet_running_pods")).toEqual(["all_kubelet"]);
+    expect(readersOf(queries, "my_app_requests_total")).toEqual(["all_i_to_p"]);
+    expect(readersOf(queries, "node:cpu:sum")).toEqual(["all_rules"]);
+  });
+
+  test("drops names by whole regular expressions, of the base as well", async () => {
+    const queries = await load('drop: ["apiserver_.*_bucket", "node_load1", "go_"]', "all");
+    for (const metric of ["apiserver_request_duration_seconds_bucket", "node_load1"])
+      expect(readersOf(queries, metric)).toEqual([]);
+    for (const metric of ["apiserver_request_total", "node_load15", "go_goroutines", "x_apiserver_a_bucket"])
+      expect(readersOf(queries, metric)).toHaveLength(1);
+  });
+
+  test("drops names of the packs", async () => {
+    const queries = await load('drop: ["node_hwmon_.*", "node_vmstat_pg(in|out)?"]', "dashboards");
+    expect(named(queries, "dashboards_node_hwmon")).toBeUndefined();
+    expect(queries.some(({ name }) => name === "node_load1")).toBe(true);
+  });
+
+  test("leaves a metric to the user's own query of its name", async () => {
+    const queries = await load("queries: [{name: my_app_up, promql: 'my_app_up{job=\"x\"}'}]", "all");
+    expect(queries.filter(({ promql }) => promql.includes("my_app_up")).map(({ name }) => name)).toEqual([
+      "all_i_to_p",
+      "my_app_up",
+    ]);
+    expect(named(queries, "all_i_to_p")!.promql).toMatch(/__name__!~"my_app_up"/);
+  });
+
+  test("names a bad expression", async () => {
+    expect(await problemsOf('drop: ["a(", "b"]')).toEqual(["drop.0: is no regular expression (RE2)"]);
   });
 });
 
@@ -144,7 +333,9 @@ queries:
 
   test("removes queries and groups by name", async () => {
     const queries = await load("remove: [gpu, up]");
-    const rest = DEFAULT_QUERIES.filter(({ name, group }) => name !== "up" && group !== "gpu");
+    const rest = DEFAULT_QUERIES.filter(
+      ({ name, group }) => name !== "up" && !["gpu", "gpu_hami", "gpu_amd"].includes(group),
+    );
     expect(queries.map(({ name }) => name)).toEqual(rest.map(({ name }) => name));
   });
 
@@ -175,8 +366,8 @@ queries:
   - {name: four, promql: "rate(up[5m])", step: 15}
 `);
     expect(problems).toEqual([
-      "remove: no built-in query or group is named nonsense",
-      "remove: no built-in query or group is named more_nonsense",
+      "remove: no built-in query, metric or group is named nonsense",
+      "remove: no built-in query, metric or group is named more_nonsense",
       "one: the name is used twice",
       expect.stringMatching(/^one: promql: syntax error at character/),
       expect.stringMatching(/^two: promql: a range/),
@@ -186,7 +377,7 @@ queries:
 
   test("names every field of a wrong form at once", async () => {
     const problems = await problemsOf(`
-extends: all
+extends: everything
 more: 1
 queries:
   - {name: "not a name"}

@@ -3,7 +3,7 @@ import { Agent } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTurns } from "#lib/turns.ts";
 import { createPrometheusClient, type PrometheusClient } from "#prometheus/client.ts";
-import { namesOfSelectors } from "#prometheus/promql.ts";
+import { namesOfSelectors } from "#prometheus/selector-matchers.ts";
 import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { startHttpServer, type TestServer } from "../../helpers/http-server.ts";
 import { createManualClock } from "../../helpers/manual-clock.ts";
@@ -130,7 +130,16 @@ test.each([
     ["up", "node_load1", "a:b:c"],
   ],
   [["up", '{__name__=~"DCGM_.*"}'], undefined],
-  [['{"my.metric"}'], undefined],
+  [['{"my.metric"}'], ["my.metric"]],
+  [
+    ['{__name__=~"node_load1|up", job="x"}', "up"],
+    ["node_load1", "up"],
+  ],
+  [['{job="x"}'], undefined],
+  [['{__name__!="up"}'], undefined],
+  [['{__name__=~"up|node_load[15]"}'], undefined],
+  [['{__name__=~"up|"}'], undefined],
+  [['up{__name__=~"up"}'], undefined],
   [[], []],
 ])("the names of %j", (selectors, names) => {
   expect(namesOfSelectors(selectors)).toEqual(names && new Set(names));

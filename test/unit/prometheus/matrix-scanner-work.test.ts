@@ -148,7 +148,7 @@ describe("what came before costs nothing again", () => {
   test.each([
     ["in a label", `${HEAD}{"metric":{"a":"`, "x"],
     ["in the samples", `${HEAD}{"metric":{"a":"b"},"values":[`, `[${NOW},"1"],`],
-    ["in a histogram", `${HEAD}{"metric":{"a":"b"},"histograms":[`, `[${NOW},{"count":"1"}],`],
+    ["in a histogram", `${HEAD}{"metric":{"a":"b"},"histograms":[`, `[${NOW},{"count":"1","sum":"1"}],`],
     ["between the series", HEAD, " "],
   ])("one-byte chunks behind 3 MiB %s", (_name, begin, more) => {
     const scanner = createMatrixScanner({ series: () => {} }, WINDOW);

@@ -6,6 +6,8 @@ import {
   type ScanLimits,
   type ScanResult,
 } from "#prometheus/matrix-scanner.ts";
+import type { NativeHistogram } from "#prometheus/remote-read/native-histogram.ts";
+import type { ScannedSeries } from "#prometheus/series-sink.ts";
 import {
   chunkSizes,
   MATRIX_NOW_MS,
@@ -312,9 +314,39 @@ describe("native histograms", () => {
         ["2", 7],
         ["3", 8],
       ]);
-      expect(result).toEqual({ series: 2, samples: 2, histogramSamples: 6, refused: [], warnings: [] });
+      expect(result).toEqual({ series: 4, samples: 2, histogramSamples: 6, refused: [], warnings: [] });
     }
   });
+
+  test("are handed over with the labels of their series, also when these come behind them", () => {
+    const own = `"histograms":[${histogram(now - 1)},${histogram(now)}]`;
+    const answer = toAnswerOf(`[{"metric":{"a":"1"},${own}},{${own},"metric":{"a":"2"}}]`);
+    for (const sizes of [[1], [50], [100_000]]) {
+      const given: unknown[] = [];
+      const sink = {
+        series: () => undefined,
+        histogram: ({ bytes, labels }: ScannedSeries, { timestampMs, count, sum }: NativeHistogram) =>
+          void given.push([
+            Buffer.from(bytes).toString("utf8", labels[2], labels[3]),
+            timestampMs,
+            count,
+            sum,
+          ]),
+      };
+      const scanner = createMatrixScanner(sink, WINDOW);
+      for (const chunk of toChunks(Buffer.from(answer), sizes)) scanWhole(scanner, chunk);
+      expect(scanner.end()).toMatchObject({ series: 2, samples: 0, histogramSamples: 4 });
+      const times = [MATRIX_NOW_MS - 1000, MATRIX_NOW_MS];
+      expect(given).toEqual(["1", "2"].flatMap((label) => times.map((ms) => [label, ms, 4, 3.5])));
+    }
+  });
+
+  test.each(["{}", "[1]", '[1,{"count":"1"}]', '[1,"x"]', '[1,{"count":"1","sum":"1"},2]', '["1",{}]'])(
+    "that are none make the answer invalid: %s",
+    (text) => {
+      expect(() => scan(toAnswerOf(`[{"metric":{},"histograms":[${text}]}]`))).toThrow(/native histogram/);
+    },
+  );
 
   test("in an answer that is parsed whole are counted too", () => {
     const answer = spaced(toAnswerOf(`[{"metric":{},"histograms":[${histogram(now)}]}]`));

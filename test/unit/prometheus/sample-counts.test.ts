@@ -101,6 +101,16 @@ test.each([2, 3] as const)(
   },
 );
 
+test("the series of a selector are counted as they are at present", async () => {
+  answer = success(vector(item("12")));
+  const selector = '{__name__=~"node_.*"}';
+  expect(await client.countSeries(selector, signal)).toBe(12);
+  answer = success(vector());
+  expect(await client.countSeries(selector, signal)).toBe(0);
+  for (const form of asked) expect(form.get("query")).toBe(`count(${selector})`);
+  expect(asked).toHaveLength(2);
+});
+
 test("several selectors are one request; one without series is 0", async () => {
   answer = success(vector(item("3", '{"selector":"2"}'), item("5", '{"selector":"0"}')));
   expect(await client.countSamples(["a", "b", "c"], WINDOW, signal)).toEqual([5, 0, 3]);

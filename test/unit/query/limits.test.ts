@@ -7,7 +7,12 @@ import { bridgeErrorOf } from "../../helpers/bridge-error-of.ts";
 import { QUERY_DEFAULTS } from "../../helpers/query-defaults.ts";
 
 function databaseThat(query: (sql: string) => Promise<never[]>): Database {
-  return { command: () => Promise.resolve(), query, close: () => Promise.resolve() };
+  return {
+    command: () => Promise.resolve(),
+    query,
+    queryNative: async (sql) => Uint8Array.from(await query(sql)),
+    close: () => Promise.resolve(),
+  };
 }
 
 it("puts every limit into the statement", async () => {

@@ -9,8 +9,8 @@ const OF_GAUGES = {
   min: "min(min_over_time(m[300s]))",
   max: "max(max_over_time(m[300s]))",
   sum: "sum(avg_over_time(m[300s]))",
-  count: "count(last_over_time(m[300s]))",
-  last: "avg(last_over_time(m[300s]))",
+  count: "count(m)",
+  last: "avg(m)",
   p50: "avg(quantile_over_time(0.5, m[300s]))",
   p90: "avg(quantile_over_time(0.9, m[300s]))",
   p95: "avg(quantile_over_time(0.95, m[300s]))",
@@ -40,6 +40,20 @@ describe("what an aggregation means", () => {
 
   it.each(Object.entries(OF_COUNTERS))("%s of a counter", (name, promql) => {
     expect(toPromql(toAggregation(name as "avg", "counter"), "m", 300, [])).toBe(promql);
+  });
+
+  it("ends a series at its marker where the window is at most Prometheus' lookback", () => {
+    const { gauge, counter } = {
+      gauge: toAggregation("count", "gauge"),
+      counter: toAggregation("count", "counter"),
+    };
+    const selector = 'm{a="b"}';
+    expect(toPromql(gauge, selector, 299, ["a"])).toBe(
+      `count by (a) (last_over_time(${selector}[299s]) and ${selector})`,
+    );
+    expect(toPromql(gauge, selector, 300, "each")).toBe(`count without () (${selector})`);
+    expect(toPromql(gauge, selector, 301, [])).toBe(`count(last_over_time(${selector}[301s]))`);
+    expect(toPromql(counter, selector, 120, [])).toBe(`count(rate(${selector}[120s]))`);
   });
 
   it("covers every aggregation", async () => {

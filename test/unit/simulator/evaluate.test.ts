@@ -56,6 +56,16 @@ describe("instant selectors", () => {
   });
 });
 
+test("`and` has the items of its left side whose labels are in the right side", () => {
+  const both = 'last_over_time(node_load1[1m]) and node_load1{instance=~"10.0.0.1:.*"}';
+  const result = engine.instant(parsePromql(both), NOW_MS);
+  const one = engine.instant(parsePromql('node_load1{instance=~"10.0.0.1:.*"}'), NOW_MS);
+  expect(result).toEqual(one);
+  expect(one).toMatchObject({ items: [{}] });
+  expect(values("node_load1 and nothing")).toEqual([]);
+  expect(values("node_load1 and up", NOW_MS)).toEqual(values('node_load1{job="node-exporter"}', NOW_MS));
+});
+
 test("several counts fit in one answer, and those of nothing are left out", () => {
   const joint = ["up", "nothing", "node_load1"]
     .map((name, i) => `label_replace(sum(count_over_time(${name}[5m])),"selector","${i}","","")`)

@@ -14,6 +14,7 @@ const good = (): Outcome => ({
   comparison: {
     total: { samples: 1, missing: 0, extra: 0, twice: 0, different: 0 },
     empty: [],
+    filled: 42,
     wrong: [],
     resets: 0,
     late: 0,

@@ -200,3 +200,36 @@ test.each(["ftp://x", "not a url", "http://user:hunter22@x"])(
     expect(error.message).not.toContain("hunter22");
   },
 );
+
+test("an answer in the format Native is its bytes, and a refusal ClickHouse's error", async () => {
+  const bodies: string[] = [];
+  const bytes = Buffer.from([1, 0, 255, 10, 13]);
+  const database = await serve((request, response) => {
+    void readBody(request).then((body) => {
+      bodies.push(body);
+      const isRefused = body.includes("refused");
+      const refusal = "Code: 396. DB::Exception: Limit for result exceeded. (TOO_MANY_ROWS_OR_BYTES)";
+      response.statusCode = isRefused ? 500 : 200;
+      response.end(isRefused ? refusal : bytes);
+    });
+  });
+  expect(Buffer.from(await database.queryNative("SELECT {a:UInt8}", { a: 7 }))).toEqual(bytes);
+  expect(bodies[0]).toBe("SELECT {a:UInt8} FORMAT Native");
+  const error = await bridgeErrorOf(database.queryNative("SELECT refused"));
+  expect([error.code, error.details]).toEqual(["storage_failed", { clickhouse_code: 396 }]);
+});
+
+test("an aborted statement in the format Native is ended on the server", async () => {
+  const abort = new AbortController();
+  const { promise: killed, resolve } = Promise.withResolvers<string>();
+  const database = await serve((request, response) => {
+    void readBody(request).then((body) => {
+      if (body.startsWith("KILL")) {
+        resolve(new URL(request.url ?? "", "http://x").searchParams.get("param_id") ?? "");
+        response.end();
+      } else abort.abort(new Error("given up"));
+    });
+  });
+  await expect(database.queryNative("SELECT sleep(3)", {}, abort.signal)).rejects.toThrow("given up");
+  expect(await killed).toMatch(/^[0-9a-f-]{36}$/);
+});

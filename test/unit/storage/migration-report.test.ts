@@ -7,6 +7,7 @@ test("a plan can be read, and run, as SQL", () => {
     serverVersion: "26.7.2.1",
     pending: [{ name: "0001_a.sql", statements: ["CREATE TABLE a", "CREATE TABLE b"] }],
     retention: ["ALTER TABLE a MODIFY TTL x"],
+    distributed: ["CREATE OR REPLACE TABLE all.a"],
   });
   expect(text).toBe(`-- ClickHouse 26.7.2.1: nothing of this was done
 
@@ -17,8 +18,11 @@ CREATE TABLE b;
 
 -- retention
 ALTER TABLE a MODIFY TTL x;
+
+-- Distributed tables
+CREATE OR REPLACE TABLE all.a;
 `);
-  expect(toPlanText({ serverVersion: "26.7.2.1", pending: [], retention: [] })).toBe(
+  expect(toPlanText({ serverVersion: "26.7.2.1", pending: [], retention: [], distributed: [] })).toBe(
     "-- ClickHouse 26.7.2.1: nothing to do\n",
   );
 });
@@ -31,11 +35,13 @@ const GOOD: MigrationStatus = {
   pending: [],
   foreign: [],
   retention: [{ table: "t", days: 90, wantedDays: 90 }],
+  distributed: [],
 };
 
 test.each<[Partial<MigrationStatus>, boolean, string]>([
   [{}, true, ""],
   [{ pending: ["0002_b.sql"] }, false, "pending   0002_b.sql\n"],
+  [{ distributed: ["CREATE VIEW all.v AS\nSELECT 1"] }, false, "missing   CREATE VIEW all.v AS\n"],
   [{ foreign: ["samples: its engine is Memory"] }, false, "foreign   samples: its engine is Memory\n"],
   [
     {

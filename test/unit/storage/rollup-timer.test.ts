@@ -18,6 +18,7 @@ function createDatabase(isBroken: () => boolean): Database & { passes: number } 
         ? Promise.reject(new BridgeError("storage_unavailable", "gone"))
         : Promise.resolve([]);
     },
+    queryNative: () => Promise.reject(new Error("nothing asks for columns")),
     close: () => Promise.resolve(),
   };
   return database;

@@ -87,12 +87,13 @@ test("a fragment is repeated wherever it is used", async () => {
 
 test("released migrations keep the checksums that databases have on record", async () => {
   const files = await readMigrations();
-  expect(files.slice(0, 6).map(({ name, checksum }) => [name, checksum])).toEqual([
+  expect(files.slice(0, 7).map(({ name, checksum }) => [name, checksum])).toEqual([
     ["0001_tables.sql", "37428331d64e8b7dd079911d591119c73ff75e42eecdf4c0745530f9af3697f4"],
     ["0002_views.sql", "f2e116981a4a22f174f47edcac50ca64e30e83ffd366dbca2ba0a46a1e11d12c"],
     ["0003_rollups.sql", "23f0156587286936007fc0595ee299889b5ebbae8257ff167103a3890a977121"],
     ["0004_series_identity.sql", "7c0265b928c175ae0e9bc4b33e3af672e248ec54f9f62e07770426971200b187"],
     ["0005_series.sql", "f25b0c2f3e4c2ca809e41fecfe8a3dac546a3c16ec12edd0f178079addefbfc7"],
     ["0006_time_codec.sql", "7085af3c14cf7ad580c3d5c92d6d690fbc437845d1bd6e6bd31cb39745975282"],
+    ["0007_stale_markers.sql", "108bc7fd63058cbb54c8f7df0740e8600ffe6c239b61433956c1924dc476439a"],
   ]);
 });

@@ -144,6 +144,20 @@ describe("GET /metrics' text", () => {
     );
   });
 
+  it("shows the lag of this replica's clusters only", async () => {
+    const { metrics, clock } = create();
+    let own = ["a"];
+    metrics.showLagOf((id) => own.includes(id));
+    for (const id of ["a", "b"]) metrics.clusterWatermark(id, clock.now() - 5000);
+    const shown = async (): Promise<string[]> =>
+      [...(await metrics.prometheusText()).matchAll(/^budcluster_cluster_lag\{.*"(.)"\} 5$/gm)].map(
+        ([, id = ""]) => id,
+      );
+    expect(await shown()).toEqual(["a"]);
+    own = ["b"];
+    expect(await shown()).toEqual(["b"]);
+  });
+
   it("bounds the clusters that have a lag of their own, and forgets", async () => {
     const { metrics, clock } = create(undefined, 2);
     for (const [id, lag] of [

@@ -57,6 +57,7 @@ function createFakeSpawn(collection: Collection, time: VirtualTime, ends: End[])
           cluster.id === "one" ? collectOne(cluster, signals) : collectOther(cluster),
         check: () => Promise.resolve(),
         diagnose: () => Promise.reject(new Error("not used")),
+        findServices: () => Promise.reject(new Error("not used")),
         close: () => Promise.resolve(),
       };
     });
@@ -114,7 +115,7 @@ test("wherever a worker is killed or freezes: nothing is lost, nothing is twice,
       const pending = [...ends];
       const pool = createPool(collection, time, pending);
       const promised = new Map<string, number>();
-      const signals = { signal: new AbortController().signal, isStopping: () => false };
+      const signals = { epoch: 0, signal: new AbortController().signal, isStopping: () => false };
       // Each round uses up at least one of the ends; the last one has none.
       for (let round = 0; round <= ends.length; round++) {
         const clusters = [collection.cluster, ...OTHERS];

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { emptyResult } from "#collect/round-result.ts";
+import type { ReadProgress } from "#collect/collection-progress.ts";
 import { BridgeError } from "#errors/error.ts";
 import type { FromWorker, ToWorker } from "#workers/messages.ts";
 import { Pool } from "#workers/pool.ts";
@@ -17,6 +18,8 @@ interface FakeWorker {
   calls: Map<number, string>;
   /** Names of the signals that arrived, by cluster. */
   signals: string[];
+  /** Ids of the calls whose progress was asked for. */
+  asked: number[];
   /** To its requests. */
   answers: ToWorker[];
   rssBytes: number;
@@ -51,6 +54,7 @@ function setUp(count: number): Setup {
           batchFinished: nothing,
           errorOccurred: nothing,
           timeLost: nothing,
+          samplesRead: nothing,
           exportFinished: nothing,
           tunnelOpened: nothing,
           tunnelClosed: nothing,
@@ -61,6 +65,7 @@ function setUp(count: number): Setup {
         const worker: FakeWorker = {
           calls: new Map(),
           signals: [],
+          asked: [],
           answers: [],
           rssBytes: 1,
           isDead: false,
@@ -84,6 +89,7 @@ function setUp(count: number): Setup {
         const receive = (message: ToWorker): void => {
           if (message.type === "start") on.message({ type: "ready" });
           if (message.type === "call") worker.calls.set(message.id, (message.cluster as { id: string }).id);
+          if (message.type === "ask_progress") worker.asked.push(message.id);
           if (message.type === "answer") worker.answers.push(message);
           if (message.type === "signal")
             worker.signals.push(`${worker.calls.get(message.id)} ${message.name}`);
@@ -114,7 +120,7 @@ const settle = async (): Promise<void> => {
 };
 
 const collect = (pool: Pool, id: string, signal = new AbortController().signal) =>
-  pool.collect(testCluster(id), { signal, isStopping: () => false });
+  pool.collect(testCluster(id), { epoch: 3, signal, isStopping: () => false });
 
 const clustersOf = (worker: FakeWorker): string[] => [...worker.calls.values()].toSorted();
 
@@ -129,6 +135,57 @@ test("calls are shared out evenly among the workers", async () => {
   ]);
   for (const worker of workers) for (const id of clustersOf(worker)) worker.finish(id);
   expect((await Promise.all(results)).map(({ outcome }) => outcome)).toEqual(Array(4).fill("successful"));
+  await pool.close();
+});
+
+test("a collection's progress is what its worker told last, which is asked again each time", async () => {
+  const { pool, workers } = setUp(1);
+  await settle();
+  const reads: ReadProgress[] = [];
+  const result = pool.collect(testCluster("a"), {
+    signal: new AbortController().signal,
+    epoch: 0,
+    isStopping: () => false,
+    offerProgress: (read) => void reads.push(read),
+  });
+  await settle();
+  const [id] = [...workers[0]!.calls.keys()];
+  expect(workers[0]!.asked).toEqual([]);
+  expect(reads[0]!()).toBeNull();
+  await settle();
+  expect(workers[0]!.asked).toEqual([id]);
+  const progress = { queries: 2, queries_done: 1, windows: 3, points: 4, series: 5, reading: [] };
+  workers[0]!.tell({ type: "told", id: id!, value: progress });
+  expect(reads[0]!()).toEqual(progress);
+  // Another worker begins anew.
+  workers[0]!.exit("exit code 134");
+  await settle();
+  expect(reads).toHaveLength(2);
+  expect(reads[1]!()).toBeNull();
+  workers[1]!.finish("a");
+  await result;
+  await settle();
+  const asked = workers[1]!.asked.length;
+  reads[1]!();
+  await settle();
+  expect(workers[1]!.asked).toHaveLength(asked);
+  await pool.close();
+});
+
+test("a diagnosis tells its steps as its worker tells them", async () => {
+  const { pool, workers } = setUp(1);
+  await settle();
+  const events: unknown[] = [];
+  const diagnosis = pool.diagnose(testCluster("a"), new AbortController().signal, (event) =>
+    events.push(event),
+  );
+  await settle();
+  const [id] = [...workers[0]!.calls.keys()];
+  const event = { kind: "step_started", step: "tls" };
+  workers[0]!.tell({ type: "told", id: id!, value: event });
+  expect(events).toEqual([event]);
+  workers[0]!.finish("a");
+  await diagnosis;
   await pool.close();
 });
 

@@ -1,0 +1,138 @@
+import type { GridRequest, GridSeries, Series } from "#promql/source.ts";
+import type { LimitedColumns } from "#query/limits.ts";
+import { IS_MARKER, type SampleTable } from "#storage/samples-sql.ts";
+import { readNative } from "#storage/native-columns.ts";
+import type { ListedSeries } from "./list-series.ts";
+import { placeSamples } from "./place-samples.ts";
+import { SAMPLE_COLUMNS, toSampleScope } from "./read-samples.ts";
+import { toRangeParameters, type SampleRange } from "./series-rows.ts";
+
+/** From this step on a grid has fewer points than a series has samples, as a rule. */
+const STEP_MS_MIN = 60_000;
+const FUNCTIONS = new Set(["instant", "rate", "increase"]);
+
+/** May ClickHouse compute this? Its grid functions take whole seconds. */
+export function isComputable({ func, rangeMs, grid }: GridRequest): boolean {
+  const isWhole = (ms: number): boolean => ms > 0 && ms % 1000 === 0;
+  return (
+    FUNCTIONS.has(func) &&
+    grid.count > 1 &&
+    grid.stepMs >= STEP_MS_MIN &&
+    isWhole(grid.stepMs) &&
+    isWhole(rangeMs) &&
+    Number.isInteger(grid.startMs)
+  );
+}
+
+export interface ReadGrids {
+  computed: GridSeries[];
+  /** The series that ClickHouse can't compute, with the samples of the range. */
+  samples: Series[];
+  /** Those whose samples are still to be read. */
+  others: ListedSeries[];
+}
+
+/** What a row of a grid's answer is: a point of the grid; of a series whose samples are to be read; or a sample itself. */
+const [POINT, UNSAFE, SAMPLE] = [0, 1, 2];
+
+/**
+ * The grids of a chunk's series, computed by ClickHouse. Its function for rates keeps one sum of all resets, so of a series with a reset or a value that is not finite the statement answers
+ * the samples instead. For the newest values, a series with a stale marker or NaN, which the function can't tell from each other, is left to its samples.
+ */
+export async function readGrids(
+  database: LimitedColumns,
+  databaseName: string,
+  chunk: readonly ListedSeries[],
+  request: GridRequest,
+  range: SampleRange,
+  all: boolean,
+  signal: AbortSignal,
+): Promise<ReadGrids> {
+  const tableOf = ({ stored }: ListedSeries): SampleTable | undefined => {
+    const [table, ...others] = stored.flatMap(({ tables }) => tables);
+    return others.length === 0 && (table === "gauge" || table === "sum") ? table : undefined;
+  };
+  const single = chunk.filter((series) => tableOf(series) !== undefined);
+  const blocks = await Promise.all(
+    (["gauge", "sum"] as const).map(async (table) => {
+      const wanted = single.filter((series) => tableOf(series) === table);
+      if (wanted.length === 0) return [];
+      const { sql, parameters } = toStatement(databaseName, table, wanted, request, all);
+      const more = { ...toRangeParameters(range), ...toGridParameters(request) };
+      return [
+        ...readNative(await database.queryNative(sql, { ...parameters, ...more }, signal), SAMPLE_COLUMNS),
+      ];
+    }),
+  );
+  const found = placeSamples(single, blocks.flat());
+  const kindOf = ({ stale }: Series): number => stale?.[0] ?? POINT;
+  const unsafe = new Set(found.filter((series) => kindOf(series) === UNSAFE).map(({ labels }) => labels));
+  return {
+    computed: found
+      .filter((series) => kindOf(series) === POINT)
+      .map((series) => toGrid(series, request.grid.count)),
+    samples: found.filter((series) => kindOf(series) === SAMPLE).map(({ stale: _kind, ...series }) => series),
+    others: chunk.filter((series) => tableOf(series) === undefined || unsafe.has(series.labels)),
+  };
+}
+
+function toGridParameters({ rangeMs, grid }: GridRequest) {
+  return {
+    first: String(grid.startMs),
+    last: String(grid.startMs + (grid.count - 1) * grid.stepMs),
+    step_s: grid.stepMs / 1000,
+    window_s: rangeMs / 1000,
+  };
+}
+
+/** Rows (id, index of the point, value, POINT); of a series that is not safe its samples (id, ms, value, SAMPLE), or one row (id, 0, 0, UNSAFE). */
+function toStatement(
+  databaseName: string,
+  table: SampleTable,
+  wanted: readonly ListedSeries[],
+  { func }: GridRequest,
+  all: boolean,
+) {
+  const { where, parameters } = toSampleScope(wanted, all, func === "instant");
+  const from = `FROM ${databaseName}.otel_metrics_${table} WHERE ${where} GROUP BY series_id`;
+  const points = func === "instant" ? toNewest(from) : toRates(from, func);
+  return {
+    sql: `SELECT series_id AS id, place AS time, assumeNotNull(point) AS value, CAST(kind, 'UInt8') AS marker
+      FROM (${points}) ARRAY JOIN shown AS point, places AS place WHERE isNotNull(point)`,
+    parameters,
+  };
+}
+
+const GRID =
+  "fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}), {step_s:UInt32}, {window_s:UInt32}";
+const PLACES = "arrayMap(place -> toFloat64(place - 1), arrayEnumerate(shown)) AS places";
+
+function toNewest(from: string): string {
+  return `SELECT series_id, if(safe, ${POINT}, ${UNSAFE}) AS kind, if(safe, points, [CAST(0, 'Nullable(Float64)')]) AS shown, ${PLACES}
+    FROM (SELECT series_id, countIf(${IS_MARKER} OR isNaN(Value)) = 0 AS safe,
+      timeSeriesResampleToGridWithStaleness(${GRID})(TimeUnix, Value) AS points ${from})`;
+}
+
+function toRates(from: string, func: string): string {
+  const rises =
+    "arrayAll((x, before) -> isFinite(x) AND before <= x, sorted.2, arrayPushFront(arrayPopBack(sorted.2), sorted.2[1]))";
+  const rates =
+    func === "increase" ? "arrayMap(rate -> rate * {window_s:UInt32}, rates.points)" : "rates.points";
+  const times = "arrayMap(time -> toFloat64(toUnixTimestamp64Milli(time)), rates.samples.1)";
+  return `SELECT series_id, if(rates.safe, ${POINT}, ${SAMPLE}) AS kind,
+      if(rates.safe, ${rates}, CAST(rates.samples.2, 'Array(Nullable(Float64))')) AS shown,
+      if(rates.safe, arrayMap(place -> toFloat64(place - 1), arrayEnumerate(rates.points)), ${times}) AS places
+    FROM (
+      SELECT series_id, any(${rises}) AS safe, any(sorted) AS samples, timeSeriesRateToGrid(${GRID})(sorted.1, sorted.2) AS points
+      FROM (SELECT series_id, timeSeriesGroupArray(TimeUnix, Value) AS sorted ${from}) GROUP BY series_id
+    ) AS rates`;
+}
+
+function toGrid({ labels, times, values }: Series, count: number): GridSeries {
+  const grid = { labels, values: new Float64Array(count), present: new Uint8Array(count) };
+  for (let k = 0; k < times.length; k++) {
+    grid.values[times[k]!] = values[k]!;
+    grid.present[times[k]!] = 1;
+  }
+  return grid;
+}

@@ -1,0 +1,85 @@
+import type { Series } from "#promql/source.ts";
+import type { LimitedColumns } from "#query/limits.ts";
+import { toLongList } from "#query/long-list.ts";
+import { IS_MARKER } from "#storage/samples-sql.ts";
+import type { QueryParameters } from "#storage/database.ts";
+import { STALE_PREFIX } from "#storage/stale-markers.ts";
+import { readNative } from "#storage/native-columns.ts";
+import { HISTOGRAM_TABLES } from "./histogram-tables.ts";
+import type { ListedSeries, StoredTable } from "./list-series.ts";
+import { toHistogramBlocks, toHistogramSql } from "./read-histograms.ts";
+import { IN_RANGE, toRangeParameters, type SampleRange } from "./series-rows.ts";
+import { placeSamples, type SampleBlock } from "./place-samples.ts";
+
+/** `marker`: 1 for a stale marker. */
+export const SAMPLE_COLUMNS = { id: "UInt64", time: "Float64", value: "Float64", marker: "UInt8" } as const;
+
+const FLOAT_TABLES = ["gauge", "sum"] as const;
+
+/** The series of a chunk with their samples in the range; those without one are left out. `all`: the chunk has every series of its metrics. */
+export async function readSamples(
+  database: LimitedColumns,
+  databaseName: string,
+  chunk: readonly ListedSeries[],
+  range: SampleRange,
+  all: boolean,
+  signal: AbortSignal,
+): Promise<Series[]> {
+  const read = async (
+    table: StoredTable,
+    toSql: (where: string) => string,
+    toBlocks: (bytes: Uint8Array) => SampleBlock[],
+  ): Promise<SampleBlock[]> => {
+    const wanted = chunk.filter(({ stored }) => stored.some(({ tables }) => tables.includes(table)));
+    if (wanted.length === 0) return [];
+    const { where, parameters } = toSampleScope(wanted, all, true);
+    const ranged = { ...parameters, ...toRangeParameters(range) };
+    return toBlocks(await database.queryNative(toSql(where), ranged, signal));
+  };
+  const answers = await Promise.all([
+    ...FLOAT_TABLES.map((table) =>
+      read(
+        table,
+        (
+          where,
+        ) => `SELECT series_id AS id, toFloat64(toUnixTimestamp64Milli(TimeUnix)) AS time, Value AS value, CAST(${IS_MARKER}, 'UInt8') AS marker
+      FROM ${databaseName}.otel_metrics_${table} FINAL WHERE ${where}`,
+        (bytes) => [...readNative(bytes, SAMPLE_COLUMNS)],
+      ),
+    ),
+    ...HISTOGRAM_TABLES.map((table) =>
+      read(table, (where) => toHistogramSql(databaseName, table, where), toHistogramBlocks),
+    ),
+  ]);
+  return placeSamples(chunk, answers.flat());
+}
+
+/** Conditions for the rows of series in the range: their samples, and if it is asked for their stale markers. `all`: there are no other series of their metrics. */
+export function toSampleScope(
+  wanted: readonly ListedSeries[],
+  all: boolean,
+  withMarkers: boolean,
+): { where: string; parameters: QueryParameters } {
+  const stored = wanted.flatMap((series) => series.stored);
+  const distinct = (texts: string[]): string[] => [...new Set(texts)];
+  const ids = distinct(stored.map(({ clusterId }) => clusterId));
+  const marked = withMarkers ? ids.map((id) => STALE_PREFIX + id) : [];
+  const clusters = toLongList("clusters", [...ids, ...marked]);
+  const metrics = toLongList("metrics", distinct(stored.map(({ metric }) => metric)));
+  const series = all
+    ? undefined
+    : toLongList(
+        "series",
+        stored.map(({ id }) => id),
+      );
+  const only = series
+    ? `AND series_id IN (SELECT arrayJoin(arrayMap(text -> toUInt64(text), ${series.sql})))`
+    : "";
+  return {
+    where: `cluster_id IN ${clusters.sql} AND MetricName IN ${metrics.sql} AND ${IN_RANGE} ${only}`,
+    parameters: { ...clusters.parameters, ...metrics.parameters, ...series?.parameters },
+  };
+}
+
+/** How many series fit into one statement's list. */
+export const CHUNK_SERIES_MAX = 10_000;
