@@ -38,8 +38,8 @@ const IDS_MAX = 16;
 const OUTAGE_MS_MAX = 3_600_000;
 
 /**
- * The rounds of all replicas. A tick starts the clusters of the replica that it comes to. A round that is asked for is written down, and every replica
- * joins it.
+ * The rounds of all replicas. A tick starts the clusters of the replica that it comes to. A round that is asked for is written down, every replica
+ * joins it, and so does a call while it goes on. A replica that is alone starts a round with each call, without the clusters that it is still collecting.
  */
 export class SharedRounds implements Collection {
   readonly #deps: SharedRoundsDeps;
@@ -108,7 +108,8 @@ export class SharedRounds implements Collection {
     const found = others.length > 0 ? await store.get<unknown>(ROUND_KEY) : undefined;
     this.#hasLooked = true;
     if (found) await this.noteRound(found.value);
-    if (this.#asked && (await this.#isRunning(this.#asked.round))) return this.#whole(this.#asked);
+    const isJoined = others.length > 0 && this.#asked && (await this.#isRunning(this.#asked.round));
+    if (isJoined) return this.#whole(this.#asked!);
     const id = randomUUID();
     this.#remember(id);
     if (others.length > 0) {
