@@ -12,6 +12,7 @@ import { isEmpty, oneTime, timeAt, type VectorSeries } from "./grid.ts";
 import type { FloatHistogram } from "./histogram.ts";
 import { Labels } from "./labels.ts";
 import { mergeSameLabels } from "./same-labels.ts";
+import { prepare } from "./prepare.ts";
 import { rangeSamples } from "./selectors.ts";
 import { sortInTurns } from "./sort-in-turns.ts";
 import { SharedVectors } from "./shared-vectors.ts";
@@ -120,6 +121,7 @@ export function createEngine(
     instant: async (expr, timeMs, options, signal) => {
       resolveDurations(expr, { stepMs: 0, rangeMs: 0 });
       const run = begin(expr, [timeMs, timeMs], options, signal);
+      await prepare(run, expr, oneTime(timeMs));
       return finish(run, options, await instantValue(run, expr, timeMs));
     },
     range: async (expr, { startMs, endMs, stepMs }, options, signal) => {
@@ -136,6 +138,7 @@ export function createEngine(
         stepMs,
         count: endMs < startMs ? 0 : Math.floor((endMs - startMs) / stepMs) + 1,
       };
+      await prepare(run, expr, grid);
       return finish(run, options, await rangeValue(run, expr, type, grid));
     },
   };

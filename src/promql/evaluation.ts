@@ -12,13 +12,11 @@ export interface QueryRead {
   /** Samples with fromMs < time <= toMs. */
   fromMs: number;
   toMs: number;
-  /** The function that the source computed itself (`instant`: the selector's values); undefined: it gave samples. */
+  /** The function that the source computed itself, at least of some series (`instant`: the selector's values); undefined: it gave samples. */
   bySource: string | undefined;
   series: number;
-  /** Samples that were read; 0 where the source computed. */
+  /** Samples that were read: none of series that the source computed. */
   samples: number;
-  /** That the source sent to its database. */
-  statements: number;
 }
 
 /** What a query read, in the order in which it was asked for. */

@@ -37,7 +37,7 @@ async function* select(
 ): AsyncGenerator<readonly Series[]> {
   const { matchers } = selector;
   const read = beginRead(run, { matchers, fromMs, toMs, bySource: undefined });
-  const request = { matchers, fromMs, toMs, counts: read };
+  const request = { matchers, fromMs, toMs };
   const isWithoutBuckets = run.withoutBuckets.has(selector);
   for await (const batch of run.source.select(request, run.budget, run.signal)) {
     run.signal.throwIfAborted();
@@ -60,21 +60,23 @@ export function computedBySource(
   if (look.stepMs === 0 && look.count > 1) return undefined;
   const grid = { ...look, stepMs: look.stepMs || 1 };
   const { matchers } = selector;
-  const read = toRead({ matchers, fromMs: look.startMs - rangeMs, toMs: endOf(look), bySource: func });
-  const answer = run.source.grids?.({ matchers, func, rangeMs, grid, counts: read }, run.budget, run.signal);
+  const read = toRead({ matchers, fromMs: look.startMs - rangeMs, toMs: endOf(look), bySource: undefined });
+  const answer = run.source.grids?.({ matchers, func, rangeMs, grid }, run.budget, run.signal);
   if (!answer) return undefined;
   run.stats.reads.push(read);
-  return counted(run, selector, read, answer);
+  return counted(run, selector, func, read, answer);
 }
 
 async function* counted(
   run: Evaluation,
   selector: VectorSelector,
+  func: string,
   read: QueryRead,
   answer: AsyncIterable<GridBatch>,
 ): AsyncGenerator<GridBatch> {
   for await (const { computed, samples } of answer) {
     run.signal.throwIfAborted();
+    if (computed.length > 0) read.bySource = func;
     read.series += computed.length + samples.length;
     run.budget.addSeries(computed.length + samples.length);
     for (const { times } of samples) read.samples += times.length;
@@ -90,10 +92,10 @@ export async function* onlySamples<S extends Series>(
   for await (const samples of batches) yield { computed: [], samples };
 }
 
-type ReadTarget = Omit<QueryRead, "series" | "samples" | "statements">;
+type ReadTarget = Omit<QueryRead, "series" | "samples">;
 
 function toRead(target: ReadTarget): QueryRead {
-  return { ...target, series: 0, samples: 0, statements: 0 };
+  return { ...target, series: 0, samples: 0 };
 }
 
 function beginRead(run: Evaluation, target: ReadTarget): QueryRead {

@@ -16,18 +16,11 @@ export interface Series {
   histograms?: readonly (FloatHistogram | undefined)[];
 }
 
-/** Counts what a request costs; the source adds to it. */
-export interface ReadCounts {
-  /** Statements that were sent to the database. */
-  statements: number;
-}
-
 export interface SelectRequest {
   matchers: readonly Matcher[];
   /** Samples with fromMs < time <= toMs: ranges are open on the left, as in Prometheus 3. */
   fromMs: number;
   toMs: number;
-  counts?: ReadCounts;
 }
 
 /** Times of evaluation: startMs, startMs + stepMs, ... `count` of them. An instant query has one. */
@@ -46,7 +39,6 @@ export interface GridRequest {
   rangeMs: number;
   /** With the offset already subtracted: times where samples are looked for. */
   grid: Grid;
-  counts?: ReadCounts;
 }
 
 /** Values of one series at the times of a grid. */
@@ -70,6 +62,8 @@ export interface GridBatch {
  * grids it gives are the engine's, which adds them itself). Each yields batches in any order, each series once; throws BridgeError, and the signal's reason.
  */
 export interface SampleSource {
+  /** Makes ready what will be asked for, with the same signal. Never rejects: what fails, fails again. */
+  prepare?(reads: readonly SelectRequest[], signal: AbortSignal): Promise<void>;
   select(request: SelectRequest, budget: QueryBudget, signal: AbortSignal): AsyncIterable<readonly Series[]>;
   /** undefined: the source does not compute this exactly as Prometheus does; read the samples. */
   grids?(

@@ -1,12 +1,11 @@
 import type { Labels } from "#promql/labels.ts";
 import type { LimitedDatabase } from "#query/limits.ts";
-import type { IsInSeriesTable } from "#query/series/series-table.ts";
 import type { SampleTable } from "#storage/samples-sql.ts";
-import { HISTOGRAM_TABLES, type HistogramTable, type MayBeHistogram } from "./histogram-tables.ts";
 import { assert } from "#lib/assert.ts";
+import { HISTOGRAM_TABLES, type HistogramTable } from "./histogram-tables.ts";
 import { toSeriesLabels } from "./cluster-labels.ts";
 import type { Selection } from "./selection.ts";
-import { toRangeParameters, toSeriesRows, type SampleRange } from "./series-rows.ts";
+import { toRangeParameters, toSeriesRows, type SampleRange, type SeriesSources } from "./series-rows.ts";
 
 /** A series of an answer. More than one stored series where the labels of a cluster make two of them the same. */
 export interface ListedSeries {
@@ -25,13 +24,19 @@ interface StoredSeries {
 
 export type StoredTable = SampleTable | HistogramTable;
 
-/** At most `max` series that may have samples in the range, by cluster and metric; one more says that there are more. */
+/** `isCut`: there are more. */
+export interface SeriesList<Series extends ListedSeries = ListedSeries> {
+  series: readonly Series[];
+  isCut: boolean;
+}
+
+/** The series that may have samples in the range, of at most `max` stored ones, by cluster and metric. */
 export type ListSeries = (
   selection: Selection,
   range: SampleRange,
   max: number,
   signal: AbortSignal,
-) => Promise<ListedSeries[]>;
+) => Promise<SeriesList>;
 
 interface Row {
   cluster_id: string;
@@ -39,42 +44,52 @@ interface Row {
   id: string;
   kinds: string[];
   own: Record<string, string>;
+  /** ms in decimal. */
+  first: string;
+  last: string;
 }
 
-export function createListSeries(
-  deps: { database: LimitedDatabase; isInSeriesTable: IsInSeriesTable; mayBeHistogram: MayBeHistogram },
-  { databaseName }: { databaseName: string },
-): ListSeries {
-  return async (selection, range, max, signal) => {
-    const { clusters, sql, parameters, keeps, metric } = selection;
-    if (clusters.size === 0) return [];
-    const from = toSeriesRows(
-      databaseName,
-      {
-        isInSeriesTable: await deps.isInSeriesTable(Math.max(range.fromMs, 0), signal),
-        withHistograms: await deps.mayBeHistogram(metric, signal),
-      },
-      sql,
-    );
-    const rows = await deps.database.query<Row>(
+/** Of all its days that were asked for: there may be no sample in between. */
+export interface DatedSeries extends ListedSeries {
+  firstMs: number;
+  lastMs: number;
+}
+
+/** Reads a list from the database; `sources`: where its rows are. Has series that the selection's `keeps` refuses. */
+export type ReadSeries = (
+  selection: Selection,
+  range: SampleRange,
+  sources: SeriesSources,
+  max: number,
+  signal: AbortSignal,
+) => Promise<SeriesList<DatedSeries>>;
+
+export function createReadSeries(database: LimitedDatabase, databaseName: string): ReadSeries {
+  return async ({ clusters, sql, parameters }, range, sources, max, signal) => {
+    const rows = await database.query<Row>(
       `SELECT toString(cluster_id) AS cluster_id, toString(metric_name) AS metric, toString(series_id) AS id,
-        groupUniqArray(toString(kind)) AS kinds, argMax(labels, last_time) AS own
-      FROM ${from} GROUP BY cluster_id, metric_name, series_id ORDER BY cluster_id, metric_name, series_id LIMIT ${max + 1}`,
+        groupUniqArray(toString(kind)) AS kinds, argMax(labels, last_time) AS own,
+        toString(toUnixTimestamp64Milli(min(first_time))) AS first, toString(toUnixTimestamp64Milli(max(last_time))) AS last
+      FROM ${toSeriesRows(databaseName, sources, sql)}
+      GROUP BY cluster_id, metric_name, series_id ORDER BY cluster_id, metric_name, series_id LIMIT ${max + 1}`,
       { ...parameters, ...toRangeParameters(range) },
       signal,
     );
-    const found = new Map<string, { labels: Labels; stored: StoredSeries[] }>();
-    for (const { cluster_id, metric: name, id, kinds, own } of rows) {
+    const found = new Map<string, DatedSeries & { stored: StoredSeries[] }>();
+    for (const { cluster_id, metric, id, kinds, own, first, last } of rows.slice(0, max)) {
       const cluster = clusters.get(cluster_id);
       assert(cluster !== undefined, "a series is of a cluster that was asked for");
-      const labels = toSeriesLabels(name, own, cluster);
-      if (!keeps(labels)) continue;
-      const stored = { id, clusterId: cluster_id, metric: name, tables: tablesOf(kinds) };
+      const labels = toSeriesLabels(metric, own, cluster);
+      const stored = { id, clusterId: cluster_id, metric, tables: tablesOf(kinds) };
+      const [firstMs, lastMs] = [Number(first), Number(last)];
       const same = found.get(labels.key);
-      if (same) same.stored.push(stored);
-      else found.set(labels.key, { labels, stored: [stored] });
+      if (same) {
+        same.stored.push(stored);
+        same.firstMs = Math.min(same.firstMs, firstMs);
+        same.lastMs = Math.max(same.lastMs, lastMs);
+      } else found.set(labels.key, { labels, stored: [stored], firstMs, lastMs });
     }
-    return [...found.values()];
+    return { series: [...found.values()], isCut: rows.length > max };
   };
 }
 

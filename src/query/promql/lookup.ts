@@ -107,26 +107,28 @@ export function createLookup(
     }
   };
 
-  const list = async ({ selection, range, signal }: Question, max: number): Promise<Labels[]> =>
-    (await listSeries(selection, range, max, signal)).map(({ labels }) => labels);
+  const list = async ({ selection, range, signal }: Question, max: number): Promise<Found<Labels>> => {
+    const { series, isCut } = await listSeries(selection, range, max, signal);
+    return { found: series.map(({ labels }) => labels), isCut };
+  };
 
-  const namesOf = async (question: Question): Promise<string[]> => {
-    if (!question.selection.isExact)
-      return (await list(question, seriesMax)).flatMap((labels) =>
-        [...labels.entries()].map(([name]) => name),
-      );
+  const namesOf = async (question: Question): Promise<Found<string>> => {
+    if (!question.selection.isExact) {
+      const { found, isCut } = await list(question, seriesMax);
+      return { found: found.flatMap((labels) => [...labels.entries()].map(([name]) => name)), isCut };
+    }
     const [row] = await ask<{ names: string[]; series: string }>(
       question,
       "groupUniqArrayArray(mapKeys(labels)) AS names, count() AS series",
     );
-    if (row === undefined || row.series === "0") return [];
+    if (row === undefined || row.series === "0") return { found: [], isCut: false };
     const plain = [
       METRIC_NAME,
       "cluster",
       "cluster_id",
       ...row.names.filter((name) => !isClusterLabel(name)),
     ];
-    if (plain.length === row.names.length + 3) return plain;
+    if (plain.length === row.names.length + 3) return { found: plain, isCut: false };
     const moved = await ask<{ cluster_id: string; own: Record<string, string> }>(
       question,
       `DISTINCT toString(cluster_id) AS cluster_id, mapFilter((name, text) -> match(name, '${CLUSTER_LABELS}'), labels) AS own`,
@@ -135,18 +137,19 @@ export function createLookup(
     const names = moved.flatMap(({ cluster_id, own }) =>
       [...toSeriesLabels("", own, clusterOf(question, cluster_id)).entries()].map(([name]) => name),
     );
-    return [...plain, ...names];
+    return { found: [...plain, ...names], isCut: moved.length === seriesMax };
   };
 
-  const valuesOf = async (name: string, question: Question, max: number): Promise<string[]> => {
+  const valuesOf = async (name: string, question: Question, max: number): Promise<Found<string>> => {
     const isCluster = name === "cluster" || name === "cluster_id";
-    if (!question.selection.isExact || (isClusterLabel(name) && !isCluster))
-      return (await list(question, seriesMax))
-        .map((labels) => labels.get(name))
-        .filter((value) => value !== "");
+    if (!question.selection.isExact || (isClusterLabel(name) && !isCluster)) {
+      const { found, isCut } = await list(question, seriesMax);
+      return { found: found.map((labels) => labels.get(name)).filter((value) => value !== ""), isCut };
+    }
     if (isCluster) {
       const rows = await ask<{ id: string }>(question, "DISTINCT toString(cluster_id) AS id");
-      return rows.map(({ id }) => (name === "cluster" ? clusterOf(question, id).name : id));
+      const found = rows.map(({ id }) => (name === "cluster" ? clusterOf(question, id).name : id));
+      return { found, isCut: false };
     }
     const more = `ORDER BY value LIMIT ${max + 1}`;
     const rows =
@@ -157,31 +160,36 @@ export function createLookup(
             more,
             parameters: { name },
           });
-    return rows.map(({ value }) => value);
+    return { found: rows.map(({ value }) => value), isCut: rows.length > max };
   };
 
   const gather = async (
     request: LookupRequest,
-    read: (question: Question) => Promise<string[]>,
+    read: (question: Question) => Promise<Found<string>>,
   ): Promise<Found<string>> => {
     const all = new Set<string>();
+    let isCut = false;
     await forEachSelection(request, async (question) => {
-      for (const text of await read(question)) all.add(text);
+      const some = await read(question);
+      for (const text of some.found) all.add(text);
+      isCut ||= some.isCut;
     });
-    return toFound([...all].sort(), request.limit);
+    return toFound([...all].sort(), request.limit, isCut);
   };
 
   return {
     series: async (request) => {
       const all = new Map<string, Labels>();
+      const limit = Math.min(request.limit, seriesMax);
+      let isCut = false;
       await forEachSelection(request, async (question) => {
-        for (const labels of await list(question, Math.min(request.limit, seriesMax)))
-          all.set(labels.key, labels);
+        // Of a list from which some are left out, nobody knows how many it takes.
+        const listed = await list(question, question.selection.isExact ? limit : seriesMax);
+        for (const labels of listed.found) all.set(labels.key, labels);
+        isCut ||= listed.isCut;
       });
-      return toFound(
-        [...all.values()].sort((a, b) => Labels.compare(a, b)),
-        Math.min(request.limit, seriesMax),
-      );
+      const sorted = [...all.values()].sort((a, b) => Labels.compare(a, b));
+      return toFound(sorted, limit, isCut);
     },
     labelNames: (request) => gather(request, namesOf),
     labelValues: (name, request) => gather(request, (question) => valuesOf(name, question, request.limit)),
@@ -207,8 +215,8 @@ function clusterOf({ selection }: Question, id: string): StoredCluster {
   return cluster;
 }
 
-function toFound<T>(all: T[], limit: number): Found<T> {
-  return { found: all.slice(0, limit), isCut: all.length > limit };
+function toFound<T>(all: T[], limit: number, isCut: boolean): Found<T> {
+  return { found: all.slice(0, limit), isCut: isCut || all.length > limit };
 }
 
 /** A sum that may fall is a gauge for Prometheus. */

@@ -17,25 +17,17 @@ export interface SampleBlock {
 
 /** The samples of each series together, oldest first, one at a time. Rows of series that are not listed are passed over. `stale` has the rows' markers. */
 export function placeSamples(chunk: readonly ListedSeries[], blocks: readonly SampleBlock[]): Series[] {
-  const places = createPlaces(chunk);
+  const placeOf = createPlaces(chunk);
   const counts = new Uint32Array(chunk.length);
   const special = new Uint8Array(chunk.length);
-  const placed = blocks.map((block) => places(block, counts, special));
+  const runs = blocks.flatMap((block) => toRuns(block, placeOf));
+  for (const { block, from, to, place } of runs) {
+    counts[place]! += to - from;
+    if (block.histograms) special[place]! |= HISTOGRAMS;
+    if (block.marker.subarray(from, to).includes(1)) special[place]! |= MARKERS;
+  }
   const columns = chunk.map((_series, place) => createColumns(counts[place]!, special[place]!));
-  blocks.forEach((block, b) => {
-    const placeOf = placed[b]!;
-    for (let row = 0; row < block.rows; row++) {
-      const place = placeOf[row]!;
-      if (place < 0) continue;
-      const into = columns[place]!;
-      const k = into.length++;
-      into.times[k] = block.time[row]!;
-      const isFloat = block.marker[row] !== 1 && !block.histograms;
-      into.values[k] = isFloat ? block.value[row]! : Number.NaN;
-      if (into.histograms) into.histograms[k] = block.histograms?.[row];
-      if (into.stale) into.stale[k] = block.marker[row]!;
-    }
-  });
+  for (const run of runs) append(columns[run.place]!, run);
   return chunk.flatMap(({ labels }, place) => {
     const { length, ...samples } = columns[place]!;
     return length === 0 ? [] : [{ labels, ...inOrder(samples) }];
@@ -46,11 +38,13 @@ interface Samples extends Pick<Series, "times" | "values" | "stale"> {
   histograms?: (FloatHistogram | undefined)[];
 }
 
+type Columns = Samples & { length: number };
+
 /** What a series has beside floats. */
 const MARKERS = 1;
 const HISTOGRAMS = 2;
 
-function createColumns(count: number, special: number): Samples & { length: number } {
+function createColumns(count: number, special: number): Columns {
   return {
     length: 0,
     times: new Float64Array(count),
@@ -60,8 +54,32 @@ function createColumns(count: number, special: number): Samples & { length: numb
   };
 }
 
-/** Counts the rows of each series, and says which series a row is of; -1: of none. */
-function createPlaces(chunk: readonly ListedSeries[]) {
+/** Rows [from, to) of a block that are of one series; `place`: of the series in its chunk. */
+interface BlockRun {
+  block: SampleBlock;
+  from: number;
+  to: number;
+  place: number;
+}
+
+/** The rows come in the order of the tables' keys, so those of a series and hour are together. */
+function toRuns(block: SampleBlock, placeOf: PlaceOf): BlockRun[] {
+  const { id, rows } = block;
+  const runs: BlockRun[] = [];
+  for (let from = 0, to = 0; from < rows; from = to) {
+    const [low, high] = [id[2 * from]!, id[2 * from + 1]!];
+    do to++;
+    while (to < rows && id[2 * to] === low && id[2 * to + 1] === high);
+    const place = placeOf(low, high);
+    if (place !== undefined) runs.push({ block, from, to, place });
+  }
+  return runs;
+}
+
+/** The place of a series in its chunk, by the halves of its id. */
+type PlaceOf = (low: number, high: number) => number | undefined;
+
+function createPlaces(chunk: readonly ListedSeries[]): PlaceOf {
   // The lower halves of two ids may be equal.
   const known = new Map<number, { high: number; place: number }[]>();
   chunk.forEach(({ stored }, place) => {
@@ -74,52 +92,42 @@ function createPlaces(chunk: readonly ListedSeries[]) {
       else known.set(low, [entry]);
     }
   });
-  return (block: SampleBlock, counts: Uint32Array, special: Uint8Array): Int32Array => {
-    const placeOf = new Int32Array(block.rows);
-    const ofBlock = block.histograms ? HISTOGRAMS : 0;
-    let [low, high, place] = [-1, -1, -1];
-    for (let row = 0; row < block.rows; row++) {
-      const [nextLow, nextHigh] = [block.id[2 * row]!, block.id[2 * row + 1]!];
-      if (nextLow !== low || nextHigh !== high) {
-        [low, high] = [nextLow, nextHigh];
-        place = known.get(low)?.find((entry) => entry.high === high)?.place ?? -1;
-      }
-      placeOf[row] = place;
-      if (place < 0) continue;
-      counts[place]!++;
-      special[place]! |= block.marker[row] === 0 ? ofBlock : MARKERS;
-    }
-    return placeOf;
-  };
+  return (low, high) => known.get(low)?.find((entry) => entry.high === high)?.place;
+}
+
+function append(into: Columns, { block, from, to }: BlockRun): void {
+  const at = into.length;
+  into.length += to - from;
+  into.times.set(block.time.subarray(from, to), at);
+  if (block.histograms) into.values.fill(Number.NaN, at, into.length);
+  else into.values.set(block.value.subarray(from, to), at);
+  for (let k = at; into.histograms && block.histograms && k < into.length; k++)
+    into.histograms[k] = block.histograms[from + k - at];
+  if (!into.stale) return;
+  into.stale.set(block.marker.subarray(from, to), at);
+  for (let k = at; k < into.length; k++) if (into.stale[k] === 1) into.values[k] = Number.NaN;
 }
 
 /**
- * By time. The rows come in the order of the tables' keys, in as many runs as there are days and threads, so mostly whole runs change their places. Of a sample and a marker of the same
+ * By time. The rows come in as many runs as there are days and threads, so mostly whole runs change their places. Of a sample and a marker of the same
  * time the sample counts, of two samples (a copy that was sent after the series' type changed) the later row.
  */
 function inOrder(samples: Samples): Samples {
   const { times } = samples;
-  const runs = toRuns(times);
+  const runs = toTimeRuns(times);
   if (runs.length === 1) return samples;
   runs.sort((a, b) => times[a.from]! - times[b.from]!);
   const isDisjoint = runs.every((run, i) => i === 0 || times[runs[i - 1]!.to - 1]! < times[run.from]!);
-  const order = isDisjoint ? toOrder(runs, times.length) : toMergedOrder(samples);
-  const { values, stale, histograms } = samples;
-  return {
-    times: Float64Array.from(order, (k) => times[k]!),
-    values: Float64Array.from(order, (k) => values[k]!),
-    ...(stale && { stale: Uint8Array.from(order, (k) => stale[k]!) }),
-    ...(histograms && { histograms: Array.from(order, (k) => histograms[k]) }),
-  };
+  return isDisjoint ? joinRuns(samples, runs) : merge(samples);
 }
 
-interface Run {
+interface TimeRun {
   from: number;
   to: number;
 }
 
-function toRuns(times: Float64Array): Run[] {
-  const runs: Run[] = [];
+function toTimeRuns(times: Float64Array): TimeRun[] {
+  const runs: TimeRun[] = [];
   let from = 0;
   for (let k = 1; k <= times.length; k++) {
     if (k < times.length && times[k]! > times[k - 1]!) continue;
@@ -129,17 +137,33 @@ function toRuns(times: Float64Array): Run[] {
   return runs;
 }
 
-function toOrder(runs: readonly Run[], length: number): Uint32Array {
-  const order = new Uint32Array(length);
-  let at = 0;
-  for (const { from, to } of runs) for (let k = from; k < to; k++) order[at++] = k;
-  return order;
+function joinRuns({ times, values, stale, histograms }: Samples, runs: readonly TimeRun[]): Samples {
+  const inRuns = <Column extends Float64Array | Uint8Array>(column: Column, into: Column): Column => {
+    let at = 0;
+    for (const { from, to } of runs) {
+      into.set(column.subarray(from, to), at);
+      at += to - from;
+    }
+    return into;
+  };
+  return {
+    times: inRuns(times, new Float64Array(times.length)),
+    values: inRuns(values, new Float64Array(times.length)),
+    ...(stale && { stale: inRuns(stale, new Uint8Array(times.length)) }),
+    ...(histograms && { histograms: runs.flatMap(({ from, to }) => histograms.slice(from, to)) }),
+  };
 }
 
-function toMergedOrder({ times, stale }: Samples): Uint32Array {
+function merge({ times, values, stale, histograms }: Samples): Samples {
   const isMarker = (k: number): number => stale?.[k] ?? 0;
   const sorted = Uint32Array.from(times.keys()).sort(
     (a, b) => times[a]! - times[b]! || isMarker(b) - isMarker(a) || a - b,
   );
-  return sorted.filter((k, i) => i === sorted.length - 1 || times[sorted[i + 1]!] !== times[k]);
+  const order = sorted.filter((k, i) => i === sorted.length - 1 || times[sorted[i + 1]!] !== times[k]);
+  return {
+    times: Float64Array.from(order, (k) => times[k]!),
+    values: Float64Array.from(order, (k) => values[k]!),
+    ...(stale && { stale: Uint8Array.from(order, (k) => stale[k]!) }),
+    ...(histograms && { histograms: Array.from(order, (k) => histograms[k]) }),
+  };
 }

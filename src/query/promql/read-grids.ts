@@ -26,18 +26,16 @@ export function isComputable({ func, rangeMs, grid }: GridRequest): boolean {
 
 export interface ReadGrids {
   computed: GridSeries[];
-  /** The series that ClickHouse can't compute, with the samples of the range. */
-  samples: Series[];
-  /** Those whose samples are still to be read. */
+  /** The series that ClickHouse can't compute: their samples are to be read. */
   others: ListedSeries[];
 }
 
-/** What a row of a grid's answer is: a point of the grid; of a series whose samples are to be read; or a sample itself. */
-const [POINT, UNSAFE, SAMPLE] = [0, 1, 2];
+/** What a row of a grid's answer is: a point of the grid, or one that says that the series can't be computed. */
+const [POINT, UNSAFE] = [0, 1];
 
 /**
- * The grids of a chunk's series, computed by ClickHouse. Its function for rates keeps one sum of all resets, so of a series with a reset or a value that is not finite the statement answers
- * the samples instead. For the newest values, a series with a stale marker or NaN, which the function can't tell from each other, is left to its samples.
+ * The grids of a chunk's series, computed by ClickHouse. Its function for rates keeps one sum of all resets, so a series with a reset or a value that is not finite is left to its
+ * samples. For the newest values, so is a series with a stale marker or NaN, which the function can't tell from each other.
  */
 export async function readGrids(
   database: LimitedColumns,
@@ -71,7 +69,6 @@ export async function readGrids(
     computed: found
       .filter((series) => kindOf(series) === POINT)
       .map((series) => toGrid(series, request.grid.count)),
-    samples: found.filter((series) => kindOf(series) === SAMPLE).map(({ stale: _kind, ...series }) => series),
     others: chunk.filter((series) => tableOf(series) === undefined || unsafe.has(series.labels)),
   };
 }
@@ -85,7 +82,7 @@ function toGridParameters({ rangeMs, grid }: GridRequest) {
   };
 }
 
-/** Rows (id, index of the point, value, POINT); of a series that is not safe its samples (id, ms, value, SAMPLE), or one row (id, 0, 0, UNSAFE). */
+/** Rows (id, index of the point, value, POINT); of a series that is not safe one row (id, 0, 0, UNSAFE). */
 function toStatement(
   databaseName: string,
   table: SampleTable,
@@ -96,36 +93,35 @@ function toStatement(
   const { where, parameters } = toSampleScope(wanted, all, func === "instant");
   const from = `FROM ${databaseName}.otel_metrics_${table} WHERE ${where} GROUP BY series_id`;
   const points = func === "instant" ? toNewest(from) : toRates(from, func);
+  const unsafe = "[CAST(0, 'Nullable(Float64)')]";
   return {
-    sql: `SELECT series_id AS id, place AS time, assumeNotNull(point) AS value, CAST(kind, 'UInt8') AS marker
-      FROM (${points}) ARRAY JOIN shown AS point, places AS place WHERE isNotNull(point)`,
+    sql: `SELECT series_id AS id, toFloat64(place - 1) AS time, assumeNotNull(point) AS value, CAST(kind, 'UInt8') AS marker
+      FROM (SELECT series_id, if(safe, ${POINT}, ${UNSAFE}) AS kind, if(safe, points, ${unsafe}) AS shown FROM (${points}))
+      ARRAY JOIN shown AS point, arrayEnumerate(shown) AS place WHERE isNotNull(point)`,
     parameters,
   };
 }
 
 const GRID =
   "fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}), {step_s:UInt32}, {window_s:UInt32}";
-const PLACES = "arrayMap(place -> toFloat64(place - 1), arrayEnumerate(shown)) AS places";
 
 function toNewest(from: string): string {
-  return `SELECT series_id, if(safe, ${POINT}, ${UNSAFE}) AS kind, if(safe, points, [CAST(0, 'Nullable(Float64)')]) AS shown, ${PLACES}
-    FROM (SELECT series_id, countIf(${IS_MARKER} OR isNaN(Value)) = 0 AS safe,
-      timeSeriesResampleToGridWithStaleness(${GRID})(TimeUnix, Value) AS points ${from})`;
+  return `SELECT series_id, countIf(${IS_MARKER} OR isNaN(Value)) = 0 AS safe,
+      timeSeriesResampleToGridWithStaleness(${GRID})(TimeUnix, Value) AS points ${from}`;
 }
 
+/** What a rate may differ from its delta without resets: in the last bits. */
+const ROUNDING = 1e-13;
+
+/** A reset adds to the rate and not to the delta. */
 function toRates(from: string, func: string): string {
-  const rises =
-    "arrayAll((x, before) -> isFinite(x) AND before <= x, sorted.2, arrayPushFront(arrayPopBack(sorted.2), sorted.2[1]))";
-  const rates =
-    func === "increase" ? "arrayMap(rate -> rate * {window_s:UInt32}, rates.points)" : "rates.points";
-  const times = "arrayMap(time -> toFloat64(toUnixTimestamp64Milli(time)), rates.samples.1)";
-  return `SELECT series_id, if(rates.safe, ${POINT}, ${SAMPLE}) AS kind,
-      if(rates.safe, ${rates}, CAST(rates.samples.2, 'Array(Nullable(Float64))')) AS shown,
-      if(rates.safe, arrayMap(place -> toFloat64(place - 1), arrayEnumerate(rates.points)), ${times}) AS places
+  const isDelta = `abs(increase - delta) <= ${ROUNDING} * abs(delta)`;
+  return `SELECT series_id, finite AND arrayAll((increase, delta) -> isNull(increase) OR ifNull(${isDelta}, 0), increases, deltas) AS safe,
+      ${func === "increase" ? "increases" : "rates"} AS points
     FROM (
-      SELECT series_id, any(${rises}) AS safe, any(sorted) AS samples, timeSeriesRateToGrid(${GRID})(sorted.1, sorted.2) AS points
-      FROM (SELECT series_id, timeSeriesGroupArray(TimeUnix, Value) AS sorted ${from}) GROUP BY series_id
-    ) AS rates`;
+      SELECT series_id, countIf(NOT isFinite(Value)) = 0 AS finite, timeSeriesRateToGrid(${GRID})(TimeUnix, Value) AS rates,
+        arrayMap(rate -> rate * {window_s:UInt32}, rates) AS increases, timeSeriesDeltaToGrid(${GRID})(TimeUnix, Value) AS deltas ${from}
+    )`;
 }
 
 function toGrid({ labels, times, values }: Series, count: number): GridSeries {

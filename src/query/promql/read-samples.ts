@@ -43,7 +43,7 @@ export async function readSamples(
         (
           where,
         ) => `SELECT series_id AS id, toFloat64(toUnixTimestamp64Milli(TimeUnix)) AS time, Value AS value, CAST(${IS_MARKER}, 'UInt8') AS marker
-      FROM ${databaseName}.otel_metrics_${table} FINAL WHERE ${where}`,
+      FROM ${databaseName}.otel_metrics_${table} WHERE ${where}`,
         (bytes) => [...readNative(bytes, SAMPLE_COLUMNS)],
       ),
     ),

@@ -26,13 +26,19 @@ const dayOf = (name: string): string => `toDate(fromUnixTimestamp64Milli({${name
 /** Conditions on a table's time, with the parameters of `toRangeParameters`. */
 export const IN_RANGE = `TimeUnix > ${at("from")} AND TimeUnix <= ${at("to")}`;
 
+/** Where rows about series are: in the table `series` or, of floats, in the samples; `withHistograms`: in the samples of native histograms as well. */
+export interface SeriesSources {
+  isInSeriesTable: boolean;
+  withHistograms: boolean;
+}
+
 /**
- * FROM and WHERE of rows about series (cluster_id, metric_name, series_id, kind, unit, description, labels, resource, last_time) that may have samples in the range, some series in several
+ * FROM and WHERE of rows about series (cluster_id, metric_name, series_id, kind, unit, description, labels, resource, first_time, last_time) that may have samples in the range, some series in several
  * rows. From the samples where the table `series` lacks days of the range, and of native histograms, of which it has no rows.
  */
 export function toSeriesRows(
   databaseName: string,
-  { isInSeriesTable, withHistograms }: { isInSeriesTable: boolean; withHistograms: boolean },
+  { isInSeriesTable, withHistograms }: SeriesSources,
   where: string,
 ): string {
   const table = `${databaseName}.series WHERE day >= ${dayOf("first_day")} AND day <= ${dayOf("to")}
@@ -40,7 +46,7 @@ export function toSeriesRows(
   if (isInSeriesTable && !withHistograms) return `${table} AND ${where}`;
   const floats = isInSeriesTable
     ? [
-        `SELECT cluster_id, metric_name, series_id, kind, unit, description, labels, resource, last_time FROM ${table}`,
+        `SELECT cluster_id, metric_name, series_id, kind, unit, description, labels, resource, first_time, last_time FROM ${table}`,
       ]
     : [
         ofSamples(databaseName, "gauge", "'gauge'"),
@@ -54,6 +60,6 @@ export function toSeriesRows(
 
 function ofSamples(databaseName: string, table: string, kind: string): string {
   return `SELECT cluster_id, MetricName AS metric_name, series_id, ${kind} AS kind, any(MetricUnit) AS unit, any(MetricDescription) AS description,
-        CAST(argMax(Attributes, TimeUnix), 'Map(String, String)') AS labels, CAST(any(ResourceAttributes), 'Map(String, String)') AS resource, max(TimeUnix) AS last_time
+        CAST(argMax(Attributes, TimeUnix), 'Map(String, String)') AS labels, CAST(any(ResourceAttributes), 'Map(String, String)') AS resource, min(TimeUnix) AS first_time, max(TimeUnix) AS last_time
       FROM ${databaseName}.otel_metrics_${table} WHERE ${IN_RANGE} GROUP BY cluster_id, metric_name, series_id, kind`;
 }

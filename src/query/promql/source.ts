@@ -2,7 +2,7 @@ import { clickHouseCode } from "#storage/storage-error.ts";
 import type { Clock } from "#lib/clock.ts";
 import { PromqlError } from "#promql/error.ts";
 import type { QueryBudget } from "#promql/budget.ts";
-import type { GridBatch, GridRequest, SampleSource, Series } from "#promql/source.ts";
+import type { GridBatch, GridRequest, SelectRequest, SampleSource, Series } from "#promql/source.ts";
 import { limitDatabase, type QueryLimits } from "#query/limits.ts";
 import { createIsInSeriesTable } from "#query/series/series-table.ts";
 import type { Database } from "#storage/database.ts";
@@ -12,8 +12,9 @@ import { createReadClusters } from "./clusters.ts";
 import { createMayBeHistogram } from "./histogram-tables.ts";
 import { samplesOf } from "./read-histograms.ts";
 import { createLookup, type Lookup } from "./lookup.ts";
-import { createListSeries, type ListedSeries } from "./list-series.ts";
+import { createReadSeries, type ListedSeries } from "./list-series.ts";
 import { CHUNK_SERIES_MAX, readSamples } from "./read-samples.ts";
+import { rememberLists } from "./remembered-lists.ts";
 import { toSelection } from "./selection.ts";
 import { toStoredRange, type SampleRange } from "./series-rows.ts";
 
@@ -26,6 +27,8 @@ export interface PromqlSourceSettings {
   samplesMax: number;
   /** Samples that a statement should answer: what is in memory beside the samples that the engine keeps. */
   chunkSamples?: number;
+  /** Samples of a selector from which on ClickHouse computes what it can. */
+  computedSamplesMin?: number;
 }
 
 /** What one caller may read. */
@@ -41,6 +44,8 @@ export interface PromqlSource {
 
 /** 24 bytes of an answer each. */
 const CHUNK_SAMPLES = 1_000_000;
+/** Fewer are read and computed here sooner than ClickHouse computes them (docs/decisions/0035). */
+const COMPUTED_SAMPLES_MIN = 1_000_000;
 /** Of the first chunk; the next ones know better. */
 const SCRAPE_MS = 30_000;
 /** ClickHouse may hold so many samples for a sample of an answer. */
@@ -54,6 +59,7 @@ export function createPromqlSource(
   settings: PromqlSourceSettings,
 ): PromqlSource {
   const { databaseName, seriesMax, chunkSamples = CHUNK_SAMPLES } = settings;
+  const { computedSamplesMin = COMPUTED_SAMPLES_MIN } = settings;
   const database = limitDatabase(deps.database, settings.limits);
   // A chunk that has more than was thought is read again as smaller ones.
   const boundedBy = (rows: number, ...more: string[]) =>
@@ -69,7 +75,8 @@ export function createPromqlSource(
   const isInSeriesTable = createIsInSeriesTable({ database, clock: deps.clock }, { databaseName });
   const readClusters = createReadClusters({ database, isInSeriesTable, clock: deps.clock }, { databaseName });
   const mayBeHistogram = createMayBeHistogram({ database, clock: deps.clock }, { databaseName });
-  const listSeries = createListSeries({ database, isInSeriesTable, mayBeHistogram }, { databaseName });
+  const read = createReadSeries(database, databaseName);
+  const listSeries = rememberLists({ read, isInSeriesTable, mayBeHistogram, clock: deps.clock });
 
   async function* readChunks(
     listed: readonly ListedSeries[],
@@ -114,7 +121,7 @@ export function createPromqlSource(
     for (let at = 0; at < listed.length; at += size) {
       const chunk = listed.slice(at, at + size);
       const isAll = !isNarrow && chunk.length === listed.length;
-      const { computed, samples, others } = await readGrids(
+      const { computed, others } = await readGrids(
         computing,
         databaseName,
         chunk,
@@ -124,12 +131,9 @@ export function createPromqlSource(
         signal,
       ).catch((error: unknown) => {
         if (clickHouseCode(error) !== TOO_MANY_ROWS_OR_BYTES) throw error;
-        return { computed: [], samples: [], others: chunk };
+        return { computed: [], others: chunk };
       });
-      const held = countSamples(samples);
-      budget.add(held);
-      if (computed.length + samples.length > 0) yield { computed, samples };
-      budget.release(held);
+      if (computed.length > 0) yield { computed, samples: [] };
       for await (const read of readChunks(others, range, true, budget, signal))
         yield { computed: [], samples: read };
     }
@@ -140,11 +144,20 @@ export function createPromqlSource(
       const seen = async (signal: AbortSignal) => (await readClusters(signal)).filter(({ id }) => sees(id));
       const list = async (matchers: readonly Matcher[], range: SampleRange, signal: AbortSignal) => {
         const selection = toSelection(matchers, await seen(signal));
-        const listed = await listSeries(selection, range, seriesMax, signal);
-        if (listed.length > seriesMax) throw tooManySeries(seriesMax);
-        return { listed, isNarrow: selection.isNarrow };
+        const { series, isCut } = await listSeries(selection, range, seriesMax, signal);
+        if (isCut) throw tooManySeries(seriesMax);
+        return { listed: series, isNarrow: selection.isNarrow };
       };
       return {
+        prepare: async (reads, signal) => {
+          const listOf = async ({ matchers, fromMs, toMs }: SelectRequest): Promise<void> => {
+            const range = toStoredRange({ fromMs, toMs });
+            if (range !== undefined) await list(matchers, range, signal);
+          };
+          // The clusters are read once for all.
+          await Promise.allSettled([seen(signal)]);
+          await Promise.allSettled(reads.map(listOf));
+        },
         select: async function* ({ matchers, fromMs, toMs }, budget, signal) {
           const range = toStoredRange({ fromMs, toMs });
           if (range === undefined) return;
@@ -160,7 +173,12 @@ export function createPromqlSource(
           if (range === undefined || range.fromMs !== startMs - rangeMs) return undefined;
           return (async function* () {
             const { listed, isNarrow } = await list(matchers, range, signal);
-            yield* computeChunks(listed, request, range, isNarrow, budget, signal);
+            const samples = listed.length * ((range.toMs - range.fromMs) / SCRAPE_MS);
+            if (samples >= computedSamplesMin)
+              yield* computeChunks(listed, request, range, isNarrow, budget, signal);
+            else
+              for await (const read of readChunks(listed, range, isNarrow, budget, signal))
+                yield { computed: [], samples: read };
           })();
         },
         lookup: createLookup(

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Expr, Matcher, VectorSelector } from "#promql/ast.ts";
 import { createEngine, type QueryResult } from "#promql/engine.ts";
 import { Labels } from "#promql/labels.ts";
+import { parseExpr } from "#promql/parse.ts";
 import type { SampleSource, Series } from "#promql/source.ts";
 
 const PLACE = { start: 0, end: 1 };
@@ -93,6 +94,28 @@ describe("a query", () => {
     await expect(engine.range(metric("requests_total"), times, {}, signal)).rejects.toThrow(
       "query processing would load too many samples into memory in query execution",
     );
+  });
+
+  test("says at its beginning what it will read, each selector once and without those of subqueries", async () => {
+    const prepared: unknown[] = [];
+    const source: SampleSource = {
+      ...requests,
+      prepare: async (reads, given) => {
+        expect(given).toBe(signal);
+        prepared.push(...reads.map(({ matchers, fromMs, toMs }) => [matchers[0]!.value, fromMs, toMs]));
+      },
+    };
+    const engine = createEngine({ source }, { limits });
+    const times = { startMs: 10 * MINUTE, endMs: 13 * MINUTE, stepMs: 2 * MINUTE };
+    const query = "rate(a[2m]) / b offset 1m + b offset 1m + c @ 60 + sum_over_time(d[3m:1m])";
+    await engine.range(parseExpr(query), times, {}, signal);
+    expect(prepared).toEqual([
+      ["a", 8 * MINUTE, 12 * MINUTE],
+      ["b", 4 * MINUTE, 11 * MINUTE],
+      ["c", -4 * MINUTE, MINUTE],
+    ]);
+    await engine.instant(parseExpr("a"), 0, {}, signal);
+    expect(prepared.length).toBe(3);
   });
 
   test("ends with the reason of its signal", async () => {
