@@ -68,7 +68,7 @@ export function extrapolated(window: Window, isCounter: boolean, isRate: boolean
  * the range; it can't have been less.
  */
 export function extrapolation(
-  window: Window,
+  window: Pick<Window, "endMs" | "rangeMs">,
   firstMs: number,
   lastMs: number,
   intervals: number,

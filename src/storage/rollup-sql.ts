@@ -6,10 +6,10 @@ export type RollupKind = "gauge" | "counter";
 
 /** The end of the hour that a sample is in; an hour holds its end but not its start, as PromQL's ranges do. */
 const HOUR_END = "toStartOfHour(time - INTERVAL 1 NANOSECOND) + INTERVAL 1 HOUR";
-const IN_RANGE = `cluster_id = {cluster:String}
-  AND time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
-const HOUR_IN_RANGE = `cluster_id = {cluster:String}
-  AND hour_end > toDateTime(intDiv({from:Int64}, 1000), 'UTC') AND hour_end <= toDateTime(intDiv({to:Int64}, 1000), 'UTC')`;
+const ONE_CLUSTER = "cluster_id = {cluster:String}";
+const SAMPLE_IN_RANGE = `time > fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})`;
+const IN_RANGE = `${ONE_CLUSTER} AND ${SAMPLE_IN_RANGE}`;
+const HOUR_IN_RANGE = `hour_end > toDateTime(intDiv({from:Int64}, 1000), 'UTC') AND hour_end <= toDateTime(intDiv({to:Int64}, 1000), 'UTC')`;
 /** Over the aggregated rows of the table rollup_marks. */
 export const IS_DIRTY = "max(marked_at) > max(rolled_at)";
 /** Marked long enough ago that the samples behind the mark are visible. */
@@ -95,7 +95,7 @@ export function markRolled(databaseName: string): string {
 }
 
 function dirtyHours(databaseName: string, more = ""): string {
-  return `SELECT metric_name, hour_end${more} FROM ${databaseName}.rollup_marks WHERE ${HOUR_IN_RANGE}
+  return `SELECT metric_name, hour_end${more} FROM ${databaseName}.rollup_marks WHERE ${ONE_CLUSTER} AND ${HOUR_IN_RANGE}
     GROUP BY metric_name, hour_end HAVING ${IS_DIRTY} AND ${IS_SETTLED}`;
 }
 
@@ -103,25 +103,44 @@ function dirtyHours(databaseName: string, more = ""): string {
 const ONE_METRIC = "metric_name = {metric:String}";
 export const SOME_METRICS = "metric_name IN {metrics:Array(String)}";
 
+/** Conditions on metric_name and cluster_id; left out: parameters `metric` and `cluster`. */
+export interface HourScope {
+  metrics?: string;
+  clusters?: string;
+}
+
 /**
  * A SELECT of the metrics' hours with hour_end in (from, to], right at any time: rolled-up hours from the roll-up, the others (open, or with samples that came
- * later) computed from the samples. Columns: `hourlyColumns`. Parameters: `cluster`, those of `metrics`, `from`, `to` (Int64; ms, whole hours).
+ * later) computed from the samples. Columns: `hourlyColumns`. Parameters: those of the scope, `from`, `to` (Int64; ms, whole hours).
  */
-export function hourlySource(
-  databaseName: string,
-  kind: RollupKind,
-  metrics: typeof ONE_METRIC | typeof SOME_METRICS = ONE_METRIC,
-): string {
-  const dirty = `SELECT metric_name, hour_end FROM ${databaseName}.rollup_marks WHERE ${metrics} AND ${HOUR_IN_RANGE}
-    GROUP BY metric_name, hour_end HAVING ${IS_DIRTY}`;
+export function hourlySource(databaseName: string, kind: RollupKind, scope: HourScope = {}): string {
+  const ofScope = toCondition(scope);
+  const dirty = dirtyOfScope(databaseName, scope);
   // toStartOfHour(time) is in the tables' primary key, the end of the hour is not: a sample of an hour lies in the key's hour before, or is its end.
   const indexed = `toStartOfHour(time) IN (SELECT arrayJoin([hour_end - INTERVAL 1 HOUR, hour_end]) FROM (${dirty}))`;
-  const where = `${IN_RANGE} AND ${metrics} AND ${indexed} AND (metric_name, ${HOUR_END}) IN (${dirty})`;
-  const columns = hourlyColumns(kind);
-  return `SELECT ${columns} FROM ${databaseName}.rollup_${kind} FINAL
-    WHERE ${HOUR_IN_RANGE} AND ${metrics} AND (metric_name, hour_end) NOT IN (${dirty})
+  const where = `${ofScope} AND ${SAMPLE_IN_RANGE} AND ${indexed} AND (cluster_id, metric_name, ${HOUR_END}) IN (${dirty})`;
+  return `${rolledSource(databaseName, kind, scope)} AND (cluster_id, metric_name, hour_end) NOT IN (${dirty})
   UNION ALL
-  SELECT ${columns} FROM (${hoursOfSamples(databaseName, kind, where)})`;
+  SELECT ${hourlyColumns(kind)} FROM (${hoursOfSamples(databaseName, kind, where)})`;
+}
+
+/** The hours that are rolled up: all of them, where `anyDirtySql` found none before. Planning it takes a sixth of what `hourlySource` takes. */
+export function rolledSource(databaseName: string, kind: RollupKind, scope: HourScope = {}): string {
+  return `SELECT ${hourlyColumns(kind)} FROM ${databaseName}.rollup_${kind} FINAL WHERE ${toCondition(scope)} AND ${HOUR_IN_RANGE}`;
+}
+
+/** A row, if an hour of the scope is not rolled up, or not with all of its samples. */
+export function anyDirtySql(databaseName: string, scope: HourScope): string {
+  return `${dirtyOfScope(databaseName, scope)} LIMIT 1`;
+}
+
+function toCondition({ metrics = ONE_METRIC, clusters = ONE_CLUSTER }: HourScope): string {
+  return `${clusters} AND ${metrics}`;
+}
+
+function dirtyOfScope(databaseName: string, scope: HourScope): string {
+  return `SELECT cluster_id, metric_name, hour_end FROM ${databaseName}.rollup_marks WHERE ${toCondition(scope)} AND ${HOUR_IN_RANGE}
+    GROUP BY cluster_id, metric_name, hour_end HAVING ${IS_DIRTY}`;
 }
 
 /** The end (ms) of the window of `step` that an hour is in. */

@@ -25,6 +25,8 @@ export interface Served {
 }
 
 const REMEMBERED_MS = 60_000;
+/** ClickHouse computes what it can, however few samples there are. */
+const COMPUTING = { computedSamplesMin: 0, hoursSamplesMin: 0 };
 const REPORTED_BEFORE_MS = 60 * 24 * 3_600_000;
 
 export async function startServed(
@@ -48,7 +50,10 @@ export async function startServed(
     },
     deps: {
       clock,
-      promql: createPromql({ database, clock }, { ...promql, databaseName, queryLimits: limits }),
+      promql: createPromql(
+        { database, clock },
+        { ...promql, ...COMPUTING, databaseName, queryLimits: limits },
+      ),
     },
     settings: { host },
   });

@@ -18,7 +18,9 @@ interface StoredSeries {
   id: string;
   clusterId: string;
   metric: string;
-  /** Where its samples are: several after its type changed. */
+  /** gauge, sum, counter, or a table of histograms; several after its type changed. */
+  kinds: readonly string[];
+  /** Where its samples are. */
   tables: readonly StoredTable[];
 }
 
@@ -80,7 +82,7 @@ export function createReadSeries(database: LimitedDatabase, databaseName: string
       const cluster = clusters.get(cluster_id);
       assert(cluster !== undefined, "a series is of a cluster that was asked for");
       const labels = toSeriesLabels(metric, own, cluster);
-      const stored = { id, clusterId: cluster_id, metric, tables: tablesOf(kinds) };
+      const stored = { id, clusterId: cluster_id, metric, kinds, tables: tablesOf(kinds) };
       const [firstMs, lastMs] = [Number(first), Number(last)];
       const same = found.get(labels.key);
       if (same) {

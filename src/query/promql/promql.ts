@@ -5,11 +5,12 @@ import { createEngine, type Engine } from "#promql/engine.ts";
 import type { SampleSource } from "#promql/source.ts";
 import type { QueryLimits } from "#query/limits.ts";
 import type { Database } from "#storage/database.ts";
+import type { ChunkSettings } from "./chunks.ts";
 import type { Lookup } from "./lookup.ts";
 import { createSamplePool, type SamplePool } from "./sample-pool.ts";
 import { createPromqlSource } from "./source.ts";
 
-export interface PromqlSettings {
+export interface PromqlSettings extends Pick<ChunkSettings, "computedSamplesMin" | "hoursSamplesMin"> {
   /** Of one query. */
   limits: BudgetLimits;
   lookbackMs: number;
@@ -38,7 +39,7 @@ export function createPromql(
   }: PromqlSettings & { databaseName: string; queryLimits: QueryLimits },
 ): Promql {
   const { limits, lookbackMs } = settings;
-  const source = createPromqlSource(deps, { databaseName, limits: queryLimits, ...limits });
+  const source = createPromqlSource(deps, { ...settings, databaseName, ...limits, limits: queryLimits });
   const turns = createTurns();
   return {
     settings,

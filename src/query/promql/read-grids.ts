@@ -4,18 +4,19 @@ import { IS_MARKER, type SampleTable } from "#storage/samples-sql.ts";
 import { readNative } from "#storage/native-columns.ts";
 import type { ListedSeries } from "./list-series.ts";
 import { placeSamples } from "./place-samples.ts";
-import { SAMPLE_COLUMNS, toSampleScope } from "./read-samples.ts";
-import { toRangeParameters, type SampleRange } from "./series-rows.ts";
+import { type ChunkRead, SAMPLE_COLUMNS, toSampleScope } from "./read-samples.ts";
+import { toRangeParameters } from "./series-rows.ts";
 
 /** From this step on a grid has fewer points than a series has samples, as a rule. */
 const STEP_MS_MIN = 60_000;
-const FUNCTIONS = new Set(["instant", "rate", "increase"]);
 
-/** May ClickHouse compute this? Its grid functions take whole seconds. */
+/**
+ * May ClickHouse compute this? Its grid functions take whole seconds. Of rates it takes four times as long as reading their samples, and its sum of resets is not exact.
+ */
 export function isComputable({ func, rangeMs, grid }: GridRequest): boolean {
   const isWhole = (ms: number): boolean => ms > 0 && ms % 1000 === 0;
   return (
-    FUNCTIONS.has(func) &&
+    func === "instant" &&
     grid.count > 1 &&
     grid.stepMs >= STEP_MS_MIN &&
     isWhole(grid.stepMs) &&
@@ -33,18 +34,12 @@ export interface ReadGrids {
 /** What a row of a grid's answer is: a point of the grid, or one that says that the series can't be computed. */
 const [POINT, UNSAFE] = [0, 1];
 
-/**
- * The grids of a chunk's series, computed by ClickHouse. Its function for rates keeps one sum of all resets, so a series with a reset or a value that is not finite is left to its
- * samples. For the newest values, so is a series with a stale marker or NaN, which the function can't tell from each other.
- */
+/** The newest values of a chunk's series, computed by ClickHouse. A series with a stale marker or NaN, which its function can't tell from each other, is left to its samples. */
 export async function readGrids(
   database: LimitedColumns,
   databaseName: string,
-  chunk: readonly ListedSeries[],
   request: GridRequest,
-  range: SampleRange,
-  all: boolean,
-  signal: AbortSignal,
+  { chunk, range, isAll, signal }: ChunkRead,
 ): Promise<ReadGrids> {
   const tableOf = ({ stored }: ListedSeries): SampleTable | undefined => {
     const [table, ...others] = stored.flatMap(({ tables }) => tables);
@@ -55,7 +50,7 @@ export async function readGrids(
     (["gauge", "sum"] as const).map(async (table) => {
       const wanted = single.filter((series) => tableOf(series) === table);
       if (wanted.length === 0) return [];
-      const { sql, parameters } = toStatement(databaseName, table, wanted, request, all);
+      const { sql, parameters } = toStatement(databaseName, table, wanted, isAll);
       const more = { ...toRangeParameters(range), ...toGridParameters(request) };
       return [
         ...readNative(await database.queryNative(sql, { ...parameters, ...more }, signal), SAMPLE_COLUMNS),
@@ -87,42 +82,22 @@ function toStatement(
   databaseName: string,
   table: SampleTable,
   wanted: readonly ListedSeries[],
-  { func }: GridRequest,
-  all: boolean,
+  isAll: boolean,
 ) {
-  const { where, parameters } = toSampleScope(wanted, all, func === "instant");
-  const from = `FROM ${databaseName}.otel_metrics_${table} WHERE ${where} GROUP BY series_id`;
-  const points = func === "instant" ? toNewest(from) : toRates(from, func);
-  const unsafe = "[CAST(0, 'Nullable(Float64)')]";
+  const { where, parameters } = toSampleScope(wanted, isAll);
   return {
-    sql: `SELECT series_id AS id, toFloat64(place - 1) AS time, assumeNotNull(point) AS value, CAST(kind, 'UInt8') AS marker
-      FROM (SELECT series_id, if(safe, ${POINT}, ${UNSAFE}) AS kind, if(safe, points, ${unsafe}) AS shown FROM (${points}))
-      ARRAY JOIN shown AS point, arrayEnumerate(shown) AS place WHERE isNotNull(point)`,
+    sql: `SELECT series_id AS id, toFloat64(place - 1) AS time, assumeNotNull(point) AS value, CAST(if(safe, ${POINT}, ${UNSAFE}), 'UInt8') AS marker
+      FROM (
+        SELECT series_id, countIf(${IS_MARKER} OR isNaN(Value)) = 0 AS safe,
+          if(safe, timeSeriesResampleToGridWithStaleness(${GRID})(TimeUnix, Value), [CAST(0, 'Nullable(Float64)')]) AS points
+        FROM ${databaseName}.otel_metrics_${table} WHERE ${where} GROUP BY series_id
+      ) ARRAY JOIN points AS point, arrayEnumerate(points) AS place WHERE isNotNull(point)`,
     parameters,
   };
 }
 
 const GRID =
   "fromUnixTimestamp64Milli({first:Int64}), fromUnixTimestamp64Milli({last:Int64}), {step_s:UInt32}, {window_s:UInt32}";
-
-function toNewest(from: string): string {
-  return `SELECT series_id, countIf(${IS_MARKER} OR isNaN(Value)) = 0 AS safe,
-      timeSeriesResampleToGridWithStaleness(${GRID})(TimeUnix, Value) AS points ${from}`;
-}
-
-/** What a rate may differ from its delta without resets: in the last bits. */
-const ROUNDING = 1e-13;
-
-/** A reset adds to the rate and not to the delta. */
-function toRates(from: string, func: string): string {
-  const isDelta = `abs(increase - delta) <= ${ROUNDING} * abs(delta)`;
-  return `SELECT series_id, finite AND arrayAll((increase, delta) -> isNull(increase) OR ifNull(${isDelta}, 0), increases, deltas) AS safe,
-      ${func === "increase" ? "increases" : "rates"} AS points
-    FROM (
-      SELECT series_id, countIf(NOT isFinite(Value)) = 0 AS finite, timeSeriesRateToGrid(${GRID})(TimeUnix, Value) AS rates,
-        arrayMap(rate -> rate * {window_s:UInt32}, rates) AS increases, timeSeriesDeltaToGrid(${GRID})(TimeUnix, Value) AS deltas ${from}
-    )`;
-}
 
 function toGrid({ labels, times, values }: Series, count: number): GridSeries {
   const grid = { labels, values: new Float64Array(count), present: new Uint8Array(count) };

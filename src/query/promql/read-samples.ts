@@ -16,14 +16,19 @@ export const SAMPLE_COLUMNS = { id: "UInt64", time: "Float64", value: "Float64",
 
 const FLOAT_TABLES = ["gauge", "sum"] as const;
 
-/** The series of a chunk with their samples in the range; those without one are left out. `all`: the chunk has every series of its metrics. */
+/** Series that one statement is about. `isAll`: the chunk has every series of its metrics. */
+export interface ChunkRead {
+  chunk: readonly ListedSeries[];
+  range: SampleRange;
+  isAll: boolean;
+  signal: AbortSignal;
+}
+
+/** The series of a chunk with their samples in the range; those without one are left out. */
 export async function readSamples(
   database: LimitedColumns,
   databaseName: string,
-  chunk: readonly ListedSeries[],
-  range: SampleRange,
-  all: boolean,
-  signal: AbortSignal,
+  { chunk, range, isAll, signal }: ChunkRead,
 ): Promise<Series[]> {
   const read = async (
     table: StoredTable,
@@ -32,7 +37,7 @@ export async function readSamples(
   ): Promise<SampleBlock[]> => {
     const wanted = chunk.filter(({ stored }) => stored.some(({ tables }) => tables.includes(table)));
     if (wanted.length === 0) return [];
-    const { where, parameters } = toSampleScope(wanted, all, true);
+    const { where, parameters } = toSampleScope(wanted, isAll);
     const ranged = { ...parameters, ...toRangeParameters(range) };
     return toBlocks(await database.queryNative(toSql(where), ranged, signal));
   };
@@ -54,31 +59,35 @@ export async function readSamples(
   return placeSamples(chunk, answers.flat());
 }
 
-/** Conditions for the rows of series in the range: their samples, and if it is asked for their stale markers. `all`: there are no other series of their metrics. */
+/** Conditions for the rows of series in the range: their samples and their stale markers. `isAll`: there are no other series of their metrics. */
 export function toSampleScope(
   wanted: readonly ListedSeries[],
-  all: boolean,
-  withMarkers: boolean,
+  isAll: boolean,
 ): { where: string; parameters: QueryParameters } {
   const stored = wanted.flatMap((series) => series.stored);
-  const distinct = (texts: string[]): string[] => [...new Set(texts)];
   const ids = distinct(stored.map(({ clusterId }) => clusterId));
-  const marked = withMarkers ? ids.map((id) => STALE_PREFIX + id) : [];
+  const marked = ids.map((id) => STALE_PREFIX + id);
   const clusters = toLongList("clusters", [...ids, ...marked]);
   const metrics = toLongList("metrics", distinct(stored.map(({ metric }) => metric)));
-  const series = all
+  const series = isAll
     ? undefined
     : toLongList(
         "series",
         stored.map(({ id }) => id),
       );
-  const only = series
-    ? `AND series_id IN (SELECT arrayJoin(arrayMap(text -> toUInt64(text), ${series.sql})))`
-    : "";
+  const only = series ? `AND ${OF_SERIES(series.sql)}` : "";
   return {
     where: `cluster_id IN ${clusters.sql} AND MetricName IN ${metrics.sql} AND ${IN_RANGE} ${only}`,
     parameters: { ...clusters.parameters, ...metrics.parameters, ...series?.parameters },
   };
+}
+
+/** `ids`: a list of UInt64 in decimal. */
+export const OF_SERIES = (ids: string): string =>
+  `series_id IN (SELECT arrayJoin(arrayMap(text -> toUInt64(text), ${ids})))`;
+
+export function distinct(texts: readonly string[]): string[] {
+  return [...new Set(texts)];
 }
 
 /** How many series fit into one statement's list. */

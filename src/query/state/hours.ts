@@ -17,7 +17,7 @@ export function createHourRowReader(
   // The last sample of an hour is all that the newest sample of a window can be.
   const gauges = (kind: RollupKind): string =>
     `SELECT metric_name, labels AS series_labels, last_time AS time, last_value AS value, series_id, 0 AS is_marker
-      FROM (${hourlySource(databaseName, kind, SOME_METRICS)}) WHERE ${measuredNumberSql("last_value")} AND ${gpuValueOrOther("last_value")}`;
+      FROM (${hourlySource(databaseName, kind, { metrics: SOME_METRICS })}) WHERE ${measuredNumberSql("last_value")} AND ${gpuValueOrOther("last_value")}`;
   // Each window's rate as a sample at the window's end.
   const cpu = `SELECT {metric:String} AS metric_name, labels AS series_labels, fromUnixTimestamp64Milli(time_ms) AS time,
       assumeNotNull(rate) AS value, series_id, 0 AS is_marker
