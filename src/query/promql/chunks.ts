@@ -44,7 +44,7 @@ interface Chunks {
 const CHUNK_SAMPLES = 1_000_000;
 /** Fewer are read and computed here sooner than ClickHouse computes them (docs/decisions/0035). */
 const COMPUTED_SAMPLES_MIN = 1_000_000;
-const HOURS_SAMPLES_MIN = 100_000;
+const HOURS_SAMPLES_MIN = 50_000;
 /** A row of an hour is as large as so many samples. */
 const HOUR_ROWS = 4;
 /** Of the first chunk; the next ones know better. */

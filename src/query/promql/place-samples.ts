@@ -18,58 +18,77 @@ export interface SampleBlock {
 /** The samples of each series together, oldest first, one at a time. Rows of series that are not listed are passed over. `stale` has the rows' markers. */
 export function placeSamples(chunk: readonly ListedSeries[], blocks: readonly SampleBlock[]): Series[] {
   const placeOf = createPlaces(chunk);
-  const counts = new Uint32Array(chunk.length);
-  const special = new Uint8Array(chunk.length);
-  const runs = blocks.flatMap((block) => toRuns(block, placeOf));
-  for (const { block, from, to, place } of runs) {
-    counts[place]! += to - from;
-    if (block.histograms) special[place]! |= HISTOGRAMS;
-    if (block.marker.subarray(from, to).includes(1)) special[place]! |= MARKERS;
-  }
-  const columns = chunk.map((_series, place) => createColumns(counts[place]!, special[place]!));
-  for (const run of runs) append(columns[run.place]!, run);
+  const runs: Run[][] = chunk.map(() => []);
+  for (const block of blocks) for (const run of toRuns(block, placeOf)) runs[run.place]!.push(run);
   return chunk.flatMap(({ labels }, place) => {
-    const { length, ...samples } = columns[place]!;
-    return length === 0 ? [] : [{ labels, ...inOrder(samples) }];
+    const own = runs[place]!;
+    return own.length === 0 ? [] : [{ labels, ...join(own) }];
   });
+}
+
+/** By time. Mostly whole runs change their places: of copies, and where a series' type changed, samples are between each other. */
+function join(runs: readonly Run[]): Samples {
+  const sorted = runs.toSorted((a, b) => firstOf(a) - firstOf(b));
+  const isDisjoint = sorted.every((run, i) => i === 0 || lastOf(sorted[i - 1]!) < firstOf(run));
+  const samples = createColumns(runs);
+  let at = 0;
+  for (const run of isDisjoint ? sorted : runs) at = copy(samples, run, at);
+  return isDisjoint ? samples : merge(samples);
 }
 
 interface Samples extends Pick<Series, "times" | "values" | "stale"> {
   histograms?: (FloatHistogram | undefined)[];
 }
 
-type Columns = Samples & { length: number };
-
-/** What a series has beside floats. */
-const MARKERS = 1;
-const HISTOGRAMS = 2;
-
-function createColumns(count: number, special: number): Columns {
+function createColumns(runs: readonly Run[]): Samples {
+  let count = 0;
+  for (const { from, to } of runs) count += to - from;
+  const hasMarkers = runs.some(({ block, from, to }) => block.marker.subarray(from, to).includes(1));
+  const hasHistograms = runs.some(({ block }) => block.histograms);
   return {
-    length: 0,
     times: new Float64Array(count),
     values: new Float64Array(count),
-    ...((special & MARKERS) !== 0 && { stale: new Uint8Array(count) }),
-    ...((special & HISTOGRAMS) !== 0 && { histograms: Array<undefined>(count).fill(undefined) }),
+    ...(hasMarkers && { stale: new Uint8Array(count) }),
+    ...(hasHistograms && { histograms: Array<undefined>(count).fill(undefined) }),
   };
 }
 
-/** Rows [from, to) of a block that are of one series; `place`: of the series in its chunk. */
-interface BlockRun {
+/** Rows [from, to) of a block that are of one series and hour, oldest first; `place`: of the series in its chunk. */
+interface Run {
   block: SampleBlock;
   from: number;
   to: number;
   place: number;
 }
 
-/** The rows come in the order of the tables' keys, so those of a series and hour are together. */
-function toRuns(block: SampleBlock, placeOf: PlaceOf): BlockRun[] {
-  const { id, rows } = block;
-  const runs: BlockRun[] = [];
+function firstOf({ block, from }: Run): number {
+  return block.time[from]!;
+}
+
+function lastOf({ block, to }: Run): number {
+  return block.time[to - 1]!;
+}
+
+const HOUR_MS = 3_600_000;
+
+/**
+ * The tables' keys have the hour before the series, so rows of both are together. Blocks come in the order in which threads read them: what is later in a block may
+ * belong after what is in the next one.
+ */
+function toRuns(block: SampleBlock, placeOf: PlaceOf): Run[] {
+  const { id, time, rows } = block;
+  const runs: Run[] = [];
   for (let from = 0, to = 0; from < rows; from = to) {
     const [low, high] = [id[2 * from]!, id[2 * from + 1]!];
+    const endMs = (Math.floor(time[from]! / HOUR_MS) + 1) * HOUR_MS;
     do to++;
-    while (to < rows && id[2 * to] === low && id[2 * to + 1] === high);
+    while (
+      to < rows &&
+      id[2 * to] === low &&
+      id[2 * to + 1] === high &&
+      time[to]! > time[to - 1]! &&
+      time[to]! < endMs
+    );
     const place = placeOf(low, high);
     if (place !== undefined) runs.push({ block, from, to, place });
   }
@@ -95,65 +114,20 @@ function createPlaces(chunk: readonly ListedSeries[]): PlaceOf {
   return (low, high) => known.get(low)?.find((entry) => entry.high === high)?.place;
 }
 
-function append(into: Columns, { block, from, to }: BlockRun): void {
-  const at = into.length;
-  into.length += to - from;
-  into.times.set(block.time.subarray(from, to), at);
-  if (block.histograms) into.values.fill(Number.NaN, at, into.length);
-  else into.values.set(block.value.subarray(from, to), at);
-  for (let k = at; into.histograms && block.histograms && k < into.length; k++)
-    into.histograms[k] = block.histograms[from + k - at];
-  if (!into.stale) return;
-  into.stale.set(block.marker.subarray(from, to), at);
-  for (let k = at; k < into.length; k++) if (into.stale[k] === 1) into.values[k] = Number.NaN;
+/** Copies a run to the columns' row `at`; returns the row behind it. */
+function copy({ times, values, stale, histograms }: Samples, { block, from, to }: Run, at: number): number {
+  const end = at + to - from;
+  times.set(block.time.subarray(from, to), at);
+  if (block.histograms) values.fill(Number.NaN, at, end);
+  else values.set(block.value.subarray(from, to), at);
+  for (let k = at; histograms && block.histograms && k < end; k++)
+    histograms[k] = block.histograms[from + k - at];
+  stale?.set(block.marker.subarray(from, to), at);
+  for (let k = at; stale && k < end; k++) if (stale[k] === 1) values[k] = Number.NaN;
+  return end;
 }
 
-/**
- * By time. The rows come in as many runs as there are days and threads, so mostly whole runs change their places. Of a sample and a marker of the same
- * time the sample counts, of two samples (a copy that was sent after the series' type changed) the later row.
- */
-function inOrder(samples: Samples): Samples {
-  const { times } = samples;
-  const runs = toTimeRuns(times);
-  if (runs.length === 1) return samples;
-  runs.sort((a, b) => times[a.from]! - times[b.from]!);
-  const isDisjoint = runs.every((run, i) => i === 0 || times[runs[i - 1]!.to - 1]! < times[run.from]!);
-  return isDisjoint ? joinRuns(samples, runs) : merge(samples);
-}
-
-interface TimeRun {
-  from: number;
-  to: number;
-}
-
-function toTimeRuns(times: Float64Array): TimeRun[] {
-  const runs: TimeRun[] = [];
-  let from = 0;
-  for (let k = 1; k <= times.length; k++) {
-    if (k < times.length && times[k]! > times[k - 1]!) continue;
-    runs.push({ from, to: k });
-    from = k;
-  }
-  return runs;
-}
-
-function joinRuns({ times, values, stale, histograms }: Samples, runs: readonly TimeRun[]): Samples {
-  const inRuns = <Column extends Float64Array | Uint8Array>(column: Column, into: Column): Column => {
-    let at = 0;
-    for (const { from, to } of runs) {
-      into.set(column.subarray(from, to), at);
-      at += to - from;
-    }
-    return into;
-  };
-  return {
-    times: inRuns(times, new Float64Array(times.length)),
-    values: inRuns(values, new Float64Array(times.length)),
-    ...(stale && { stale: inRuns(stale, new Uint8Array(times.length)) }),
-    ...(histograms && { histograms: runs.flatMap(({ from, to }) => histograms.slice(from, to)) }),
-  };
-}
-
+/** Of a sample and a marker of the same time the sample counts, of two samples (a copy that was sent after the series' type changed) the later row. */
 function merge({ times, values, stale, histograms }: Samples): Samples {
   const isMarker = (k: number): number => stale?.[k] ?? 0;
   const sorted = Uint32Array.from(times.keys()).sort(
