@@ -3,7 +3,14 @@ import { withDerivedHints } from "./derived-hints.ts";
 import { type Evaluation, giveWay, type QueryRead } from "./evaluation.ts";
 import { emptySeries, endOf, isEmpty, releaseSeries, timeAt, type VectorSeries } from "./grid.ts";
 import type { FloatHistogram } from "./histogram.ts";
-import type { Grid, GridBatch, GridSeries, Series } from "./source.ts";
+import {
+  type Grid,
+  type GridBatch,
+  type GridSeries,
+  type SelectRequest,
+  type Series,
+  toWindows,
+} from "./source.ts";
 
 /** Slots of grids after which a batch is handed on, so that what a query holds at a time does not depend on the source's batches. */
 const BATCH_SLOTS = 200_000;
@@ -28,17 +35,29 @@ export function lookTimes(
   return { startMs: atMs - offsetMs, stepMs: 0, count: grid.count };
 }
 
-/** Series of a selector. Batches are charged to the budget by the source, and released by it. */
+/** Hints about resets are derived from all neighbours: then everything is needed. */
+function neededOf(
+  run: Evaluation,
+  selector: VectorSelector,
+  look: LookTimes,
+  rangeMs: number,
+): Pick<SelectRequest, "windows"> {
+  const windows = run.withoutBuckets.has(selector) ? undefined : toWindows(look, rangeMs);
+  return windows ? { windows } : {};
+}
+
+/** Series of a selector, for the ranges before its look times. Batches are charged to the budget by the source, and released by it. */
 async function* select(
   run: Evaluation,
   selector: VectorSelector,
-  fromMs: number,
-  toMs: number,
+  look: LookTimes,
+  rangeMs: number,
 ): AsyncGenerator<readonly Series[]> {
   const { matchers } = selector;
+  const [fromMs, toMs] = [look.startMs - rangeMs, endOf(look)];
   const read = beginRead(run, { matchers, fromMs, toMs, bySource: undefined });
-  const request = { matchers, fromMs, toMs };
   const isWithoutBuckets = run.withoutBuckets.has(selector);
+  const request = { matchers, fromMs, toMs, ...neededOf(run, selector, look, rangeMs) };
   for await (const batch of run.source.select(request, run.budget, run.signal)) {
     run.signal.throwIfAborted();
     read.series += batch.length;
@@ -61,7 +80,8 @@ export function computedBySource(
   const grid = { ...look, stepMs: look.stepMs || 1 };
   const { matchers } = selector;
   const read = toRead({ matchers, fromMs: look.startMs - rangeMs, toMs: endOf(look), bySource: undefined });
-  const answer = run.source.grids?.({ matchers, func, rangeMs, grid }, run.budget, run.signal);
+  const request = { matchers, func, rangeMs, grid, ...neededOf(run, selector, look, rangeMs) };
+  const answer = run.source.grids?.(request, run.budget, run.signal);
   if (!answer) return undefined;
   run.stats.reads.push(read);
   return counted(run, selector, func, read, answer);
@@ -166,7 +186,7 @@ async function* selectorBatches(
   const batches = new Batches(run, grid);
   const computed =
     fill === fillNewest ? computedBySource(run, "instant", selector, look, run.lookbackMs) : undefined;
-  const read = computed ?? onlySamples(select(run, selector, look.startMs - run.lookbackMs, endOf(look)));
+  const read = computed ?? onlySamples(select(run, selector, look, run.lookbackMs));
   for await (const batch of read) {
     for (const series of batch.computed) {
       const full = batches.add(toVectorSeries(series));
@@ -234,7 +254,7 @@ function selectedSamples(
   grid: Grid,
 ): AsyncGenerator<readonly RangeSeries[]> {
   const look = lookTimes(run, range.selector, grid);
-  return select(run, range.selector, look.startMs - range.rangeMs, endOf(look));
+  return select(run, range.selector, look, range.rangeMs);
 }
 
 /** Evaluates the expression at multiples of the step, so that it does not depend on the query's start. */

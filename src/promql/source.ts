@@ -21,6 +21,21 @@ export interface SelectRequest {
   /** Samples with fromMs < time <= toMs: ranges are open on the left, as in Prometheus 3. */
   fromMs: number;
   toMs: number;
+  /** Samples outside of these are not needed; absent: all are. */
+  windows?: Windows;
+}
+
+/** Times with endMs - rangeMs < time <= endMs, and the same stepMs before that, and so on. All are whole ms, and windows do not touch. */
+export interface Windows {
+  endMs: number;
+  stepMs: number;
+  rangeMs: number;
+}
+
+/** What the ranges before the times of a grid leave out; undefined: nothing. */
+export function toWindows({ startMs, stepMs, count }: Grid, rangeMs: number): Windows | undefined {
+  const areWhole = [startMs, stepMs, rangeMs].every(Number.isInteger);
+  return areWhole && count > 1 && stepMs > rangeMs ? { endMs: startMs, stepMs, rangeMs } : undefined;
 }
 
 /** Times of evaluation: startMs, startMs + stepMs, ... `count` of them. An instant query has one. */
@@ -39,6 +54,8 @@ export interface GridRequest {
   rangeMs: number;
   /** With the offset already subtracted: times where samples are looked for. */
   grid: Grid;
+  /** As of a SelectRequest, for samples. */
+  windows?: Windows;
 }
 
 /** Values of one series at the times of a grid. */

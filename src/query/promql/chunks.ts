@@ -1,6 +1,6 @@
 import type { QueryBudget } from "#promql/budget.ts";
 import { PromqlError } from "#promql/error.ts";
-import type { GridBatch, GridRequest, Series } from "#promql/source.ts";
+import type { GridBatch, GridRequest, Series, Windows } from "#promql/source.ts";
 import { limitDatabase, type QueryLimits } from "#query/limits.ts";
 import type { Database } from "#storage/database.ts";
 import { clickHouseCode } from "#storage/storage-error.ts";
@@ -29,6 +29,7 @@ interface Reading {
   listed: readonly ListedSeries[];
   isNarrow: boolean;
   range: SampleRange;
+  windows?: Windows | undefined;
   budget: QueryBudget;
   signal: AbortSignal;
 }
@@ -76,15 +77,15 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
   const computing = boundedBy(2 * chunkSamples, "allow_experimental_time_series_aggregate_functions = 1");
 
   const chunkAt = (reading: Reading, at: number, perSeries: number): ChunkRead => {
-    const { listed, isNarrow, range, signal } = reading;
+    const { listed, isNarrow, range, windows, signal } = reading;
     const size = Math.min(CHUNK_SERIES_MAX, Math.max(1, Math.floor(chunkSamples / perSeries)));
     const chunk = listed.slice(at, at + size);
-    return { chunk, range, isAll: !isNarrow && chunk.length === listed.length, signal };
+    return { chunk, range, windows, isAll: !isNarrow && chunk.length === listed.length, signal };
   };
 
   async function* samples(reading: Reading): AsyncGenerator<readonly Series[]> {
-    const { listed, range, budget } = reading;
-    let perSeries = (range.toMs - range.fromMs) / SCRAPE_MS + 1;
+    const { listed, budget } = reading;
+    let perSeries = samplesPerSeries(reading) + 1;
     for (let at = 0; at < listed.length;) {
       const read = chunkAt(reading, at, perSeries);
       const { length } = read.chunk;
@@ -128,13 +129,12 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
     samples,
     grids: async function* (request, reading) {
       const { listed, range } = reading;
-      const lengthMs = range.toMs - range.fromMs;
-      const perSeries = lengthMs / SCRAPE_MS;
+      const perSeries = samplesPerSeries(reading);
       const all = listed.length * perSeries;
       const isMuch = all >= computedSamplesMin;
       if (isOfHours(request) && all >= hoursSamplesMin) {
         const ofHours = (read: ChunkRead) => readHours(computing, databaseName, request, read, isMuch);
-        yield* computed(reading, (lengthMs / HOUR_MS) * HOUR_ROWS, ofHours);
+        yield* computed(reading, ((range.toMs - range.fromMs) / HOUR_MS) * HOUR_ROWS, ofHours);
       } else if (isComputable(request) && isMuch) {
         const rows = Math.max(request.grid.count, perSeries / SAMPLES_FACTOR);
         yield* computed(reading, rows, (read) => readGrids(computing, databaseName, request, read));
@@ -145,6 +145,12 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
 
 async function* uncomputed(batches: AsyncIterable<readonly Series[]>): AsyncGenerator<GridBatch> {
   for await (const samples of batches) yield { computed: [], samples };
+}
+
+/** As a guess. */
+function samplesPerSeries({ range, windows }: Reading): number {
+  const share = windows ? windows.rangeMs / windows.stepMs : 1;
+  return ((range.toMs - range.fromMs) / SCRAPE_MS) * share;
 }
 
 function countSamples(series: readonly Series[]): number {

@@ -13,7 +13,7 @@ import {
 import type { QueryParameters } from "#storage/database.ts";
 import type { ListedSeries } from "./list-series.ts";
 import type { ReadGrids } from "./read-grids.ts";
-import { type ChunkRead, distinct, OF_SERIES } from "./read-samples.ts";
+import { type ChunkRead, distinct, ofSeries } from "./read-samples.ts";
 import { toRangeParameters } from "./series-rows.ts";
 
 export const HOUR_MS = 3_600_000;
@@ -185,14 +185,9 @@ export async function readHours(
         return;
       }
       const source = (dirty ? hourlySource : rolledSource)(databaseName, kind, scope);
-      const only = isAll
-        ? undefined
-        : toLongList(
-            "series",
-            listed.map(({ stored }) => stored[0]!.id),
-          );
+      const only = isAll ? undefined : ofSeries(listed.map(({ stored }) => stored[0]!.id));
       const answer = await database.queryNative(
-        `${toColumns(kind)} FROM (${source}) ${only ? `WHERE ${OF_SERIES(only.sql)}` : ""} ORDER BY series_id, hour_end`,
+        `${toColumns(kind)} FROM (${source}) ${only ? `WHERE ${only.sql}` : ""} ORDER BY series_id, hour_end`,
         { ...parameters, ...only?.parameters },
         signal,
       );

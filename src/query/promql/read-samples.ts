@@ -1,4 +1,4 @@
-import type { Series } from "#promql/source.ts";
+import type { Series, Windows } from "#promql/source.ts";
 import type { LimitedColumns } from "#query/limits.ts";
 import { toLongList } from "#query/long-list.ts";
 import { IS_MARKER } from "#storage/samples-sql.ts";
@@ -20,6 +20,8 @@ const FLOAT_TABLES = ["gauge", "sum"] as const;
 export interface ChunkRead {
   chunk: readonly ListedSeries[];
   range: SampleRange;
+  /** What is needed of the range; undefined: all. */
+  windows?: Windows | undefined;
   isAll: boolean;
   signal: AbortSignal;
 }
@@ -28,7 +30,7 @@ export interface ChunkRead {
 export async function readSamples(
   database: LimitedColumns,
   databaseName: string,
-  { chunk, range, isAll, signal }: ChunkRead,
+  { chunk, range, windows, isAll, signal }: ChunkRead,
 ): Promise<Series[]> {
   const read = async (
     table: StoredTable,
@@ -38,8 +40,9 @@ export async function readSamples(
     const wanted = chunk.filter(({ stored }) => stored.some(({ tables }) => tables.includes(table)));
     if (wanted.length === 0) return [];
     const { where, parameters } = toSampleScope(wanted, isAll);
-    const ranged = { ...parameters, ...toRangeParameters(range) };
-    return toBlocks(await database.queryNative(toSql(where), ranged, signal));
+    const ranged = { ...parameters, ...toRangeParameters(range), ...toWindowParameters(windows) };
+    const sql = toSql(windows ? `${where} AND ${IN_WINDOWS}` : where);
+    return toBlocks(await database.queryNative(sql, ranged, signal));
   };
   const answers = await Promise.all([
     ...FLOAT_TABLES.map((table) =>
@@ -59,6 +62,15 @@ export async function readSamples(
   return placeSamples(chunk, answers.flat());
 }
 
+const IN_WINDOWS =
+  "positiveModulo({window_end:Int64} - toUnixTimestamp64Milli(TimeUnix), {window_step:Int64}) < {window_range:Int64}";
+
+function toWindowParameters(windows: Windows | undefined): QueryParameters {
+  if (windows === undefined) return {};
+  const { endMs, stepMs, rangeMs } = windows;
+  return { window_end: String(endMs), window_step: String(stepMs), window_range: String(rangeMs) };
+}
+
 /** Conditions for the rows of series in the range: their samples and their stale markers. `isAll`: there are no other series of their metrics. */
 export function toSampleScope(
   wanted: readonly ListedSeries[],
@@ -69,22 +81,24 @@ export function toSampleScope(
   const marked = ids.map((id) => STALE_PREFIX + id);
   const clusters = toLongList("clusters", [...ids, ...marked]);
   const metrics = toLongList("metrics", distinct(stored.map(({ metric }) => metric)));
-  const series = isAll
-    ? undefined
-    : toLongList(
-        "series",
-        stored.map(({ id }) => id),
-      );
-  const only = series ? `AND ${OF_SERIES(series.sql)}` : "";
+  const series = isAll ? undefined : ofSeries(stored.map(({ id }) => id));
+  const only = series ? `AND ${series.sql}` : "";
   return {
     where: `cluster_id IN ${clusters.sql} AND MetricName IN ${metrics.sql} AND ${IN_RANGE} ${only}`,
     parameters: { ...clusters.parameters, ...metrics.parameters, ...series?.parameters },
   };
 }
 
-/** `ids`: a list of UInt64 in decimal. */
-export const OF_SERIES = (ids: string): string =>
-  `series_id IN (SELECT arrayJoin(arrayMap(text -> toUInt64(text), ${ids})))`;
+/** Each row is compared with each id of a constant list; a subquery becomes a set, which takes a millisecond to make. */
+const COMPARED_MAX = 100;
+
+/** A condition for the rows of series, with its parameters. `ids`: UInt64 in decimal. */
+export function ofSeries(ids: readonly string[]): { sql: string; parameters: QueryParameters } {
+  const { sql, parameters } = toLongList("series", ids);
+  const numbers = `arrayMap(text -> toUInt64(text), ${sql})`;
+  const list = ids.length > COMPARED_MAX ? `(SELECT arrayJoin(${numbers}))` : numbers;
+  return { sql: `series_id IN ${list}`, parameters };
+}
 
 export function distinct(texts: readonly string[]): string[] {
   return [...new Set(texts)];

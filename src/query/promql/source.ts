@@ -62,22 +62,22 @@ export function createPromqlSource(
           await Promise.allSettled([seen(signal)]);
           await Promise.allSettled(reads.map(listOf));
         },
-        select: async function* ({ matchers, fromMs, toMs }, budget, signal) {
+        select: async function* ({ matchers, fromMs, toMs, windows }, budget, signal) {
           const range = toStoredRange({ fromMs, toMs });
           if (range === undefined) return;
           const { listed, isNarrow } = await list(matchers, range, signal);
-          yield* chunks.samples({ listed, isNarrow, range, budget, signal });
+          yield* chunks.samples({ listed, isNarrow, range, windows, budget, signal });
         },
         grids: (request, budget, signal) => {
           if (!mayCompute(request)) return undefined;
-          const { matchers, rangeMs, grid } = request;
+          const { matchers, rangeMs, grid, windows } = request;
           const { startMs, stepMs, count } = grid;
           const range = toStoredRange({ fromMs: startMs - rangeMs, toMs: startMs + (count - 1) * stepMs });
           // The grid's own times go to ClickHouse as they are.
           if (range === undefined || range.fromMs !== startMs - rangeMs) return undefined;
           return (async function* () {
             const { listed, isNarrow } = await list(matchers, range, signal);
-            yield* chunks.grids(request, { listed, isNarrow, range, budget, signal });
+            yield* chunks.grids(request, { listed, isNarrow, range, windows, budget, signal });
           })();
         },
         lookup: createLookup(
