@@ -2,13 +2,13 @@ import type { Expr, VectorSelector } from "./ast.ts";
 import { childrenOf } from "./children.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { endOf } from "./grid.ts";
-import { lookTimes } from "./selectors.ts";
+import { lookTimes, neededOf } from "./selectors.ts";
 import type { Grid, SelectRequest } from "./source.ts";
 
-/** A query of more selectors waits for the lists of the others one by one. */
+/** A query of more selectors waits for the others one by one. */
 const PREPARED_MAX = 8;
 
-/** Tells the source what the query will read, so that it finds the series of all selectors at once. Without the selectors of subqueries. */
+/** Tells the source what the query will read, so that it reads several selectors at once. Without the selectors of subqueries. */
 export async function prepare(run: Evaluation, query: Expr, grid: Grid): Promise<void> {
   const { source } = run;
   if (!source.prepare || grid.count === 0) return;
@@ -16,7 +16,8 @@ export async function prepare(run: Evaluation, query: Expr, grid: Grid): Promise
   const plan = (selector: VectorSelector, rangeMs: number): void => {
     const look = lookTimes(run, selector, grid);
     const { matchers } = selector;
-    const read = { matchers, fromMs: look.startMs - rangeMs, toMs: endOf(look) };
+    const windows = neededOf(run, selector, look, rangeMs);
+    const read = { matchers, fromMs: look.startMs - rangeMs, toMs: endOf(look), ...windows };
     reads.set(JSON.stringify(read), read);
   };
   const visit = (expr: Expr): void => {
@@ -25,6 +26,6 @@ export async function prepare(run: Evaluation, query: Expr, grid: Grid): Promise
     else if (expr.kind !== "subquery") childrenOf(expr).forEach(visit);
   };
   visit(query);
-  // One is asked for at once.
+  // One is asked for right away.
   if (reads.size > 1) await source.prepare([...reads.values()].slice(0, PREPARED_MAX), run.signal);
 }

@@ -36,7 +36,7 @@ export function lookTimes(
 }
 
 /** Hints about resets are derived from all neighbours: then everything is needed. */
-function neededOf(
+export function neededOf(
   run: Evaluation,
   selector: VectorSelector,
   look: LookTimes,

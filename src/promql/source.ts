@@ -79,7 +79,7 @@ export interface GridBatch {
  * grids it gives are the engine's, which adds them itself). Each yields batches in any order, each series once; throws BridgeError, and the signal's reason.
  */
 export interface SampleSource {
-  /** Makes ready what will be asked for, with the same signal. Never rejects: what fails, fails again. */
+  /** Begins to read what will be asked for, with the same signal. Never rejects: what fails, is asked for again. */
   prepare?(reads: readonly SelectRequest[], signal: AbortSignal): Promise<void>;
   select(request: SelectRequest, budget: QueryBudget, signal: AbortSignal): AsyncIterable<readonly Series[]>;
   /** undefined: the source does not compute this exactly as Prometheus does; read the samples. */

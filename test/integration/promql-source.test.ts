@@ -620,6 +620,42 @@ describe("what ClickHouse computes", () => {
     expect(result.stats.reads[0]!.samples).toBeGreaterThan(1000);
   });
 
+  describe("reads several selectors at once", () => {
+    const query =
+      'count(grid_total{id="whole"}) + count(grid_gauge{id="rising"}) + count(grid_total{id="whole"} offset 1h)';
+    const times = { startMs: START + 2 * HOUR_MS, endMs: START + 3 * HOUR_MS, stepMs: 30_000 };
+    const ask = async (queryNative: typeof engine.database.queryNative, settings = {}) => {
+      const source = createSource(settings, { ...engine.database, queryNative }).sourceFor(() => true);
+      const result = await engineOf(source).range(parseExpr(query), times, {}, new AbortController().signal);
+      return result.type === "matrix" ? result.series.map(({ values }) => [...new Set(values)]) : [];
+    };
+
+    it("where they have few samples", async () => {
+      let begun = 0;
+      let allBegan = (): void => {};
+      const all = new Promise<void>((resolve) => (allBegan = resolve));
+      const waiting: typeof engine.database.queryNative = async (...statement) => {
+        if (++begun === 3) allBegan();
+        await all;
+        return await engine.database.queryNative(...statement);
+      };
+      expect(await ask(waiting)).toEqual([[3]]);
+      expect(begun).toBe(3);
+      // One series has more than a chunk may have.
+      expect(await ask(waiting, { chunkSamples: 10 })).toEqual([[3]]);
+    });
+
+    it("and asks again for what failed", async () => {
+      let failures = 0;
+      const failing: typeof engine.database.queryNative = async (...statement) => {
+        if (failures++ < 2) throw new Error("not now");
+        return await engine.database.queryNative(...statement);
+      };
+      expect(await ask(failing)).toEqual([[3]]);
+      expect(failures).toBe(5);
+    });
+  });
+
   it("leaves small steps and fractions of seconds to the engine", () => {
     const source = createSource().sourceFor(() => true);
     const ask = (change: Partial<GridRequest>, grid = {}) =>

@@ -30,12 +30,16 @@ interface Reading {
   isNarrow: boolean;
   range: SampleRange;
   windows?: Windows | undefined;
+  /** What `begin` gave. */
+  begun?: Promise<readonly Series[]> | undefined;
   budget: QueryBudget;
   signal: AbortSignal;
 }
 
 /** Reads the series of a list in bounded chunks. */
 interface Chunks {
+  /** Begins to read few samples before they are asked for. undefined: there may be many. */
+  begin(reading: Omit<Reading, "budget">): Promise<readonly Series[]> | undefined;
   samples(reading: Reading): AsyncGenerator<readonly Series[]>;
   /** The cheapest way: computed by ClickHouse, from hours, or the samples. */
   grids(request: GridRequest, reading: Reading): AsyncGenerator<GridBatch>;
@@ -46,6 +50,8 @@ const CHUNK_SAMPLES = 1_000_000;
 /** Fewer are read and computed here sooner than ClickHouse computes them (docs/decisions/0035). */
 const COMPUTED_SAMPLES_MIN = 1_000_000;
 const HOURS_SAMPLES_MIN = 50_000;
+/** Of one selector: they are in memory before the query pays for them. */
+const BEGUN_SAMPLES_MAX = 50_000;
 /** A row of an hour is as large as so many samples. */
 const HOUR_ROWS = 4;
 /** Of the first chunk; the next ones know better. */
@@ -74,9 +80,10 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
     ]);
   const bounded = boundedBy(2 * chunkSamples);
   const boundedOne = boundedBy(settings.samplesMax);
+  const few = boundedBy(4 * BEGUN_SAMPLES_MAX);
   const computing = boundedBy(2 * chunkSamples, "allow_experimental_time_series_aggregate_functions = 1");
 
-  const chunkAt = (reading: Reading, at: number, perSeries: number): ChunkRead => {
+  const chunkAt = (reading: Omit<Reading, "budget">, at: number, perSeries: number): ChunkRead => {
     const { listed, isNarrow, range, windows, signal } = reading;
     const size = Math.min(CHUNK_SERIES_MAX, Math.max(1, Math.floor(chunkSamples / perSeries)));
     const chunk = listed.slice(at, at + size);
@@ -84,19 +91,22 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
   };
 
   async function* samples(reading: Reading): AsyncGenerator<readonly Series[]> {
-    const { listed, budget } = reading;
+    const { listed, budget, begun } = reading;
+    // What failed is asked for again.
+    const read = await begun?.catch(() => undefined);
+    if (read) {
+      yield* charged(read, budget);
+      return;
+    }
     let perSeries = samplesPerSeries(reading) + 1;
     for (let at = 0; at < listed.length;) {
-      const read = chunkAt(reading, at, perSeries);
-      const { length } = read.chunk;
+      const chunk = chunkAt(reading, at, perSeries);
+      const { length } = chunk.chunk;
       try {
-        const series = await readSamples(length === 1 ? boundedOne : bounded, databaseName, read);
+        const series = await readSamples(length === 1 ? boundedOne : bounded, databaseName, chunk);
         at += length;
-        const count = countSamples(series);
-        perSeries = Math.max(1, count / length);
-        budget.add(count);
-        yield series;
-        budget.release(count);
+        perSeries = Math.max(1, countSamples(series) / length);
+        yield* charged(series, budget);
       } catch (error) {
         if (clickHouseCode(error) !== TOO_MANY_ROWS_OR_BYTES) throw error;
         if (length === 1) throw tooManySamples();
@@ -126,6 +136,14 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
   }
 
   return {
+    begin: (reading) => {
+      const perSeries = samplesPerSeries(reading) + 1;
+      const all = reading.listed.length * perSeries;
+      const isFew = all < Math.min(BEGUN_SAMPLES_MAX, computedSamplesMin, hoursSamplesMin);
+      const read = chunkAt(reading, 0, perSeries);
+      const isWhole = read.chunk.length === reading.listed.length;
+      return isFew && isWhole ? readSamples(few, databaseName, read) : undefined;
+    },
     samples,
     grids: async function* (request, reading) {
       const { listed, range } = reading;
@@ -147,8 +165,15 @@ async function* uncomputed(batches: AsyncIterable<readonly Series[]>): AsyncGene
   for await (const samples of batches) yield { computed: [], samples };
 }
 
+async function* charged(series: readonly Series[], budget: QueryBudget): AsyncGenerator<readonly Series[]> {
+  const count = countSamples(series);
+  budget.add(count);
+  yield series;
+  budget.release(count);
+}
+
 /** As a guess. */
-function samplesPerSeries({ range, windows }: Reading): number {
+function samplesPerSeries({ range, windows }: Pick<Reading, "range" | "windows">): number {
   const share = windows ? windows.rangeMs / windows.stepMs : 1;
   return ((range.toMs - range.fromMs) / SCRAPE_MS) * share;
 }

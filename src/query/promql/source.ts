@@ -1,7 +1,7 @@
 import type { Clock } from "#lib/clock.ts";
 import type { Matcher } from "#promql/ast.ts";
 import { PromqlError } from "#promql/error.ts";
-import type { SampleSource, SelectRequest } from "#promql/source.ts";
+import type { SampleSource, SelectRequest, Series, Windows } from "#promql/source.ts";
 import { limitDatabase } from "#query/limits.ts";
 import { createIsInSeriesTable } from "#query/series/series-table.ts";
 import type { Database } from "#storage/database.ts";
@@ -30,6 +30,12 @@ export interface PromqlSource {
   sourceFor(sees: (clusterId: string) => boolean): CallerSource;
 }
 
+type Begun = Map<string, Promise<readonly Series[]>>;
+
+function toKey(matchers: readonly Matcher[], range: SampleRange, windows: Windows | undefined): string {
+  return JSON.stringify([matchers, range, windows]);
+}
+
 export function createPromqlSource(
   deps: { database: Database; clock: Clock },
   settings: PromqlSourceSettings,
@@ -52,21 +58,42 @@ export function createPromqlSource(
         if (isCut) throw tooManySeries(seriesMax);
         return { listed: series, isNarrow: selection.isNarrow };
       };
+      /** What queries began to read, until they ask for it. */
+      const begunBy = new WeakMap<AbortSignal, Begun>();
+      const take = (
+        matchers: readonly Matcher[],
+        range: SampleRange,
+        windows: Windows | undefined,
+        signal: AbortSignal,
+      ): Promise<readonly Series[]> | undefined => {
+        const begun = begunBy.get(signal);
+        const key = toKey(matchers, range, windows);
+        const reading = begun?.get(key);
+        begun?.delete(key);
+        return reading;
+      };
       return {
         prepare: async (reads, signal) => {
-          const listOf = async ({ matchers, fromMs, toMs }: SelectRequest): Promise<void> => {
-            const range = toStoredRange({ fromMs, toMs });
-            if (range !== undefined) await list(matchers, range, signal);
+          const begun: Begun = new Map();
+          const begin = async (read: SelectRequest): Promise<void> => {
+            const range = toStoredRange(read);
+            if (range === undefined) return;
+            const { listed, isNarrow } = await list(read.matchers, range, signal);
+            const reading = chunks.begin({ listed, isNarrow, range, windows: read.windows, signal });
+            reading?.catch(() => {});
+            if (reading) begun.set(toKey(read.matchers, range, read.windows), reading);
           };
           // The clusters are read once for all.
           await Promise.allSettled([seen(signal)]);
-          await Promise.allSettled(reads.map(listOf));
+          await Promise.allSettled(reads.map(begin));
+          begunBy.set(signal, begun);
         },
-        select: async function* ({ matchers, fromMs, toMs, windows }, budget, signal) {
-          const range = toStoredRange({ fromMs, toMs });
+        select: async function* ({ matchers, windows, ...times }, budget, signal) {
+          const range = toStoredRange(times);
           if (range === undefined) return;
           const { listed, isNarrow } = await list(matchers, range, signal);
-          yield* chunks.samples({ listed, isNarrow, range, windows, budget, signal });
+          const begun = take(matchers, range, windows, signal);
+          yield* chunks.samples({ listed, isNarrow, range, windows, begun, budget, signal });
         },
         grids: (request, budget, signal) => {
           if (!mayCompute(request)) return undefined;
@@ -77,7 +104,8 @@ export function createPromqlSource(
           if (range === undefined || range.fromMs !== startMs - rangeMs) return undefined;
           return (async function* () {
             const { listed, isNarrow } = await list(matchers, range, signal);
-            yield* chunks.grids(request, { listed, isNarrow, range, windows, budget, signal });
+            const begun = take(matchers, range, windows, signal);
+            yield* chunks.grids(request, { listed, isNarrow, range, windows, begun, budget, signal });
           })();
         },
         lookup: createLookup(
