@@ -46,7 +46,7 @@ interface Chunks {
 }
 
 /** 24 bytes of an answer each. */
-const CHUNK_SAMPLES = 1_000_000;
+const CHUNK_SAMPLES = 300_000;
 /** Fewer are read and computed here sooner than ClickHouse computes them (docs/decisions/0035). */
 const COMPUTED_SAMPLES_MIN = 1_000_000;
 const HOURS_SAMPLES_MIN = 50_000;
