@@ -131,7 +131,7 @@ function increase({ hours, from, to, endMs, rangeMs }: HourWindow, isRate: boole
 export function isOfHours({ func, rangeMs, grid }: GridRequest): boolean {
   const isWhole = (ms: number): boolean => ms % HOUR_MS === 0;
   const isStep = grid.count === 1 || isWhole(grid.stepMs);
-  return func in FUNCTIONS && rangeMs > 0 && isWhole(rangeMs) && isWhole(grid.startMs) && isStep;
+  return Object.hasOwn(FUNCTIONS, func) && rangeMs > 0 && isWhole(rangeMs) && isWhole(grid.startMs) && isStep;
 }
 
 const COLUMNS = {
