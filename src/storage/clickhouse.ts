@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { buffer } from "node:stream/consumers";
 import { ClickHouseLogLevel, createClient } from "@clickhouse/client";
 import { BridgeError } from "#errors/error.ts";
 import type { Secret } from "#lib/secret.ts";
@@ -108,7 +107,10 @@ export function createClickHouse(settings: ClickHouseSettings): Database {
       ask(async (id) => {
         const statement = { query: `${sql} FORMAT Native`, query_params: parameters, ...id };
         const { stream } = await client.exec(statement);
-        return await buffer(stream);
+        // stream/consumers would copy it through a Blob.
+        const chunks: Buffer[] = [];
+        for await (const chunk of stream) chunks.push(chunk as Buffer);
+        return Buffer.concat(chunks);
       }, signal),
     close: () => client.close(),
   };
