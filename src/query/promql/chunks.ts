@@ -131,7 +131,7 @@ export function createChunks(deps: { database: Database }, settings: ChunkSettin
       });
       if (grids.length > 0) yield { computed: grids, samples: [] };
       const isNarrow = reading.isNarrow || others.length < listed.length;
-      yield* uncomputed(samples({ ...reading, listed: others, isNarrow }));
+      yield* uncomputed(samples({ ...reading, listed: others, isNarrow, begun: undefined }));
     }
   }
 
